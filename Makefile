@@ -1,0 +1,43 @@
+# Every target sets up what it needs: a machine with Python 3.11-3.13 and `make` is enough.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-quick lint bench docs clean
+
+TOOLS := .tools
+UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
+RUN := $(UV) run --frozen --all-extras
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(TOOLS)/bin/uv:
+	python3 -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet "uv>=0.8"
+
+setup: $(UV) ## install the locked dependencies into .venv
+	@$(UV) sync --frozen --all-extras --quiet
+
+demo: setup ## replay 18 months of real purchases through the engine, live in the terminal
+	@$(RUN) engage demo
+
+test: setup lint ## every check: lint, types, contracts, unit and fault tests on real servers
+	@$(RUN) python tests/prepare.py
+	@$(RUN) pytest
+
+test-quick: setup ## the tests that need no JVM and kill nothing
+	@$(RUN) pytest -m "not kafka and not faults" -q
+
+lint: setup ## ruff, mypy, import directions
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy
+	@$(RUN) lint-imports
+
+bench: setup ## open-loop latency and throughput, with the relay and stock Faust in the same run
+	@$(RUN) python tests/prepare.py
+	@$(RUN) python -m loadtest
+
+docs: setup ## regenerate the reference pages under docs/ from the code
+	@$(RUN) python -m engine.docs
+
+clean: ## remove caches and the environment
+	rm -rf .venv $(TOOLS) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
