@@ -1,0 +1,193 @@
+"""The five event families: types, codes, fields and units.
+
+An event is immutable and validated once, at the codec; everything behind the codec trusts it. On the wire its fields
+are flat (`{"id": …, "type": "order.placed", "amount": 99.5, …}`); `docs/events.md` documents each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+Scalar = str | int | float | bool
+
+MAX_CUSTOMER_ID_BYTES = 128
+MAX_RECORD_BYTES = 64 * 1024
+MAX_PROPS = 64
+EARLIEST_MS = 631_152_000_000  # 1990-01-01
+MAX_AHEAD_MS = 3_600_000  # on the live clock
+MAX_AMOUNT = 1e12
+
+
+class Family(StrEnum):
+    """An event family; each has a topic of its own."""
+
+    CLICK = "click"
+    ORDER = "order"
+    SERVICE = "service"
+    PROFILE = "profile"
+    ENGAGEMENT = "engagement"
+
+
+class DeadLetterReason(StrEnum):
+    """Why a record went to the dead letters; the list is closed."""
+
+    NOT_DECODABLE = "not_decodable"
+    SCHEMA_UNKNOWN = "schema_unknown"
+    TYPE_UNKNOWN = "type_unknown"
+    FIELD_MISSING = "field_missing"
+    FIELD_INVALID = "field_invalid"
+    CUSTOMER_ID_INVALID = "customer_id_invalid"
+    RECORD_TOO_LARGE = "record_too_large"
+    TIME_OUT_OF_RANGE = "time_out_of_range"
+    PROCESSING_FAILED = "processing_failed"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What every event has: the envelope.
+
+    Args:
+        id: unique within `source`; a second event with both the same counts once.
+        type: dotted type, a key of `EVENT_TYPES`.
+        customer_id: 1-128 bytes of UTF-8; also the Kafka key.
+        time: when it happened, milliseconds since the epoch, UTC.
+        source: the system that sent it.
+        channel: where it happened (`web`, `app`, `store`, `email`, …), or empty.
+        props: further fields of the sender's own, scalars only.
+    """
+
+    id: str
+    type: str
+    customer_id: str
+    time: int
+    source: str = ""
+    channel: str = ""
+    props: dict[str, Scalar] = {}
+
+
+class ClickEvent(Event, frozen=True, kw_only=True, gc=False):
+    """A visit to a page, product or cart."""
+
+    session_id: str = ""
+    url: str = ""
+    product_id: str = ""
+    category: str = ""
+    query: str = ""
+    quantity: float = 1.0
+    price: float = 0.0
+
+
+class OrderEvent(Event, frozen=True, kw_only=True, gc=False):
+    """An order's life. `amount` is in the shop's own currency unit, never negative."""
+
+    order_id: str
+    amount: float = 0.0
+    currency: str = ""
+    items: int = 0
+    coupon: str = ""
+    reason: str = ""
+
+
+class ServiceEvent(Event, frozen=True, kw_only=True, gc=False):
+    """A customer asks, an agent answers. `sentiment` is -1 (angry) to 1 (happy), 0 unknown."""
+
+    inquiry_id: str
+    subject: str = ""
+    text: str = ""
+    sentiment: float = 0.0
+    agent_id: str = ""
+    priority: str = ""
+
+
+class ProfileEvent(Event, frozen=True, kw_only=True, gc=False):
+    """Who the customer is and what they consent to."""
+
+    traits: dict[str, Scalar] = {}
+    time_zone: str = ""
+    locale: str = ""
+    purpose: str = ""
+
+
+class EngagementEvent(Event, frozen=True, kw_only=True, gc=False):
+    """What became of a message, and feedback. `score`: NPS 0-10, CSAT 1-5."""
+
+    action_id: str = ""
+    journey: str = ""
+    template: str = ""
+    answer: str = ""
+    score: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """One event type.
+
+    Args:
+        code: 0-63, stored in customer state: never reused.
+        name: dotted name on the wire.
+        family: the family, and so the topic.
+        stem: plural stem of its count features (`orders_30d`).
+        singular: stem of its recency feature (`days_since_order`).
+        value_field: the field kept with the entry, or None.
+        mutates: whether it changes the customer's profile (see docs/internals.md, waves).
+    """
+
+    code: int
+    name: str
+    family: Family
+    stem: str
+    singular: str
+    value_field: str | None = None
+    mutates: bool = False
+
+
+_C, _O, _S, _P, _E = Family.CLICK, Family.ORDER, Family.SERVICE, Family.PROFILE, Family.ENGAGEMENT
+
+_TYPES = (
+    EventType(0, "page.viewed", _C, "page_views", "page_view"),
+    EventType(1, "product.viewed", _C, "product_views", "product_view"),
+    EventType(2, "search.performed", _C, "searches", "search"),
+    EventType(3, "cart.added", _C, "cart_adds", "cart_add"),
+    EventType(4, "cart.removed", _C, "cart_removes", "cart_remove"),
+    EventType(5, "session.started", _C, "sessions", "session"),
+    EventType(8, "order.placed", _O, "orders", "order", "amount"),
+    EventType(9, "order.cancelled", _O, "cancellations", "cancellation", "amount"),
+    EventType(10, "order.refunded", _O, "refunds", "refund", "amount"),
+    EventType(11, "order.delivered", _O, "deliveries", "delivery"),
+    EventType(16, "inquiry.opened", _S, "inquiries", "inquiry", mutates=True),
+    EventType(17, "inquiry.replied", _S, "replies", "reply", mutates=True),
+    EventType(18, "inquiry.resolved", _S, "resolutions", "resolution", mutates=True),
+    EventType(19, "complaint.filed", _S, "complaints", "complaint", mutates=True),
+    EventType(24, "customer.signed_up", _P, "signups", "signup", mutates=True),
+    EventType(25, "profile.updated", _P, "profile_updates", "profile_update", mutates=True),
+    EventType(26, "consent.granted", _P, "consents_granted", "consent_granted", mutates=True),
+    EventType(27, "consent.withdrawn", _P, "consents_withdrawn", "consent_withdrawn", mutates=True),
+    EventType(28, "erasure.requested", _P, "erasures", "erasure", mutates=True),
+    EventType(32, "message.delivered", _E, "messages_delivered", "message_delivered"),
+    EventType(33, "message.opened", _E, "messages_opened", "message_opened"),
+    EventType(34, "message.clicked", _E, "messages_clicked", "message_clicked"),
+    EventType(35, "message.responded", _E, "messages_responded", "message_responded"),
+    EventType(36, "message.bounced", _E, "messages_bounced", "message_bounced", mutates=True),
+    EventType(37, "message.unsubscribed", _E, "messages_unsubscribed", "message_unsubscribed", mutates=True),
+    EventType(38, "feedback.nps", _E, "nps_answers", "nps_answer", "score"),
+    EventType(39, "feedback.csat", _E, "csat_answers", "csat_answer", "score"),
+)
+
+EVENT_TYPES: dict[str, EventType] = {event_type.name: event_type for event_type in _TYPES}
+TYPE_BY_CODE: dict[int, EventType] = {event_type.code: event_type for event_type in _TYPES}
+EVENT_CLASSES: dict[Family, type[Event]] = {
+    Family.CLICK: ClickEvent,
+    Family.ORDER: OrderEvent,
+    Family.SERVICE: ServiceEvent,
+    Family.PROFILE: ProfileEvent,
+    Family.ENGAGEMENT: EngagementEvent,
+}
+
+FIRST_SERIES_CODE = 64  # series of declared features
+LAST_SERIES_CODE = 199
+TIMER_CODE = 255  # a row that is a due timer
+
+PURPOSES = ("marketing", "analytics", "personalization", "third_party")
