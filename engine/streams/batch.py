@@ -1,0 +1,89 @@
+"""What passes between the batch consumer and the engine: batches, and who owns the partitions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from confluent_kafka import Message
+
+from engine.streams.kafka import TopicPartition
+
+
+class PartitionListener(Protocol):
+    """The owner of offsets and state. Every method runs on the event loop."""
+
+    async def on_assigned(self, partitions: frozenset[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Take partitions over.
+
+        Args:
+            partitions: those newly assigned; a partition number always comes with all its topics.
+
+        Returns:
+            The offset to start each at; one that is missing starts at the earliest record.
+        """
+
+    async def on_revoked(self, partitions: frozenset[TopicPartition], *, lost: bool) -> None:
+        """Give partitions up; no batch is in flight.
+
+        Args:
+            partitions: those revoked.
+            lost: whether another worker may own them already, so nothing may be written any more.
+        """
+
+    def next_wakeup_s(self) -> float | None:
+        """Time to the next due timer in seconds, zero or less when due, None without any."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """What one poll brought; empty when only a timer is due.
+
+    Args:
+        records: in order per partition.
+        received_ns: `time.perf_counter_ns()` when the poll returned.
+        generation: count of rebalances; the same number means the same partitions.
+        finished: resolved by `done` or `fail`.
+    """
+
+    records: list[Message]
+    received_ns: int
+    generation: int
+    finished: asyncio.Future[Mapping[TopicPartition, int]]
+
+    def done(self, offsets: Mapping[TopicPartition, int] | None = None) -> None:
+        """Let the next poll happen.
+
+        Args:
+            offsets: next offset of each partition whose effects are durable, to be mirrored to Kafka.
+        """
+        if not self.finished.done():
+            self.finished.set_result(offsets or {})
+
+    def fail(self, error: BaseException) -> None:
+        """Stop the worker: the batch cannot be processed and must not be skipped.
+
+        Args:
+            error: why.
+        """
+        if not self.finished.done():
+            self.finished.set_exception(error)
+
+    def next_offsets(self) -> dict[TopicPartition, int]:
+        """Offset after the last record of each partition in the batch."""
+        return {(record.topic(), record.partition()): record.offset() + 1 for record in self.records}
+
+
+@dataclass(slots=True)
+class ConsumerStats:
+    """Counters for metrics and health; times are `time.perf_counter_ns()`, 0 before the first."""
+
+    rebalances: int = 0
+    batches: int = 0
+    records: int = 0
+    commits_failed: int = 0
+    last_commit_ns: int = 0
+    last_rebalance_ns: int = 0
+    last_poll_ns: int = 0

@@ -1,0 +1,427 @@
+"""Pull of record batches over librdkafka: one poll is one batch, offsets and partitions are the listener's.
+
+No Faust here: `engine.streams.transport` hands these batches to a Faust agent. The consumer lives in one
+thread of its own. While a batch is in flight nothing polls, and librdkafka runs rebalances inside polls:
+so a partition is never revoked under a batch, and heartbeats go on meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import confluent_kafka
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+
+from engine.errors import ConfigError, EngineError
+from engine.streams.batch import Batch, ConsumerStats, PartitionListener
+from engine.streams.kafka import KafkaSettings, TopicPartition, consumer_config
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Told after every rebalance: all partitions now assigned, and those just revoked.
+RebalanceHook = Callable[[frozenset[TopicPartition], frozenset[TopicPartition]], Awaitable[None]]
+
+#: How long a seek may be refused because the partition's fetcher has not started yet.
+SEEK_PATIENCE_S = 5.0
+
+_AUTHORIZATION_ERRORS = frozenset(
+    {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}
+)
+
+
+class BatchConsumer:
+    """Consumer of all event topics of one worker.
+
+    Args:
+        settings: how to reach Kafka; `topics` is the subscription.
+        listener: owner of offsets and state.
+        on_rebalance: told after every rebalance.
+    """
+
+    def __init__(
+        self, settings: KafkaSettings, listener: PartitionListener, on_rebalance: RebalanceHook | None = None
+    ) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._hook = on_rebalance
+        self._incremental = settings.group_protocol == "consumer"
+        self._topics = frozenset(settings.topics)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engage-poll")
+        self._consumer: Consumer | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._assigned: frozenset[TopicPartition] = frozenset()
+        self._starts: dict[TopicPartition, int] = {}
+        self._touched: set[TopicPartition] = set()
+        self._durable: dict[TopicPartition, int] = {}
+        self._mirrored: dict[TopicPartition, int] = {}
+        self._commit_due = 0.0
+        self._close_by: float | None = None
+        self._fatal: KafkaError | None = None
+        self.generation = 0
+        self.stats = ConsumerStats()
+
+    @property
+    def assigned(self) -> frozenset[TopicPartition]:
+        """The partitions this worker owns now."""
+        return self._assigned
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """The subscription."""
+        return self._topics
+
+    @property
+    def durable(self) -> Mapping[TopicPartition, int]:
+        """Next offset of each partition as last reported durable."""
+        return self._durable
+
+    async def start(self) -> None:
+        """Join the group."""
+        self._loop = asyncio.get_running_loop()
+        await self._in_thread(self._open)
+
+    async def poll(self) -> Batch | None:
+        """Wait for records or a due timer.
+
+        Returns:
+            What came; None when nothing did within the longest wait.
+
+        Raises:
+            ConfigError: topics are not assigned together, or access is refused.
+            EngineError: librdkafka gave up for good.
+        """
+        self._mirror_offsets()
+        records = await self._in_thread(self._poll, self._wait_s())
+        self.stats.last_poll_ns = received_ns = time.perf_counter_ns()
+        if not records and not (self._assigned and self._timer_due()):
+            return None
+        self.stats.batches += 1
+        self.stats.records += len(records)
+        return Batch(records, received_ns, self.generation, asyncio.get_running_loop().create_future())
+
+    def report(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Note offsets as durable; they are mirrored to Kafka within `commit_interval_s`.
+
+        Args:
+            offsets: next offset of each partition.
+        """
+        for partition, offset in offsets.items():
+            if partition in self._assigned:
+                self._durable[partition] = offset
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Mirror offsets to Kafka now, without waiting for the answer.
+
+        Args:
+            offsets: next offset of each partition.
+        """
+        self.report(offsets)
+        self._commit_due = 0.0
+        self._mirror_offsets()
+
+    async def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Read on from other offsets; call it while a batch is in flight.
+
+        Args:
+            offsets: next offset to read of each partition; partitions not assigned are ignored.
+
+        Raises:
+            KafkaException: the partition's fetcher refused for seconds.
+        """
+        mine = {partition: offset for partition, offset in offsets.items() if partition in self._assigned}
+        self._durable.update(mine)
+        await self._in_thread(self._seek, mine)
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """Stop reading from partitions, while timers and the others go on.
+
+        Args:
+            partitions: those to hold back; not assigned ones are ignored.
+        """
+        if self._consumer is not None:
+            self._consumer.pause(_named(set(partitions) & self._assigned))
+
+    def resume(self, partitions: Iterable[TopicPartition]) -> None:
+        """Read again from partitions.
+
+        Args:
+            partitions: those held back; not assigned ones are ignored.
+        """
+        if self._consumer is not None:
+            self._consumer.resume(_named(set(partitions) & self._assigned))
+
+    def end_offset(self, partition: TopicPartition) -> int:
+        """Offset after the last record of a partition, as of the last fetch; -1 when unknown.
+
+        Args:
+            partition: topic and number.
+
+        Returns:
+            The offset.
+        """
+        if self._consumer is None or partition not in self._assigned:
+            return -1
+        _, high = self._consumer.get_watermark_offsets(_named([partition])[0], cached=True)
+        marks: tuple[int, int] = self._consumer.get_watermark_offsets(_named([partition])[0], cached=True)
+        return max(-1, marks[1])
+
+    def lag(self) -> dict[TopicPartition, int]:
+        """Records of each assigned partition that are not durable yet, as of the last fetch."""
+        behind = {}
+        for partition in self._assigned:
+            end = self.end_offset(partition)
+            done = self._durable.get(partition, self._starts.get(partition, 0))
+            behind[partition] = max(0, end - max(0, done))
+        return behind
+
+    async def close(self) -> None:
+        """Leave the group: offsets are committed, the listener gives its partitions up."""
+        if self._consumer is None:
+            return
+        self._close_by = time.monotonic() + self._settings.drain_timeout_s
+        try:
+            await self._in_thread(self._close)
+        finally:
+            self._consumer = None
+            self._thread.shutdown(wait=False)
+
+    # ---- in the poll thread -----------------------------------------------------------------------
+
+    def _open(self) -> None:
+        config = consumer_config(self._settings) | {"error_cb": self._on_error, "on_commit": self._on_commit}
+        self._consumer = Consumer(config, logger=logger)
+        self._consumer.subscribe(
+            sorted(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def _poll(self, wait_s: float) -> list[Message]:
+        assert self._consumer is not None
+        first = self._consumer.poll(wait_s)
+        if self._fatal is not None:
+            raise _given_up(self._fatal)
+        if first is None:
+            return []
+        self._touched.clear()
+        rest = self._consumer.consume(self._settings.batch_max_records - 1, 0)
+        records = [record for record in (first, *rest) if record.error() is None]
+        if len(records) <= len(rest):
+            for record in (first, *rest):
+                self._judge(record.error())
+        return self._without_touched(records) if self._touched else records
+
+    def _without_touched(self, records: list[Message]) -> list[Message]:
+        """Drop what a rebalance inside `consume` overtook, and read it again from the listener's offsets."""
+        kept = [record for record in records if (record.topic(), record.partition()) not in self._touched]
+        if len(kept) < len(records):
+            again = {p: offset for p, offset in self._starts.items() if p in self._touched & self._assigned}
+            self._seek(again)
+        return kept
+
+    def _judge(self, error: KafkaError | None) -> None:
+        if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - confluent's name
+            return
+        if error.fatal():
+            raise _given_up(error)
+        if error.code() in _AUTHORIZATION_ERRORS:
+            raise ConfigError(f"kafka refuses access: {error.str()}")
+        logger.warning("kafka: %s", error.str())
+
+    def _seek(self, offsets: Mapping[TopicPartition, int]) -> None:
+        assert self._consumer is not None
+        deadline = time.monotonic() + SEEK_PATIENCE_S
+        for position in _named(offsets, offsets):
+            while True:
+                try:
+                    self._consumer.seek(position)
+                except KafkaException:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.01)  # right after an assignment the fetcher may not have started
+                else:
+                    break
+
+    def _close(self) -> None:
+        assert self._consumer is not None
+        self._commit_now(self._assigned)
+        self._consumer.close()
+
+    def _on_assign(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
+        added = _keys(partitions)
+        if self._close_by is not None:  # a rebalance overtook the stop
+            consumer.unassign()
+            return
+        offsets = self._on_loop(self._assign(added))
+        positions = _named(added, offsets)
+        if self._incremental:
+            consumer.incremental_assign(positions)
+        else:
+            consumer.assign(positions)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
+        self._commit_now(_keys(partitions))
+        self._give_up(consumer, partitions, lost=False)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
+        self._give_up(consumer, partitions, lost=True)
+
+    def _give_up(
+        self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition], *, lost: bool
+    ) -> None:
+        try:
+            self._on_loop(self._revoke(_keys(partitions), lost=lost))
+        except TimeoutError:
+            logger.warning("stopping without the listener: it did not give its partitions up in time")
+        if self._incremental:
+            consumer.incremental_unassign(partitions)
+        else:
+            consumer.unassign()
+
+    def _commit_now(self, partitions: frozenset[TopicPartition]) -> None:
+        assert self._consumer is not None
+        offsets = {p: offset for p, offset in self._durable.items() if p in partitions}
+        if not offsets:
+            return
+        try:
+            self._consumer.commit(offsets=_named(offsets, offsets), asynchronous=False)
+        except KafkaException as error:
+            # Only a mirror for lag monitors: where to go on is in the state store.
+            self.stats.commits_failed += 1
+            logger.warning("offsets not mirrored to kafka: %s", error.args[0].str())
+        else:
+            self.stats.last_commit_ns = time.perf_counter_ns()
+
+    def _on_commit(self, error: KafkaError | None, _offsets: object) -> None:
+        if error is None:
+            self.stats.last_commit_ns = time.perf_counter_ns()
+        else:
+            self.stats.commits_failed += 1
+            logger.warning("offsets not mirrored to kafka: %s", error.str())
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self._fatal = error
+        else:
+            logger.warning("kafka: %s", error.str())
+
+    def _on_loop(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the event loop and wait for it, at a stop not for ever."""
+        assert self._loop is not None
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        while True:
+            try:
+                return future.result(0.1)
+            except TimeoutError:
+                if future.done() or (self._close_by is not None and time.monotonic() > self._close_by):
+                    future.cancel()
+                    raise
+
+    # ---- on the event loop ------------------------------------------------------------------------
+
+    async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
+        assert self._loop is not None
+        return await self._loop.run_in_executor(self._thread, work, *args)
+
+    async def _assign(self, added: frozenset[TopicPartition]) -> Mapping[TopicPartition, int]:
+        assigned = self._assigned | added
+        self._check_together(assigned)
+        self._begin_rebalance(added)
+        offsets = await self._listener.on_assigned(added) if added else {}
+        self._assigned = assigned
+        self._starts.update({p: offsets.get(p, confluent_kafka.OFFSET_BEGINNING) for p in added})
+        if self._hook is not None:
+            await self._hook(assigned, frozenset())
+        return offsets
+
+    async def _revoke(self, removed: frozenset[TopicPartition], *, lost: bool) -> None:
+        removed &= self._assigned
+        self._begin_rebalance(removed)
+        try:
+            if removed:
+                await self._listener.on_revoked(removed, lost=lost)
+        finally:
+            self._assigned -= removed
+            for partition in removed:
+                for memory in (self._starts, self._durable, self._mirrored):
+                    memory.pop(partition, None)
+        if self._hook is not None:
+            await self._hook(self._assigned, removed)
+
+    def _begin_rebalance(self, touched: frozenset[TopicPartition]) -> None:
+        self.generation += 1
+        self._touched |= touched
+        self.stats.rebalances += 1
+        self.stats.last_rebalance_ns = time.perf_counter_ns()
+
+    def _check_together(self, assigned: frozenset[TopicPartition]) -> None:
+        """One worker must own a partition number across all topics: a customer's state has one writer."""
+        for number in {partition for _, partition in assigned}:
+            missing = [topic for topic in self._topics if (topic, number) not in assigned]
+            if missing:
+                raise ConfigError(
+                    f"partition {number} was assigned without topic {min(missing)!r}: "
+                    "event topics need equal partition counts and the `range` assignor"
+                )
+
+    def _mirror_offsets(self) -> None:
+        if self._consumer is None or self._durable == self._mirrored:
+            return
+        now = time.monotonic()
+        if now < self._commit_due:
+            return
+        self._commit_due = now + self._settings.commit_interval_s
+        offsets = {p: offset for p, offset in self._durable.items() if self._mirrored.get(p) != offset}
+        self._check_read(offsets)
+        self._consumer.commit(offsets=_named(offsets, offsets), asynchronous=True)
+        self._mirrored.update(offsets)
+
+    def _check_read(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Nothing is committed past what was handed out."""
+        assert self._consumer is not None
+        for position in self._consumer.position(_named(offsets)):
+            offset = offsets[position.topic, position.partition]
+            if 0 <= position.offset < offset:
+                raise EngineError(
+                    f"offset {offset} of {position.topic!r} partition {position.partition} reported durable, "
+                    f"but only {position.offset} was read"
+                )
+
+    def _wait_s(self) -> float:
+        wakeup_s = self._listener.next_wakeup_s()
+        if wakeup_s is None:
+            return self._settings.poll_max_s
+        # librdkafka waits whole milliseconds and cuts off the rest; half a microsecond guards the rounding.
+        wait_s = math.ceil(max(0.0, wakeup_s) * 1000) / 1000 + 5e-7
+        return min(self._settings.poll_max_s, wait_s)
+
+    def _timer_due(self) -> bool:
+        wakeup_s = self._listener.next_wakeup_s()
+        return wakeup_s is not None and wakeup_s <= 0
+
+
+def _given_up(error: KafkaError) -> EngineError:
+    if error.code() in (KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE):  # noqa: SLF001
+        return ConfigError(f"{error.str()}: this broker needs the group protocol `classic`")
+    return EngineError(f"kafka client gave up: {error.str()}")
+
+
+def _keys(partitions: Iterable[confluent_kafka.TopicPartition]) -> frozenset[TopicPartition]:
+    return frozenset((partition.topic, partition.partition) for partition in partitions)
+
+
+def _named(
+    partitions: Iterable[TopicPartition], offsets: Mapping[TopicPartition, int] | None = None
+) -> list[confluent_kafka.TopicPartition]:
+    """Librdkafka's form of partitions, sorted; without an offset they start at the earliest record."""
+    known = offsets or {}
+    return [
+        confluent_kafka.TopicPartition(*p, known.get(p, confluent_kafka.OFFSET_BEGINNING))
+        for p in sorted(partitions)
+    ]

@@ -1,0 +1,168 @@
+"""The producer side: a batch of records goes out as one flush, and every one of them is acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from engine.errors import TransientError
+from engine.streams.kafka import KafkaSettings, producer_config
+
+logger = logging.getLogger(__name__)
+
+Headers: TypeAlias = Mapping[str, bytes] | Sequence[tuple[str, bytes]] | None
+
+#: Topic, key, value, headers; the key decides the partition by Kafka's murmur2.
+OutRecord: TypeAlias = tuple[str, bytes | None, bytes | None, Headers]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Where a record came to stand."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class ActionProducer:
+    """Produces batches and tells for certain whether they arrived.
+
+    Producing and flushing happen in one thread of its own, so the event loop goes on meanwhile.
+
+    Args:
+        settings: how to reach Kafka.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._config = producer_config(settings)
+        self._producer: Producer | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engage-produce")
+        self._pending: list[OutRecord] = []
+        self.delivered_total = 0
+        self.failed_total = 0
+
+    def produce_many(self, records: Iterable[OutRecord]) -> None:
+        """Take records for the next flush; nothing is sent before it.
+
+        Args:
+            records: topic, key, value and headers of each.
+        """
+        self._pending.extend(records)
+
+    async def flush(self) -> list[Delivered]:
+        """Send what was taken and wait until the brokers acknowledged all of it.
+
+        Returns:
+            Where each record stands, in the order they were taken.
+
+        Raises:
+            TransientError: at least one record was not acknowledged; the message counts them and
+                names the first reason. The records are no longer held: produce them again.
+        """
+        records, self._pending = self._pending, []
+        if not records:
+            return []
+        loop = asyncio.get_running_loop()
+        # shield: a cancelled caller must not leave half a batch behind a dead thread
+        return await asyncio.shield(loop.run_in_executor(self._thread, self._send, records))
+
+    async def send(self, records: Iterable[OutRecord]) -> list[Delivered]:
+        """`produce_many` and `flush` in one call.
+
+        Args:
+            records: topic, key, value and headers of each.
+
+        Returns:
+            Where each record stands.
+
+        Raises:
+            TransientError: at least one record was not acknowledged.
+        """
+        self.produce_many(records)
+        return await self.flush()
+
+    async def aclose(self) -> None:
+        """Send what is pending and end the thread."""
+        try:
+            await self.flush()
+        finally:
+            self._thread.shutdown(wait=False)
+            self._producer = None
+
+    def _send(self, records: list[OutRecord]) -> list[Delivered]:
+        producer = self._producer or self._open()
+        outcome = _Outcome(len(records))
+        for index, (topic, key, value, headers) in enumerate(records):
+            outcome.hand_over(producer, index, topic, value, key, headers)
+        # Every record reports within delivery.timeout.ms; the second more is for the reports themselves.
+        producer.flush(self._settings.delivery_timeout_ms / 1000 + 1)
+        self.delivered_total += outcome.delivered
+        if outcome.delivered < len(records):
+            self._fail(producer, outcome, len(records))
+        return outcome.places  # type: ignore[return-value] # all were delivered, so none is None
+
+    def _fail(self, producer: Producer, outcome: _Outcome, count: int) -> None:
+        failed = count - outcome.delivered
+        self.failed_total += failed
+        # A fatal error of an idempotent producer is for good, and late reports of this batch must not
+        # reach the next one: start afresh.
+        producer.purge()
+        self._producer = None
+        reason = outcome.first_error or "no acknowledgement in time"
+        raise TransientError(f"{failed} of {count} records not acknowledged by kafka, first: {reason}")
+
+    def _open(self) -> Producer:
+        self._producer = Producer(self._config, logger=logger)
+        return self._producer
+
+
+class _Outcome:
+    """Delivery reports of one batch."""
+
+    __slots__ = ("delivered", "first_error", "places")
+
+    def __init__(self, count: int) -> None:
+        self.places: list[Delivered | None] = [None] * count
+        self.delivered = 0
+        self.first_error = ""
+
+    def hand_over(
+        self,
+        producer: Producer,
+        index: int,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        headers: Headers,
+    ) -> None:
+        """Give one record to librdkafka, waiting for room in its queue."""
+
+        def report(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                self.delivered += 1
+                self.places[index] = Delivered(message.topic(), message.partition(), message.offset())
+            elif not self.first_error:
+                self.first_error = f"{error.name()} on topic {topic!r}"
+
+        while True:
+            try:
+                producer.produce(topic, value, key, headers=_headers(headers), on_delivery=report)
+            except BufferError:
+                producer.poll(0.05)
+            except KafkaException as error:
+                self.first_error = self.first_error or f"{error.args[0].name()} on topic {topic!r}"
+                return
+            else:
+                return
+
+
+def _headers(headers: Headers) -> Any:
+    return dict(headers) if isinstance(headers, Mapping) else headers
