@@ -1,0 +1,37 @@
+"""Every bound of the rule language and of what a journey keeps with a customer."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAX_FILE_BYTES: Final = 1024 * 1024
+MAX_YAML_NODES: Final = 10_000
+MAX_YAML_DEPTH: Final = 32
+MAX_ERRORS_PER_FILE: Final = 100
+MAX_FILES: Final = 10_000
+
+MAX_EXPRESSION_CHARS: Final = 2_000
+MAX_EXPRESSION_DEPTH: Final = 24
+MAX_TEXT_CHARS: Final = 500
+MAX_NAME_CHARS: Final = 64
+
+MAX_STEPS: Final = 64
+MAX_STEP_DEPTH: Final = 8
+MAX_DATA_VALUES: Final = 32
+MAX_EXITS: Final = 16
+MAX_CAPS: Final = 8
+MAX_CAP_COUNT: Final = 16  # half of MAX_CONTACTS: one journey can't fill the history alone
+
+MIN_DURATION_MS: Final = 1_000
+MAX_DURATION_MS: Final = 400 * 86_400_000
+MAX_CAP_WINDOW_MS: Final = 366 * 86_400_000
+DEFAULT_EXPIRES_MS: Final = 7 * 86_400_000
+
+MAX_POSITIONS: Final = 8  # journeys one customer can be inside at a time
+MAX_CONTACTS: Final = 32  # remembered messages of one customer
+MAX_ENTERED: Final = 512  # remembered journey entries of one customer
+MAX_TRAITS: Final = 64  # traits of one customer
+MAX_MISMATCHES: Final = 16  # not-matched decisions of one sampled event
+MAX_ACTION_TEXT: Final = 2_000  # characters of one data value
+
+CONTACT_MEMORY_S: Final = 30 * 86_400  # kept for people to look at, also when no cap needs it

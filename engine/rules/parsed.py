@@ -1,0 +1,135 @@
+"""What a rule file says, before anything is checked against features and events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.rules.source import Place, Placed, SourceText
+from engine.rules.units import Cap, QuietHours
+from engine.rules.yaml_nodes import Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Reentry:
+    """When a customer may enter again: `never`, `always`, or `after` `after_ms` since the last entry."""
+
+    rule: str
+    after_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedEntry:
+    """Who enters and when.
+
+    Args:
+        kind: `event`, `absent`, `unanswered`, `segment_entered` or `segment_exited`.
+        event: the event type waited for or missed; None for segments.
+        segment: the segment's name; None unless `kind` is about segments.
+        for_ms: how long absent or unanswered; else 0.
+        since: `last`, `first` or `signup`, for `absent`.
+        where: CEL over the event, or None.
+        when: CEL over the customer, or None.
+        reentry: whether and when a customer may enter again.
+        place: where the entry stands.
+    """
+
+    kind: str
+    event: Placed[str] | None
+    segment: Placed[str] | None
+    for_ms: int
+    since: str
+    where: Scalar | None
+    when: Scalar | None
+    reentry: Reentry
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedExit:
+    """An event that takes the customer out at once."""
+
+    event: Placed[str]
+    where: Scalar | None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedGuards:
+    """What may hold a message back. `holdout` is a share, 0-1; empty `consent` asks for none."""
+
+    consent: str = ""
+    caps: tuple[Cap, ...] = ()
+    quiet_hours: QuietHours | None = None
+    holdout: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedSend:
+    """A message or a task."""
+
+    path: str
+    place: Place
+    channel: Placed[str]
+    template: str
+    data: tuple[tuple[str, Scalar], ...]
+    priority: str
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedWait:
+    """A pause of `wait_ms`."""
+
+    path: str
+    place: Place
+    wait_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedWaitUntil:
+    """Wait for an event: `then` when it comes in time, `otherwise` when it does not."""
+
+    path: str
+    place: Place
+    event: Placed[str]
+    where: Scalar | None
+    timeout_ms: int
+    then: tuple[ParsedStep, ...]
+    otherwise: tuple[ParsedStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedSet:
+    """Write a trait."""
+
+    path: str
+    place: Place
+    trait: str
+    to: Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedLeave:
+    """The `exit` step."""
+
+    path: str
+    place: Place
+
+
+ParsedStep = ParsedSend | ParsedWait | ParsedWaitUntil | ParsedSet | ParsedLeave
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedJourney:
+    """One journey file, its values read and placed, its names and expressions not yet judged."""
+
+    source: SourceText
+    name: Placed[str]
+    description: str
+    owner: str
+    version: int
+    enabled: bool
+    transactional: bool
+    entry: ParsedEntry
+    exits: tuple[ParsedExit, ...]
+    guards: ParsedGuards
+    steps: tuple[ParsedStep, ...]

@@ -1,0 +1,68 @@
+"""A rule file's text, places in it, and the list its errors are gathered in."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from engine.errors import RuleError
+from engine.rules.limits import MAX_ERRORS_PER_FILE
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something stands: 1-based line and column."""
+
+    line: int
+    column: int
+
+
+START = Place(1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed(Generic[T_co]):
+    """A value and where it was written."""
+
+    value: T_co
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class SourceText:
+    """One rule file.
+
+    Args:
+        file: its path as given by the user.
+        text: its decoded text.
+    """
+
+    file: str
+    text: str
+
+
+@dataclass(slots=True)
+class ErrorList:
+    """Collects the problems of one file, so that an author sees all of them at once."""
+
+    file: str
+    errors: list[RuleError] = field(default_factory=list)
+
+    def add(self, code: str, message: str, place: Place, hint: str = "") -> None:
+        """Note one problem; beyond the bound they are dropped, the first hundred are enough to start with."""
+        if len(self.errors) < MAX_ERRORS_PER_FILE:
+            self.errors.append(RuleError(code, message, self.file, place.line, place.column, hint))
+
+    def in_order(self) -> list[RuleError]:
+        """Return the problems from the top of the file to its end."""
+        return sorted(self.errors, key=lambda error: (error.line, error.column, error.code))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return a hint naming the known word that is most like `word`, or an empty text."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean {found[0]}?" if found else ""

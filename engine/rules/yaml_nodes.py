@@ -1,0 +1,218 @@
+"""YAML text to a tree of nodes that know where they stand.
+
+ruamel.yaml reads the events; the tree is built here in one pass, so that depth, size, duplicate keys and
+aliases are judged before anything grows.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from engine.rules.limits import MAX_FILE_BYTES, MAX_YAML_DEPTH, MAX_YAML_NODES
+from engine.rules.source import START, ErrorList, Place, SourceText
+
+Plain = str | int | float | bool | None
+
+_INT = re.compile(r"[-+]?[0-9]{1,18}")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
+_WORDS: dict[str, Plain] = {
+    "": None,
+    "~": None,
+    "null": None,
+    "Null": None,
+    "NULL": None,
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+}
+_KEYS_OF_EVENT = ("ScalarEvent", "MappingStartEvent", "SequenceStartEvent")
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A text, number, truth value or null.
+
+    Args:
+        value: what it means by YAML 1.2's core rules.
+        text: the characters it stands for (quotes removed, lines folded).
+        raw: the characters in the file.
+        place: where `raw` begins.
+    """
+
+    value: Plain
+    text: str
+    raw: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Keys and values in file order; keys are unique texts."""
+
+    items: tuple[tuple[Scalar, Node], ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A list of nodes."""
+
+    items: tuple[Node, ...]
+    place: Place
+
+
+Node = Scalar | Mapping | Sequence
+
+
+class _Stop(Exception):  # noqa: N818 - never leaves this module
+    """Reading cannot go on; the problem is in the error list."""
+
+
+@dataclass(slots=True)
+class _Frame:
+    """An open mapping or list."""
+
+    is_mapping: bool
+    place: Place
+    items: list[Node]
+
+
+def read_text(file: str, data: bytes, errors: ErrorList) -> SourceText | None:
+    """Decode a rule file; on failure note why and return None."""
+    if len(data) > MAX_FILE_BYTES:
+        errors.add("E0102", f"the file has {len(data)} bytes, the limit is {MAX_FILE_BYTES}", START)
+        return None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        place = Place(before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1)
+        errors.add("E0101", f"byte 0x{data[error.start]:02x} is not UTF-8", place, "save the file as UTF-8")
+        return None
+    return SourceText(file, text.replace("\r\n", "\n"))
+
+
+def read_yaml(source: SourceText, errors: ErrorList) -> Node | None:
+    """Return the document's tree, or None after noting what is wrong with it."""
+    before = len(errors.errors)
+    _check_tabs(source, errors)
+    if len(errors.errors) > before:
+        return None
+    try:
+        return _build(source, errors)
+    except _Stop:
+        return None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = Place(mark.line + 1, mark.column + 1) if mark else START
+        errors.add(
+            "E0103", f"not valid YAML: {error.problem or error.context}", place, _syntax_hint(source, place)
+        )
+    except (YAMLError, ValueError, OverflowError) as error:
+        problem = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        errors.add("E0103", f"not valid YAML: {problem}", START)
+    return None
+
+
+def _syntax_hint(source: SourceText, place: Place) -> str:
+    lines = source.text.splitlines()
+    line = lines[place.line - 1] if place.line <= len(lines) else ""
+    return "put a text that contains ': ' or ' #' in quotes" if line.count(": ") > 1 else ""
+
+
+def _check_tabs(source: SourceText, errors: ErrorList) -> None:
+    for number, line in enumerate(source.text.split("\n"), start=1):
+        indent = line[: len(line) - len(line.lstrip(" \t"))]
+        if "\t" in indent and line.strip():
+            place = Place(number, indent.index("\t") + 1)
+            errors.add("E0104", "a tab in the indentation", place, "indent with spaces")
+
+
+def _build(source: SourceText, errors: ErrorList) -> Node | None:
+    frames: list[_Frame] = []
+    root: Node | None = None
+    nodes = 0
+    documents = 0
+    for event in YAML(pure=True).parse(source.text):
+        kind = type(event).__name__
+        place = Place(event.start_mark.line + 1, event.start_mark.column + 1)
+        if kind == "DocumentStartEvent":
+            documents += 1
+            if documents > 1:
+                _stop(errors, "E0108", "a second document in the file", place, "write one journey per file")
+        if kind == "AliasEvent" or getattr(event, "anchor", None):
+            _stop(errors, "E0106", "anchors and aliases are not allowed", place, "write the value out")
+        if kind in _KEYS_OF_EVENT:
+            nodes += 1
+            if nodes > MAX_YAML_NODES or len(frames) >= MAX_YAML_DEPTH:
+                limit = f"{MAX_YAML_NODES} values" if nodes > MAX_YAML_NODES else f"{MAX_YAML_DEPTH} levels"
+                _stop(errors, "E0107", f"the file holds more than {limit}", place)
+        done = _step(event, kind, place, frames, source, errors)
+        if done is not None:
+            if frames:
+                frames[-1].items.append(done)
+            else:
+                root = done
+    if root is None:
+        errors.add("E0108", "the file is empty", START, "begin with `journey: NAME`")
+    return root
+
+
+def _step(
+    event: Any, kind: str, place: Place, frames: list[_Frame], source: SourceText, errors: ErrorList
+) -> Node | None:
+    """Take one YAML event; return the node it completes, if any."""
+    if kind == "ScalarEvent":
+        raw = source.text[event.start_mark.index : event.end_mark.index]
+        return Scalar(_resolve(event), event.value, raw, place)
+    if kind in ("MappingStartEvent", "SequenceStartEvent"):
+        frames.append(_Frame(kind == "MappingStartEvent", place, []))
+    elif kind in ("MappingEndEvent", "SequenceEndEvent"):
+        frame = frames.pop()
+        return _mapping(frame, errors) if frame.is_mapping else Sequence(tuple(frame.items), frame.place)
+    return None
+
+
+def _mapping(frame: _Frame, errors: ErrorList) -> Mapping:
+    items: list[tuple[Scalar, Node]] = []
+    seen: dict[str, Place] = {}
+    for key, value in zip(frame.items[::2], frame.items[1::2], strict=True):
+        if not isinstance(key, Scalar):
+            errors.add("E0203", "a key must be a plain word", key.place)
+            continue
+        if key.text in seen:
+            first = seen[key.text].line
+            errors.add(
+                "E0105", f"the key {key.text[:40]!r} stands here twice", key.place, f"first on line {first}"
+            )
+            continue
+        seen[key.text] = key.place
+        items.append((key, value))
+    return Mapping(tuple(items), frame.place)
+
+
+def _stop(errors: ErrorList, code: str, message: str, place: Place, hint: str = "") -> None:
+    errors.add(code, message, place, hint)
+    raise _Stop
+
+
+def _resolve(event: Any) -> Plain:
+    """Give a scalar its meaning: only unquoted texts can be numbers, truth values or null."""
+    text = str(event.value)
+    if event.style is not None:
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    return text
