@@ -1,24 +1,45 @@
 """The five event families: types, codes, fields and units.
 
-An event is immutable and validated once, at the codec; everything behind the codec trusts it. On the wire its fields
-are flat (`{"id": …, "type": "order.placed", "amount": 99.5, …}`); `docs/events.md` documents each.
+An event is immutable and validated once, at the codec; everything behind the codec trusts it. On the wire its
+fields are flat (`{"id": …, "type": "order.placed", "amount": 99.5, …}`); `docs/events.md` documents each. The
+bounds in the annotations are enforced while decoding; what they cannot say is in `engine.validation`.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
+import xxhash
+from msgspec import Meta
 
 Scalar = str | int | float | bool
 
 MAX_CUSTOMER_ID_BYTES = 128
+MAX_ID_BYTES = 128
 MAX_RECORD_BYTES = 64 * 1024
 MAX_PROPS = 64
+MAX_NAME_CHARS = 128
+MAX_PROP_CHARS = 1024
 EARLIEST_MS = 631_152_000_000  # 1990-01-01
+LATEST_MS = 4_294_967_295_000  # 2106-02-07: stored instants are unsigned 32-bit seconds
 MAX_AHEAD_MS = 3_600_000  # on the live clock
 MAX_AMOUNT = 1e12
+MAX_COUNT = 2**31 - 1
+
+Identifier = Annotated[str, Meta(min_length=1, max_length=MAX_ID_BYTES)]
+Name = Annotated[str, Meta(max_length=MAX_NAME_CHARS)]
+Instant = Annotated[int, Meta(ge=EARLIEST_MS, le=LATEST_MS)]
+Amount = Annotated[float, Meta(ge=0.0, le=MAX_AMOUNT)]
+PropText = Annotated[str, Meta(max_length=MAX_PROP_CHARS)]
+PropInt = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # what Avro's `long` and CEL's `int` can hold
+PropFloat = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]  # neither NaN nor infinite
+Props = Annotated[dict[Name, PropText | PropInt | PropFloat | bool], Meta(max_length=MAX_PROPS)]
+Traits = Annotated[Mapping[Name, PropText | PropInt | PropFloat | bool | None], Meta(max_length=MAX_PROPS)]
 
 
 class Family(StrEnum):
@@ -36,9 +57,11 @@ class DeadLetterReason(StrEnum):
 
     NOT_DECODABLE = "not_decodable"
     SCHEMA_UNKNOWN = "schema_unknown"
+    SCHEMA_INCOMPATIBLE = "schema_incompatible"
     TYPE_UNKNOWN = "type_unknown"
     FIELD_MISSING = "field_missing"
     FIELD_INVALID = "field_invalid"
+    KEY_MISMATCH = "key_mismatch"
     CUSTOMER_ID_INVALID = "customer_id_invalid"
     RECORD_TOO_LARGE = "record_too_large"
     TIME_OUT_OF_RANGE = "time_out_of_range"
@@ -58,66 +81,70 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         props: further fields of the sender's own, scalars only.
     """
 
-    id: str
-    type: str
-    customer_id: str
-    time: int
-    source: str = ""
-    channel: str = ""
-    props: dict[str, Scalar] = {}
+    id: Identifier
+    type: Name
+    customer_id: Identifier
+    time: Instant
+    source: Name = ""
+    channel: Name = ""
+    props: Props = {}
 
 
 class ClickEvent(Event, frozen=True, kw_only=True, gc=False):
-    """A visit to a page, product or cart."""
+    """A visit to a page, product or cart. `price` is per unit, in the shop's own currency unit."""
 
-    session_id: str = ""
+    session_id: Name = ""
     url: str = ""
-    product_id: str = ""
-    category: str = ""
+    product_id: Name = ""
+    category: Name = ""
     query: str = ""
-    quantity: float = 1.0
-    price: float = 0.0
+    quantity: Amount = 1.0
+    price: Amount = 0.0
 
 
 class OrderEvent(Event, frozen=True, kw_only=True, gc=False):
     """An order's life. `amount` is in the shop's own currency unit, never negative."""
 
-    order_id: str
-    amount: float = 0.0
-    currency: str = ""
-    items: int = 0
-    coupon: str = ""
+    order_id: Identifier
+    amount: Amount = 0.0
+    currency: Name = ""
+    items: Annotated[int, Meta(ge=0, le=MAX_COUNT)] = 0
+    coupon: Name = ""
     reason: str = ""
 
 
 class ServiceEvent(Event, frozen=True, kw_only=True, gc=False):
     """A customer asks, an agent answers. `sentiment` is -1 (angry) to 1 (happy), 0 unknown."""
 
-    inquiry_id: str
+    inquiry_id: Identifier
     subject: str = ""
     text: str = ""
-    sentiment: float = 0.0
-    agent_id: str = ""
-    priority: str = ""
+    sentiment: Annotated[float, Meta(ge=-1.0, le=1.0)] = 0.0
+    agent_id: Name = ""
+    priority: Name = ""
 
 
 class ProfileEvent(Event, frozen=True, kw_only=True, gc=False):
-    """Who the customer is and what they consent to."""
+    """Who the customer is and what they consent to.
 
-    traits: dict[str, Scalar] = {}
-    time_zone: str = ""
-    locale: str = ""
-    purpose: str = ""
+    A trait whose value is `None` is removed. `time_zone` is an IANA name; `purpose` one of `PURPOSES`, which
+    together with `channel` says what a `consent.*` event is about.
+    """
+
+    traits: Traits = {}
+    time_zone: Name = ""
+    locale: Name = ""
+    purpose: Name = ""
 
 
 class EngagementEvent(Event, frozen=True, kw_only=True, gc=False):
     """What became of a message, and feedback. `score`: NPS 0-10, CSAT 1-5."""
 
-    action_id: str = ""
-    journey: str = ""
-    template: str = ""
+    action_id: Name = ""
+    journey: Name = ""
+    template: Name = ""
     answer: str = ""
-    score: float = 0.0
+    score: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.0
     reason: str = ""
 
 
@@ -185,9 +212,16 @@ EVENT_CLASSES: dict[Family, type[Event]] = {
     Family.PROFILE: ProfileEvent,
     Family.ENGAGEMENT: EngagementEvent,
 }
+FAMILY_OF: dict[type[Event], Family] = {cls: family for family, cls in EVENT_CLASSES.items()}
 
 FIRST_SERIES_CODE = 64  # series of declared features
 LAST_SERIES_CODE = 199
 TIMER_CODE = 255  # a row that is a due timer
 
 PURPOSES = ("marketing", "analytics", "personalization", "third_party")
+
+
+def event_key(event: Event) -> int:
+    """Return the 64-bit key by which a repeated event is known: a hash of its source and id."""
+    key: int = xxhash.xxh3_64_intdigest(f"{event.source}\0{event.id}".encode())
+    return key
