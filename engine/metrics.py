@@ -1,0 +1,289 @@
+"""Every metric: name, kind, unit, meaning and labels in one table, and the counters behind it.
+
+The engine counts once per batch: `add` takes a count, `observe` an array. prometheus_client is used for what
+leaves the process (the text format); its own counters cost microseconds per event and have no bulk observe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.core import (
+    Metric as Family,
+)
+
+Labels = tuple[str, ...]
+
+MAX_SERIES = 10_000
+OVERFLOW = "other"
+
+# Half a millisecond to ten seconds; narrow steps up to 50 ms, so that a p99 read from them means something.
+LATENCY_BOUNDS_S = (
+    *(
+        0.0005,
+        0.001,
+        0.0015,
+        0.002,
+        0.003,
+        0.004,
+        0.005,
+        0.0065,
+        0.008,
+        0.01,
+        0.0125,
+        0.015,
+        0.02,
+        0.025,
+        0.03,
+    ),
+    *(0.04, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+SIZE_BOUNDS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One row of the table.
+
+    Args:
+        name: as scraped, unit last; counters end in `_total`.
+        kind: `counter` only grows, `gauge` is a reading, `histogram` counts by bucket.
+        unit: of the value.
+        meaning: one sentence for the person on call.
+        labels: label names, in the order values are given.
+        bounds: upper bucket bounds of a histogram.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    unit: str
+    meaning: str
+    labels: Labels = ()
+    bounds: tuple[float, ...] = ()
+
+
+def _counter(name: str, unit: str, meaning: str, *labels: str) -> Metric:
+    return Metric(f"engage_{name}_total", "counter", unit, meaning, labels)
+
+
+def _gauge(name: str, unit: str, meaning: str, *labels: str) -> Metric:
+    return Metric(f"engage_{name}", "gauge", unit, meaning, labels)
+
+
+def _latency(name: str, meaning: str, *labels: str) -> Metric:
+    return Metric(f"engage_{name}_seconds", "histogram", "seconds", meaning, labels, LATENCY_BOUNDS_S)
+
+
+EVENTS = _counter("events", "events", "Events worked on, duplicates and dead letters not included.", "family")
+DUPLICATES = _counter("duplicates", "events", "Events dropped because their id was seen before.")
+DEAD_LETTERS = _counter("dead_letters", "records", "Records sent to the dead letters.", "reason")
+LATE_EVENTS = _counter(
+    "late_events", "events", "Replay clock: events older than the partition's stream time."
+)
+TIMERS = _counter("timers", "timers", "Customer timers that came due and were worked on.")
+BATCHES = _counter("batches", "batches", "Batches committed.")
+ACTIONS = _counter("actions", "actions", "Actions acknowledged by Kafka.", "journey", "channel")
+DECISIONS = _counter("decisions", "decisions", "Decisions written.", "journey", "outcome")
+SUPPRESSED = _counter("suppressed", "decisions", "Triggers a guard suppressed.", "guard")
+DEFERRED = _counter("deferred", "decisions", "Triggers a guard deferred.", "guard")
+ERASURES = _counter("erasures", "customers", "Customers whose state was erased on request.")
+TRAINING_ROWS = _counter("training_rows", "rows", "Rows published for the churn model's trainer.")
+CACHE_HITS = _counter("cache_hits", "customers", "Customer states found in the worker's cache.")
+CACHE_MISSES = _counter("cache_misses", "customers", "Customer states read from Redis.")
+RETRIES = _counter("retries", "attempts", "Steps tried again because a server did not answer.", "step")
+HANDLER_ERRORS = _counter(
+    "handler_errors", "batches", "Batches that failed and were retried record by record."
+)
+FENCED = _counter("fenced", "partitions", "Writes refused because another worker owns the partition.")
+ROLLED_BACK = _counter("rolled_back", "partitions", "Times Redis was found restored from an older moment.")
+REBALANCES = _counter("rebalances", "rebalances", "Changes of this worker's partitions.")
+PRODUCE_ERRORS = _counter("produce_errors", "records", "Records Kafka did not acknowledge at first.")
+
+PARTITIONS = _gauge("partitions", "partitions", "Partitions this worker owns.")
+LAG = _gauge("lag_records", "records", "Records behind the end of this worker's partitions.")
+CLOCK = _gauge("clock_timestamp_seconds", "seconds", "The engine's clock; on the replay clock, event time.")
+CUSTOMERS = _gauge("customers", "customers", "Customers known in this worker's partitions.")
+SEGMENT_CUSTOMERS = _gauge(
+    "segment_customers", "customers", "Customers by segment last announced.", "segment"
+)
+CACHED = _gauge("cache_customers", "customers", "Customer states in the worker's cache.")
+TIMERS_LOADED = _gauge("timers_loaded", "timers", "Timers in memory, due within the horizon.")
+JOURNEYS = _gauge("journeys", "journeys", "Active journeys.")
+READY = _gauge("ready", "0 or 1", "Whether the worker is ready.")
+MODEL_LABELS = _gauge(
+    "model_labels", "labels", "Matured labels the live churn model has learned from.", "label"
+)
+MODEL_AUC = _gauge("model_auc_ratio", "ratio", "AUC of the predictions made at the time, on matured labels.")
+MODEL_LOG_LOSS = _gauge("model_log_loss", "nats", "Log-loss of the predictions made at the time.")
+MODEL_BASE_LOG_LOSS = _gauge("model_base_log_loss", "nats", "Log-loss of always predicting the base rate.")
+MODEL_AGE = _gauge("model_cutoff_timestamp_seconds", "seconds", "Training cut-off of the live churn model.")
+
+STAGE_LATENCY = _latency("stage", "Time of a batch in each stage.", "stage")
+ENGINE_LATENCY = _latency("event", "Per event: record received to batch committed.")
+ACTION_LATENCY = _latency("action", "Per action: cause received to action acknowledged by Kafka.")
+END_TO_END = _latency("end_to_end", "Live clock, per action: cause appended in Kafka to action acknowledged.")
+BATCH_RECORDS = Metric("engage_batch_records", "histogram", "records", "Records in a batch.", (), SIZE_BOUNDS)
+
+STAGES = ("decode", "load", "features", "rules", "produce", "commit", "total")
+METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
+
+
+class _Histogram:
+    """Bucket counts and the sum of one series."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = np.asarray(bounds)
+        self.counts = np.zeros(len(bounds) + 1, np.int64)
+        self.total = 0.0
+
+    def observe(self, values: npt.NDArray[np.float64], weights: npt.NDArray[np.int64] | None) -> None:
+        buckets = np.searchsorted(self.bounds, values, side="left")
+        self.counts += np.bincount(buckets, weights, len(self.counts)).astype(np.int64)
+        self.total += float(values.sum() if weights is None else values @ weights)
+
+
+class Metrics:
+    """The metrics of one process. Cheap to count into, read only when scraped; no lock: one writer thread."""
+
+    __slots__ = ("_histograms", "_values", "registry")
+
+    def __init__(self) -> None:
+        self._values: dict[Metric, dict[Labels, float]] = {
+            metric: {} if metric.labels else {(): 0.0} for metric in METRICS if metric.kind != "histogram"
+        }
+        self._histograms: dict[Metric, dict[Labels, _Histogram]] = {
+            metric: {} for metric in METRICS if metric.kind == "histogram"
+        }
+        self.registry = CollectorRegistry(auto_describe=False)
+        self.registry.register(self)
+
+    def add(self, metric: Metric, count: float = 1, *labels: str) -> None:
+        """Count up.
+
+        Args:
+            metric: a counter of the table.
+            count: how many, not negative.
+            labels: one value per label name.
+        """
+        assert metric.kind == "counter", metric.name
+        assert count >= 0, metric.name
+        series = self._values[metric]
+        key = _bounded(metric, labels, series)
+        series[key] = series.get(key, 0.0) + count
+
+    def set(self, metric: Metric, value: float, *labels: str) -> None:
+        """Set a gauge of the table to a reading."""
+        assert metric.kind == "gauge", metric.name
+        series = self._values[metric]
+        series[_bounded(metric, labels, series)] = value
+
+    def observe(
+        self,
+        metric: Metric,
+        values: npt.ArrayLike,
+        *labels: str,
+        weights: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        """Record one or many values at once.
+
+        Args:
+            metric: a histogram of the table.
+            values: the values, in the metric's unit; a number or (values,).
+            labels: one value per label name.
+            weights: how often each value occurred, (values,) int64; once each when None.
+        """
+        assert metric.kind == "histogram", metric.name
+        series = self._histograms[metric]
+        key = _bounded(metric, labels, series)
+        histogram = series.get(key)
+        if histogram is None:
+            histogram = series[key] = _Histogram(metric.bounds)
+        histogram.observe(np.atleast_1d(np.asarray(values, np.float64)), weights)
+
+    def value(self, metric: Metric, *labels: str) -> float:
+        """Return a counter or gauge, summed over the labels that are not given."""
+        found = self._values[metric].items()
+        return sum(value for key, value in found if key[: len(labels)] == labels)
+
+    def by_label(self, metric: Metric, label: str) -> dict[str, float]:
+        """Return a counter or gauge summed by one of its labels."""
+        index = metric.labels.index(label)
+        totals: dict[str, float] = {}
+        for key, value in self._values[metric].items():
+            totals[key[index]] = totals.get(key[index], 0.0) + value
+        return totals
+
+    def buckets(self, metric: Metric, *labels: str) -> npt.NDArray[np.int64]:
+        """Return the counts of a histogram, one per bound and one beyond the last, (bounds + 1,)."""
+        histogram = self._histograms[metric].get(labels)
+        return np.zeros(len(metric.bounds) + 1, np.int64) if histogram is None else histogram.counts.copy()
+
+    def render(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def collect(self) -> Iterator[Family]:
+        """Yield every family; prometheus_client calls it when the registry is scraped."""
+        for metric, series in self._values.items():
+            maker: Any = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+            family = maker(metric.name, metric.meaning, labels=metric.labels)
+            for key, value in series.items():
+                family.add_metric(key, value)
+            yield family
+        for metric, histograms in self._histograms.items():
+            yield _histogram_family(metric, histograms)
+
+
+def quantile(counts: npt.NDArray[np.int64], bounds: tuple[float, ...], share: float) -> float | None:
+    """Read a quantile from bucket counts, straight between the bounds of its bucket.
+
+    Args:
+        counts: one count per bound and one beyond the last, (bounds + 1,).
+        bounds: upper bucket bounds.
+        share: 0 to 1.
+
+    Returns:
+        The value, the last bound when it lies beyond it, or None when nothing was counted.
+    """
+    total = int(counts.sum())
+    if total == 0:
+        return None
+    cumulative = np.cumsum(counts)
+    rank = share * total
+    bucket = int(np.searchsorted(cumulative, rank, side="left"))
+    if bucket >= len(bounds):
+        return float(bounds[-1])
+    low = bounds[bucket - 1] if bucket else 0.0
+    before = int(cumulative[bucket - 1]) if bucket else 0
+    inside = int(counts[bucket])
+    part = (rank - before) / inside if inside else 0.0
+    return float(low + (bounds[bucket] - low) * part)
+
+
+def _bounded(metric: Metric, labels: Labels, series: Mapping[Labels, object]) -> Labels:
+    """Keep the number of series finite: past the bound, new label values count as `other`."""
+    assert len(labels) == len(metric.labels), f"{metric.name} takes the labels {metric.labels}"
+    if labels in series or len(series) < MAX_SERIES:
+        return labels
+    return (OVERFLOW,) * len(metric.labels)
+
+
+def _histogram_family(metric: Metric, histograms: Mapping[Labels, _Histogram]) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
+    edges = [*(f"{bound:g}" for bound in metric.bounds), "+Inf"]
+    for key, histogram in histograms.items():
+        cumulative = np.cumsum(histogram.counts)
+        family.add_metric(key, list(zip(edges, cumulative.tolist(), strict=True)), histogram.total)
+    return family

@@ -1,0 +1,309 @@
+"""The worker's HTTP side: /metrics, /healthz, /readyz and /status tell the truth about it.
+
+`/healthz` fails only where a restart helps: a rebalance that does not end, or lag without progress.
+`/readyz` fails whenever the worker cannot work just now, and says why. The watchdog, a thread of its own,
+ends a process that a restart would cure: heartbeats go on in librdkafka's thread, so a stuck worker would
+keep its partitions for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from aiohttp import web
+
+from engine import metrics as table
+from engine.errors import EngineError
+from engine.metrics import LATENCY_BOUNDS_S, Metrics, quantile
+from engine.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+WINDOW_S = 10.0
+SAMPLE_EVERY_S = 0.5
+WATCHDOG_EXIT_CODE = 70
+_MAX_SAMPLES = int(WINDOW_S / SAMPLE_EVERY_S) + 2
+
+
+@dataclass(slots=True)
+class WorkerHealth:
+    """What the worker says about itself; the worker writes it, the server reads it.
+
+    Args:
+        now_s: a monotonic clock in seconds.
+        redis_error: why Redis does not answer; empty while it does.
+        kafka_error: why Kafka does not answer or acknowledge; empty while it does.
+        rules_error: why the rules could not be loaded; empty when they are.
+        lag_records: records behind the end of the owned partitions.
+        partitions: owned partitions.
+        assigned: whether the group has given this worker its partitions, be it none, at least once.
+        clock_ms: the engine's clock.
+        model: passport of the live churn model, as plain data.
+    """
+
+    now_s: Callable[[], float]
+    redis_error: str = ""
+    kafka_error: str = ""
+    rules_error: str = ""
+    lag_records: int = 0
+    partitions: tuple[int, ...] = ()
+    assigned: bool = False
+    clock_ms: int = 0
+    model: dict[str, Any] = field(default_factory=dict)
+    _rebalancing_since_s: float | None = None
+    _progress_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._progress_s = self.now_s()
+
+    def progressed(self) -> None:
+        """Note that a batch was committed."""
+        self._progress_s = self.now_s()
+
+    def rebalance_started(self) -> None:
+        """Note that the group is changing; the first of several calls counts."""
+        if self._rebalancing_since_s is None:
+            self._rebalancing_since_s = self.now_s()
+
+    def rebalance_ended(self, partitions: tuple[int, ...]) -> None:
+        """Note which partitions this worker owns now."""
+        self._rebalancing_since_s = None
+        self.partitions = partitions
+        self.assigned = True
+        self._progress_s = self.now_s()
+
+    def rebalancing_s(self) -> float:
+        """Return for how long the group has been changing; 0 when it is not."""
+        return 0.0 if self._rebalancing_since_s is None else self.now_s() - self._rebalancing_since_s
+
+    def stalled_s(self) -> float:
+        """Return for how long nothing was committed although there is lag; 0 when all is worked on.
+
+        Waiting for a server that is down is not a stall: a restart would not bring it back.
+        """
+        if self.lag_records <= 0 or self.redis_error or self.kafka_error:
+            self._progress_s = self.now_s()
+            return 0.0
+        return self.now_s() - self._progress_s
+
+    def ills(self, settings: Settings) -> list[str]:
+        """Return what a restart would help against; empty when healthy."""
+        found = []
+        limits = settings.watchdog
+        if (rebalancing_s := self.rebalancing_s()) > limits.rebalancing_s:
+            found.append(f"rebalancing for {rebalancing_s:.0f} s (limit {limits.rebalancing_s} s)")
+        stalled_s = self.stalled_s()
+        if limits.no_progress_s and stalled_s > limits.no_progress_s:
+            found.append(
+                f"{self.lag_records} records behind and nothing committed for {stalled_s:.0f} s"
+                f" (limit {limits.no_progress_s} s)"
+            )
+        return found
+
+    def obstacles(self, settings: Settings) -> list[str]:
+        """Return why the worker cannot work just now; empty when ready."""
+        found = self.ills(settings)
+        if self.redis_error:
+            found.append(f"redis: {self.redis_error}")
+        if self.kafka_error:
+            found.append(f"kafka: {self.kafka_error}")
+        if self.rules_error:
+            found.append(f"rules: {self.rules_error}")
+        if not self.assigned:
+            found.append("kafka: no partitions assigned yet")
+        elif self._rebalancing_since_s is not None:
+            found.append("kafka: rebalancing")
+        return found
+
+
+class RecentRates:
+    """Rates and latencies over the last seconds, from snapshots of the totals.
+
+    Args:
+        metrics: the totals.
+    """
+
+    __slots__ = ("_metrics", "_samples")
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._samples: deque[tuple[float, float, npt.NDArray[np.int64]]] = deque(maxlen=_MAX_SAMPLES)
+
+    def sample(self, now_s: float) -> None:
+        """Take a snapshot; call it every `SAMPLE_EVERY_S`."""
+        events = self._metrics.value(table.EVENTS)
+        self._samples.append((now_s, events, self._metrics.buckets(table.ENGINE_LATENCY)))
+
+    def read(self, now_s: float) -> tuple[float, dict[str, float | None]]:
+        """Return events per second and the latency percentiles in ms of the last `WINDOW_S`."""
+        events = self._metrics.value(table.EVENTS)
+        buckets = self._metrics.buckets(table.ENGINE_LATENCY)
+        recent = [sample for sample in self._samples if now_s - sample[0] <= WINDOW_S]
+        if not recent:
+            return 0.0, {"p50": None, "p99": None}
+        then_s, events_then, buckets_then = recent[0]
+        passed_s = max(now_s - then_s, 1e-3)
+        seen = buckets - buckets_then
+        latency = {
+            name: None
+            if (found := quantile(seen, LATENCY_BOUNDS_S, share)) is None
+            else round(found * 1000, 3)
+            for name, share in (("p50", 0.5), ("p99", 0.99))
+        }
+        return round((events - events_then) / passed_s, 1), latency
+
+
+class HealthServer:
+    """Serves the four pages in the worker's own event loop.
+
+    Args:
+        metrics: what was counted.
+        health: what the worker says about itself.
+        settings: where to listen, and the limits.
+        die: ends the process at once, with an exit code; the watchdog's last word.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        health: WorkerHealth,
+        settings: Settings,
+        die: Callable[[int], object] = os._exit,
+    ) -> None:
+        self._metrics = metrics
+        self._health = health
+        self._settings = settings
+        self._die = die
+        self._rates = RecentRates(metrics)
+        self._runner: web.AppRunner | None = None
+        self._sampler: asyncio.Task[None] | None = None
+        self._stopped = threading.Event()
+        self._beat_s = 0.0
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            EngineError: if the address cannot be listened on.
+        """
+        app = web.Application()
+        for path, handler in (
+            ("/metrics", self._serve_metrics),
+            ("/healthz", self._serve_health),
+            ("/readyz", self._serve_readiness),
+            ("/status", self._serve_status),
+        ):
+            app.router.add_get(path, handler)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        http = self._settings.http
+        site = web.TCPSite(self._runner, http.host, http.port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise EngineError(
+                f"cannot listen on {http.host}:{http.port}: {error.strerror};"
+                " set http.port, or 0 for a free one"
+            ) from None
+        self.port = self._runner.addresses[0][1]
+        self._beat_s = self._health.now_s()
+        self._sampler = asyncio.create_task(self._sample(), name="engage-sampler")
+        self._stopped.clear()
+        threading.Thread(target=self._watch, name="engage-watchdog", daemon=True).start()
+
+    async def stop(self) -> None:
+        """Stop listening and watching."""
+        self._stopped.set()
+        if self._sampler is not None:
+            self._sampler.cancel()
+            await asyncio.gather(self._sampler, return_exceptions=True)
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _sample(self) -> None:
+        while True:
+            self._beat_s = self._health.now_s()
+            self._rates.sample(self._beat_s)
+            await asyncio.sleep(SAMPLE_EVERY_S)
+
+    def _watch(self) -> None:
+        """Run in a thread: an event loop that is stuck cannot watch itself."""
+        limit_s = self._settings.watchdog.no_progress_s
+        while not self._stopped.wait(SAMPLE_EVERY_S):
+            ills = self._health.ills(self._settings)
+            silent_s = self._health.now_s() - self._beat_s
+            if limit_s and silent_s > limit_s:
+                ills.append(f"the event loop has been stuck for {silent_s:.0f} s (limit {limit_s} s)")
+            if ills:
+                logger.critical("the watchdog ends the process: %s", "; ".join(ills))
+                self._die(WATCHDOG_EXIT_CODE)
+
+    def _refresh(self) -> None:
+        """Bring the gauges that mirror the health up to date."""
+        health = self._health
+        self._metrics.set(table.PARTITIONS, len(health.partitions))
+        self._metrics.set(table.LAG, health.lag_records)
+        self._metrics.set(table.CLOCK, health.clock_ms / 1000)
+        self._metrics.set(table.READY, 0 if health.obstacles(self._settings) else 1)
+
+    async def _serve_metrics(self, _: web.Request) -> web.Response:
+        self._refresh()
+        return web.Response(
+            body=self._metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
+
+    async def _serve_health(self, _: web.Request) -> web.Response:
+        return _verdict(self._health.ills(self._settings))
+
+    async def _serve_readiness(self, _: web.Request) -> web.Response:
+        return _verdict(self._health.obstacles(self._settings))
+
+    async def _serve_status(self, _: web.Request) -> web.Response:
+        self._refresh()
+        return web.Response(body=msgspec.json.encode(self.status()), content_type="application/json")
+
+    def status(self) -> dict[str, Any]:
+        """Return the page `/status`: what a screen wants to know, as plain data."""
+        health, counted = self._health, self._metrics
+        events_per_s, latency_ms = self._rates.read(health.now_s())
+        return {
+            "clock_ms": health.clock_ms,
+            "ready": not (obstacles := health.obstacles(self._settings)),
+            "obstacles": obstacles,
+            "events_total": int(counted.value(table.EVENTS)),
+            "events_per_s": events_per_s,
+            "latency_ms": latency_ms,
+            "customers": int(counted.value(table.CUSTOMERS)),
+            "segments": _whole(counted.by_label(table.SEGMENT_CUSTOMERS, "segment")),
+            "actions": _whole(counted.by_label(table.ACTIONS, "journey")),
+            "suppressed": _whole(counted.by_label(table.SUPPRESSED, "guard")),
+            "deferred": int(counted.value(table.DEFERRED)),
+            "dead_letters": _whole(counted.by_label(table.DEAD_LETTERS, "reason")),
+            "duplicates": int(counted.value(table.DUPLICATES)),
+            "timers": int(counted.value(table.TIMERS)),
+            "batches": int(counted.value(table.BATCHES)),
+            "model": health.model,
+            "partitions": list(health.partitions),
+            "lag": health.lag_records,
+        }
+
+
+def _whole(values: dict[str, float]) -> dict[str, int]:
+    return {name: int(value) for name, value in values.items()}
+
+
+def _verdict(problems: list[str]) -> web.Response:
+    text = "ok\n" if not problems else "".join(f"{problem}\n" for problem in problems)
+    return web.Response(text=text, status=503 if problems else 200)
