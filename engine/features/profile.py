@@ -1,0 +1,162 @@
+"""The slow-changing half of a customer's state: who they are, what they allow, where they stand in journeys.
+
+A `Profile` is stored as a MessagePack array whose trailing defaults are left off, so that a customer of whom
+only the time zone is known costs a dozen bytes. Fields are appended at the end only: an older value then
+reads with defaults.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.errors import StateError
+from engine.events import Scalar
+
+MAX_TRAITS = 64
+MAX_INQUIRIES = 16
+MAX_CONTACTS = 32
+MAX_POSITIONS = 8
+MAX_SUPPRESSED = 16
+MAX_CONSENTS = 32
+MAX_TEXT = 256  # characters of a trait's or an inquiry's text
+
+_PREFIXES_BY_PURPOSE = {"marketing": "m", "analytics": "a", "personalization": "p", "third_party": "t"}
+_PURPOSES_BY_PREFIX = {short: purpose for purpose, short in _PREFIXES_BY_PURPOSE.items()}
+
+
+class Inquiry(msgspec.Struct, frozen=True, array_like=True):
+    """An open question of the customer's.
+
+    Args:
+        opened_ms: when it was asked.
+        event_id: the `inquiry.opened` event.
+        sentiment: -1 (angry) to 1 (happy), 0 unknown.
+        replied: whether a person has answered; the deadline for an answer is then over.
+    """
+
+    opened_ms: int
+    event_id: str
+    sentiment: float = 0.0
+    replied: bool = False
+
+
+class Position(msgspec.Struct, frozen=True, array_like=True):
+    """Where the customer stands in one run of one journey.
+
+    Args:
+        journey: name of the journey.
+        version: the version entered.
+        instance: tells apart runs of the same journey side by side, or empty.
+        pc: index into the journey's flat program.
+        entered_ms: when the run began.
+        due_ms: when it goes on by itself; 0 = it waits for an event only.
+        event_id: the event (or timer) that caused the entry.
+        event: the entry event's fields kept for correlation.
+        deferred: whether a guard put the step off until `due_ms`.
+    """
+
+    journey: str
+    version: int
+    instance: str
+    pc: int
+    entered_ms: int
+    due_ms: int
+    event_id: str
+    event: dict[str, Scalar | dict[str, Scalar]] = {}
+    deferred: bool = False
+
+
+class Contact(msgspec.Struct, frozen=True, array_like=True):
+    """One message sent, as frequency caps count them.
+
+    Args:
+        time_s: when, whole seconds since the epoch.
+        journey: the journey that sent it.
+        channel: the channel it went to.
+    """
+
+    time_s: int
+    journey: str
+    channel: str
+
+
+class Profile(msgspec.Struct, array_like=True):
+    """What is known of a customer beyond counts; see docs/internals.md for each field.
+
+    Args:
+        time_zone: IANA name, or empty.
+        consents: purpose or `purpose/channel` to the second it was given; negative when withdrawn.
+        locale: such as `zh-CN`, or empty.
+        last_channel: where the customer was last seen acting.
+        entered: journey to the instant of the last entry, ms.
+        contacts: messages sent, oldest first, at most `MAX_CONTACTS`.
+        positions: runs in progress, at most `MAX_POSITIONS`.
+        traits: what the business says of the customer, at most `MAX_TRAITS`.
+        inquiries: open ones by inquiry id, at most `MAX_INQUIRIES`.
+        suppressed: channel to the reason nothing may be sent there.
+    """
+
+    time_zone: str = ""
+    consents: dict[str, int] = {}
+    locale: str = ""
+    last_channel: str = ""
+    entered: dict[str, int] = {}
+    contacts: list[Contact] = []
+    positions: list[Position] = []
+    traits: dict[str, Scalar] = {}
+    inquiries: dict[str, Inquiry] = {}
+    suppressed: dict[str, str] = {}
+
+    def consents_to(self, purpose: str, channel: str = "") -> bool:
+        """Tell whether the customer allows a purpose on a channel; no answer means no.
+
+        Args:
+            purpose: one of `engine.events.PURPOSES`.
+            channel: a channel's own answer goes before the general one; empty = ask for the general one.
+        """
+        if channel:
+            time_s = self.consents.get(f"{purpose}/{channel}")
+            if time_s is not None:
+                return time_s > 0
+        return self.consents.get(purpose, 0) > 0
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Profile)
+
+
+def encode_profile(profile: Profile) -> bytes:
+    """Return the stored form; a profile of defaults only is empty bytes."""
+    fields = list(msgspec.structs.astuple(profile))
+    while fields and not fields[-1]:
+        fields.pop()
+    if not fields:
+        return b""
+    if profile.consents:
+        fields[1] = {_rename(key, _PREFIXES_BY_PURPOSE): time_s for key, time_s in profile.consents.items()}
+    return _ENCODER.encode(fields)
+
+
+def decode_profile(data: bytes) -> Profile:
+    """Read the stored form.
+
+    Raises:
+        StateError: the bytes are not a profile.
+    """
+    if not data:
+        return Profile()
+    try:
+        profile = _DECODER.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StateError(f"stored profile of {len(data)} bytes cannot be read") from error
+    if profile.consents:
+        profile.consents = {
+            _rename(key, _PURPOSES_BY_PREFIX): time_s for key, time_s in profile.consents.items()
+        }
+    return profile
+
+
+def _rename(key: str, names: dict[str, str]) -> str:
+    """Shorten (or restore) the purpose in `purpose` or `purpose/channel`: it is in nearly every profile."""
+    purpose, slash, channel = key.partition("/")
+    return names.get(purpose, purpose) + slash + channel

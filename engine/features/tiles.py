@@ -1,0 +1,158 @@
+"""Folding: how the entries of a very active customer become tiles of bounded number and known width.
+
+A customer keeps at most `MAX_MARKS` entries without a value and `MAX_VALUES` with one. When one more arrives,
+the oldest go into tiles until half of the bound is left. A tile holds the count, the sum and the first and
+last second of the entries of one kind in one stretch of the customer's local time; the stretch is longer the
+older it is (`LADDERS`). Counts and sums over the whole life stay exact; a window's edge that falls into a
+tile is exact to that tile's width. docs/features.md has the table.
+
+Folding depends on the state and the row's `now` alone, never on how events were cut into batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.features.zones import DAY_S, half_months_of_days, local_seconds, months_of_days
+
+MAX_MARKS = 128
+MAX_VALUES = 64
+MAX_TILES = 128  # or one per kind, if a customer has more kinds
+
+MARK_DTYPE = np.dtype([("time_s", "<u4"), ("kind", "u1")])
+VALUE_DTYPE = np.dtype([("time_s", "<u4"), ("kind", "u1"), ("value", "<f8")])
+TILE_DTYPE = np.dtype(
+    [("kind", "u1"), ("first_s", "<u4"), ("last_s", "<u4"), ("count", "<u4"), ("days", "<u2"), ("sum", "<f8")]
+)
+MARK_BYTES, VALUE_BYTES, TILE_BYTES = MARK_DTYPE.itemsize, VALUE_DTYPE.itemsize, TILE_DTYPE.itemsize
+
+Int64s = npt.NDArray[np.int64]
+
+
+class Width(IntEnum):
+    """How long a stretch of local time one tile covers, shortest first."""
+
+    FIVE_MINUTES = 0
+    HOUR = 1
+    DAY = 2
+    HALF_MONTH = 3
+    MONTH = 4
+    LIFETIME = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """Up to which age each width is used; what is older than all of them is one tile per kind.
+
+    Args:
+        ages_s: one age per width below `LIFETIME`, seconds, not decreasing; 0 = the width is not used.
+    """
+
+    ages_s: tuple[int, int, int, int, int]
+
+
+# Taken in turn until the tiles fit `MAX_TILES`. The first leaves calendar months whole for 13 months.
+LADDERS = (
+    Ladder((2 * 3600, 48 * 3600, 35 * DAY_S, 100 * DAY_S, 400 * DAY_S)),
+    Ladder((0, 26 * 3600, 9 * DAY_S, 100 * DAY_S, 400 * DAY_S)),
+    Ladder((0, 0, 2 * DAY_S, 35 * DAY_S, 400 * DAY_S)),
+    Ladder((0, 0, 0, 0, 130 * DAY_S)),
+    Ladder((0, 0, 0, 0, 0)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The parts of a state after folding, as they are stored."""
+
+    marks: bytes
+    values: bytes
+    tiles: bytes
+
+
+def fold(marks: bytes, values: bytes, tiles: bytes, now_s: int, zone: int) -> Folded:
+    """Bring a customer's entries back under their bounds.
+
+    Args:
+        marks: entries without a value, `MARK_DTYPE`.
+        values: entries with a value, `VALUE_DTYPE`.
+        tiles: earlier tiles, `TILE_DTYPE`.
+        now_s: the row's instant, seconds; ages are counted from it.
+        zone: index of the customer's time zone (`zones.zone_index`).
+
+    Returns:
+        Marks and values within their bounds (half of it where it was exceeded); the rest in tiles.
+    """
+    kept_marks, old_marks = _split(np.frombuffer(marks, MARK_DTYPE), MAX_MARKS)
+    kept_values, old_values = _split(np.frombuffer(values, VALUE_DTYPE), MAX_VALUES)
+    if not len(old_marks) and not len(old_values):
+        return Folded(marks, values, tiles)
+    pieces = np.concatenate(
+        (
+            np.frombuffer(tiles, TILE_DTYPE),
+            _as_tiles(old_marks, None),
+            _as_tiles(old_values, old_values["value"]),
+        )
+    )
+    for ladder in LADDERS:
+        merged = _merge(pieces, ladder, now_s, zone)
+        if len(merged) <= MAX_TILES:
+            break
+    return Folded(kept_marks.tobytes(), kept_values.tobytes(), merged.tobytes())
+
+
+def _split(entries: npt.NDArray[np.void], bound: int) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void]]:
+    """Return (kept, old): everything, or when over the bound the newest half of it and the rest."""
+    if len(entries) <= bound:
+        return entries, entries[:0]
+    ordered = entries[np.argsort(entries["time_s"], kind="stable")]
+    return ordered[-(bound // 2) :], ordered[: -(bound // 2)]
+
+
+def _as_tiles(entries: npt.NDArray[np.void], values: npt.NDArray[np.float64] | None) -> npt.NDArray[np.void]:
+    """Return each entry as a tile of its own."""
+    tiles = np.zeros(len(entries), TILE_DTYPE)
+    tiles["kind"] = entries["kind"]
+    tiles["first_s"] = tiles["last_s"] = entries["time_s"]
+    tiles["count"] = tiles["days"] = 1
+    if values is not None:
+        tiles["sum"] = values
+    return tiles
+
+
+def _merge(pieces: npt.NDArray[np.void], ladder: Ladder, now_s: int, zone: int) -> npt.NDArray[np.void]:
+    """Join pieces of one kind in one stretch; the result is ordered by kind and time."""
+    last_s = pieces["last_s"].astype(np.int64)
+    zones = np.full(len(pieces), zone, np.int64)
+    local_s = local_seconds(last_s, zones)
+    day = local_s // DAY_S
+    width = np.searchsorted(np.array(ladder.ages_s), now_s - last_s, side="right")
+    stretch = np.select(
+        [width == level for level in Width if level is not Width.LIFETIME],
+        [local_s // 300, local_s // 3600, day, half_months_of_days(day), months_of_days(day)],
+        default=0,
+    )
+    order = np.lexsort((pieces["first_s"], day, last_s, stretch, width, pieces["kind"]))
+    pieces, width, stretch, day = pieces[order], width[order], stretch[order], day[order]
+    new = np.ones(len(pieces), bool)
+    new[1:] = (np.diff(pieces["kind"]) != 0) | (np.diff(width) != 0) | (np.diff(stretch) != 0)
+    starts = np.flatnonzero(new)
+    merged = pieces[starts]
+    merged["first_s"] = np.minimum.reduceat(pieces["first_s"], starts)
+    merged["last_s"] = np.maximum.reduceat(pieces["last_s"], starts)
+    merged["count"] = np.add.reduceat(pieces["count"].astype(np.int64), starts)
+    merged["sum"] = np.add.reduceat(pieces["sum"], starts)
+    merged["days"] = _distinct_days(pieces["days"].astype(np.int64), day, new, starts)
+    return merged[np.lexsort((merged["first_s"], merged["last_s"], merged["kind"]))]
+
+
+def _distinct_days(days: Int64s, day: Int64s, new: npt.NDArray[np.bool_], starts: Int64s) -> Int64s:
+    """Return distinct local days per merged tile: a day shared by neighbouring pieces counts once."""
+    same_day = np.zeros(len(days), np.int64)
+    same_day[1:] = ~new[1:] & (np.diff(day) == 0)
+    total: Int64s = np.add.reduceat(days - same_day, starts)
+    return np.minimum(total, 65_535)
