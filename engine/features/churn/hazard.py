@@ -1,0 +1,211 @@
+"""The 17 features of the 30-day purchase hazard, for many customers and several instants at once.
+
+`Basis` holds the quantities a row's features are made of; they can be read from purchase statistics
+(workers) or recovered from a frozen feature row (trainer), and rolled forward in time on the
+assumption that nothing is bought. The chained hazard needs each row 0, 30, 60 … days ahead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.features.churn.purchases import DAY_S, DECAY_DAYS, PurchaseStats
+
+Floats = npt.NDArray[np.float64]
+
+HAZARD_FEATURES: Final = (
+    "log_recency",
+    "log_repeats",
+    "log_tenure",
+    "log_mean_amount",
+    "log_last_amount",
+    "log_mean_gap",
+    "log_gap_deviation",
+    "gap_ratio",
+    "gap_z",
+    "decayed_count_7",
+    "decayed_count_30",
+    "decayed_count_90",
+    "log_decayed_spend_90",
+    "one_time_buyer",
+    "global_rate",
+    "log_rate",
+    "just_purchased",
+)
+FEATURE_COUNT: Final = len(HAZARD_FEATURES)
+(
+    _RECENCY,
+    _REPEATS,
+    _TENURE,
+    _MEAN_AMOUNT,
+    _LAST_AMOUNT,
+    _MEAN_GAP,
+    _GAP_SD,
+    _RATIO,
+    _Z,
+    _COUNT_7,
+    _COUNT_30,
+    _COUNT_90,
+    _SPEND_90,
+    _ONE_TIME,
+    _GLOBAL_RATE,
+    _RATE,
+    _JUST,
+) = range(FEATURE_COUNT)
+
+GAP_PRIOR_D: Final = 90.0
+"""Gaps are shrunk towards this with the weight of one observation; fixed, so features never change with H."""
+MAX_GAP_RATIO: Final = 10.0
+MAX_GAP_Z: Final = 5.0
+JUST_PURCHASED_S: Final = 3_600
+"""A row this close to the last purchase counts as a purchase row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What the features of a row are made of, all (rows,) float64, times in days.
+
+    Args:
+        recency_d: days since the last purchase.
+        tenure_d: days since the first purchase.
+        count: purchases so far, at least 1.
+        mean_amount_log: log1p of the mean amount.
+        last_amount_log: log1p of the last amount.
+        mean_gap_d: mean gap shrunk towards `GAP_PRIOR_D`.
+        gap_sd_d: standard deviation of the gaps, shrunk likewise.
+        decayed: purchases decayed with `DECAY_DAYS`, (3, rows).
+        decayed_spend: amounts decayed with 90 days.
+        global_rate: purchases per known customer and day, 30-day average.
+        just_purchased: 1 on a purchase row.
+    """
+
+    recency_d: Floats
+    tenure_d: Floats
+    count: Floats
+    mean_amount_log: Floats
+    last_amount_log: Floats
+    mean_gap_d: Floats
+    gap_sd_d: Floats
+    decayed: Floats
+    decayed_spend: Floats
+    global_rate: Floats
+    just_purchased: Floats
+
+
+_FADE_PER_DAY: Final = -1.0 / np.array(DECAY_DAYS)[:, None]
+
+
+def basis_of_stats(stats: PurchaseStats, now_s: Floats | float, global_rate: Floats | float) -> Basis:
+    """Bring purchase statistics forward to `now`.
+
+    Args:
+        stats: statistics of (rows,) customers.
+        now_s: the instant of each row, (rows,) or one for all, seconds since the epoch; an instant
+            before the last purchase (a clock that jumped back) counts as the purchase itself.
+        global_rate: purchases per known customer and day, (rows,) or one for all.
+
+    Returns:
+        The basis; a row without purchases reads as one purchase of nothing at the epoch.
+    """
+    count = np.maximum(stats.count, 1.0)
+    recency_s = np.maximum(now_s - stats.last_s, 0.0)
+    recency_d = recency_s / DAY_S
+    span_d = (stats.last_s - stats.first_s) / DAY_S
+    gaps = count - 1.0
+    spread = np.maximum(stats.sum_gap_sq - span_d * span_d / np.maximum(gaps, 1.0), 0.0)
+    fade = np.exp(recency_d * _FADE_PER_DAY)
+    decayed = np.stack((stats.decayed_7, stats.decayed_30, stats.decayed_90))
+    decayed *= fade
+    return Basis(
+        recency_d=recency_d,
+        tenure_d=recency_d + span_d,
+        count=count,
+        mean_amount_log=np.log1p(stats.sum_amount / count),
+        last_amount_log=np.log1p(stats.last_amount),
+        mean_gap_d=(span_d + GAP_PRIOR_D) / count,
+        gap_sd_d=np.sqrt((spread + GAP_PRIOR_D**2) / count),
+        decayed=decayed,
+        decayed_spend=stats.decayed_spend_90 * fade[2],
+        global_rate=np.broadcast_to(np.asarray(global_rate, np.float64), count.shape),
+        just_purchased=(recency_s < JUST_PURCHASED_S).astype(np.float64),
+    )
+
+
+def basis_of_features(features: npt.NDArray[np.floating]) -> Basis:
+    """Recover the basis from frozen feature rows.
+
+    Args:
+        features: rows as `hazard_matrix` made them, (rows, 17).
+
+    Returns:
+        The basis, exact up to the precision the rows were kept in.
+    """
+    columns = np.ascontiguousarray(features.T, np.float64)
+    return Basis(
+        recency_d=np.expm1(columns[_RECENCY]),
+        tenure_d=np.expm1(columns[_TENURE]),
+        count=np.rint(np.expm1(columns[_REPEATS])) + 1.0,
+        mean_amount_log=columns[_MEAN_AMOUNT],
+        last_amount_log=columns[_LAST_AMOUNT],
+        mean_gap_d=np.expm1(columns[_MEAN_GAP]),
+        gap_sd_d=np.expm1(columns[_GAP_SD]),
+        decayed=columns[_COUNT_7 : _COUNT_90 + 1],
+        decayed_spend=np.expm1(columns[_SPEND_90]),
+        global_rate=columns[_GLOBAL_RATE],
+        just_purchased=columns[_JUST],
+    )
+
+
+def feature_columns(basis: Basis, steps: int = 1, step_d: float = 30.0) -> Floats:
+    """Compute the features now and after each further step without a purchase.
+
+    Args:
+        basis: the rows.
+        steps: number of instants: now, one step ahead, …
+        step_d: length of a step, days.
+
+    Returns:
+        (17, steps, rows) float64.
+    """
+    rows = len(basis.count)
+    ahead_d = np.arange(steps, dtype=np.float64)[:, None] * step_d
+    out = np.empty((FEATURE_COUNT, steps, rows))
+    recency_d = basis.recency_d + ahead_d
+    tenure_d = basis.tenure_d + ahead_d
+    np.log1p(recency_d, out=out[_RECENCY])
+    out[_REPEATS] = np.log(basis.count)
+    np.log1p(tenure_d, out=out[_TENURE])
+    out[_MEAN_AMOUNT] = basis.mean_amount_log
+    out[_LAST_AMOUNT] = basis.last_amount_log
+    out[_MEAN_GAP] = np.log1p(basis.mean_gap_d)
+    out[_GAP_SD] = np.log1p(basis.gap_sd_d)
+    np.minimum(recency_d / basis.mean_gap_d, MAX_GAP_RATIO, out=out[_RATIO])
+    np.minimum((recency_d - basis.mean_gap_d) / basis.gap_sd_d, MAX_GAP_Z, out=out[_Z])
+    np.maximum(out[_Z], -MAX_GAP_Z, out=out[_Z])
+    fade = np.exp(ahead_d * _FADE_PER_DAY[:, None])
+    np.multiply(basis.decayed[:, None, :], fade, out=out[_COUNT_7 : _COUNT_90 + 1])
+    np.log1p(basis.decayed_spend * fade[2], out=out[_SPEND_90])
+    out[_ONE_TIME] = basis.count == 1.0
+    out[_GLOBAL_RATE] = basis.global_rate
+    np.log(basis.count / (tenure_d + GAP_PRIOR_D), out=out[_RATE])
+    out[_JUST, 0] = basis.just_purchased
+    out[_JUST, 1:] = 0.0
+    return out
+
+
+def hazard_matrix(stats: PurchaseStats, now_s: Floats | float, global_rate: Floats | float) -> Floats:
+    """Compute the feature rows that are published for training and scored.
+
+    Args:
+        stats: statistics of (rows,) customers.
+        now_s: the instant of each row, (rows,) or one for all, seconds since the epoch.
+        global_rate: purchases per known customer and day, (rows,) or one for all.
+
+    Returns:
+        (rows, 17) float64, columns as in `HAZARD_FEATURES`.
+    """
+    return feature_columns(basis_of_stats(stats, now_s, global_rate))[:, 0, :].T

@@ -1,0 +1,165 @@
+"""What the churn model remembers of a customer's purchases: 44 bytes, updated one purchase at a time.
+
+The record holds sufficient statistics for every hazard feature and for MBG/NBD, so the retained
+entries of the customer state may be folded or dropped without the model noticing. A customer who has
+never bought has no record.
+
+Decayed sums use time constants (`exp(-age / constant)`) and are valid at the last purchase; a reader
+decays them forward to its own `now`.
+
+Purchases less than `OCCASION_S` after the last occasion began belong to it: they add to its amount, not
+to the count, the gaps or the last time. Split orders and second thoughts are no returning customer
+(on every fourth CDNOW customer MBG/NBD's log-loss is .388 without this and .383 with it).
+
+A late purchase (older than the last one) keeps count, first time, amounts and decayed sums exact. The
+one approximation is the sum of squared gaps when the late purchase falls between known ones: the
+individual gaps are no longer known, so it is taken to halve a gap of mean length (exact size for the
+two occasions case). The result depends only on the order of the log.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import StateError
+
+Floats = npt.NDArray[np.float64]
+
+DAY_S: Final = 86_400
+DECAY_DAYS: Final = (7.0, 30.0, 90.0)
+OCCASION_S: Final = DAY_S
+"""Purchases this close together are one occasion."""
+MAX_AMOUNT: Final = 1e12
+"""Amounts are clipped to 0 … this, so that float32 sums stay finite and a refund cannot go below zero."""
+MAX_COUNT: Final = 2**32 - 1
+
+PURCHASE_DTYPE: Final = np.dtype(
+    [
+        ("first_s", "<u4"),
+        ("last_s", "<u4"),
+        ("count", "<u4"),
+        ("sum_gap_sq", "<f8"),
+        ("sum_amount", "<f4"),
+        ("last_amount", "<f4"),
+        ("decayed_7", "<f4"),
+        ("decayed_30", "<f4"),
+        ("decayed_90", "<f4"),
+        ("decayed_spend_90", "<f4"),
+    ]
+)
+RECORD_BYTES: Final = PURCHASE_DTYPE.itemsize
+_RECORD: Final = struct.Struct("<IIIdffffff")
+assert _RECORD.size == RECORD_BYTES
+
+_RATE_7, _RATE_30, _RATE_90 = (1.0 / (days * DAY_S) for days in DECAY_DAYS)
+
+
+@dataclass(frozen=True, slots=True)
+class PurchaseStats:
+    """Purchase statistics of many customers, one array per quantity, all (rows,) float64.
+
+    Args:
+        first_s: time of the first purchase, seconds since the epoch.
+        last_s: time of the last purchase, seconds since the epoch.
+        count: purchase occasions so far; 0 for a row without a record.
+        sum_gap_sq: sum of squared gaps between purchases, days squared.
+        sum_amount: sum of amounts.
+        last_amount: amount of the last purchase.
+        decayed_7: purchases decayed with a time constant of 7 days, valid at `last_s`.
+        decayed_30: the same with 30 days.
+        decayed_90: the same with 90 days.
+        decayed_spend_90: amounts decayed with 90 days, valid at `last_s`.
+    """
+
+    first_s: Floats
+    last_s: Floats
+    count: Floats
+    sum_gap_sq: Floats
+    sum_amount: Floats
+    last_amount: Floats
+    decayed_7: Floats
+    decayed_30: Floats
+    decayed_90: Floats
+    decayed_spend_90: Floats
+
+    def __len__(self) -> int:
+        return len(self.count)
+
+
+def update_purchase(record: bytes | None, time_s: int, amount: float) -> bytes:
+    """Fold one purchase into a customer's record.
+
+    Args:
+        record: the record so far, or None before the first purchase.
+        time_s: time of the purchase, seconds since the epoch.
+        amount: what was paid, in the deployment's currency; clipped to 0 … `MAX_AMOUNT`.
+
+    Returns:
+        The new record, `RECORD_BYTES` long.
+    """
+    amount = min(max(amount, 0.0), MAX_AMOUNT)
+    if record is None:
+        return _RECORD.pack(time_s, time_s, 1, 0.0, amount, amount, 1.0, 1.0, 1.0, amount)
+    first_s, last_s, count, gap_sq, total, last_amount, d7, d30, d90, spend = _RECORD.unpack(record)
+    age_s = time_s - last_s
+    if abs(age_s) < OCCASION_S:
+        return _RECORD.pack(
+            first_s, last_s, count, gap_sq, total + amount, last_amount + amount, d7, d30, d90, spend + amount
+        )
+    if age_s > 0:
+        gap_sq += (age_s / DAY_S) ** 2
+        fade_90 = math.exp(-age_s * _RATE_90)
+        d7 = d7 * math.exp(-age_s * _RATE_7) + 1.0
+        d30 = d30 * math.exp(-age_s * _RATE_30) + 1.0
+        d90 = d90 * fade_90 + 1.0
+        spend = spend * fade_90 + amount
+        last_s, last_amount = time_s, amount
+    else:
+        gap_sq = _late_gap_sq(gap_sq, count, first_s, last_s, time_s)
+        weight_90 = math.exp(age_s * _RATE_90)
+        d7 += math.exp(age_s * _RATE_7)
+        d30 += math.exp(age_s * _RATE_30)
+        d90 += weight_90
+        spend += weight_90 * amount
+        first_s = min(first_s, time_s)
+    count = min(count + 1, MAX_COUNT)
+    return _RECORD.pack(first_s, last_s, count, gap_sq, total + amount, last_amount, d7, d30, d90, spend)
+
+
+def _late_gap_sq(gap_sq: float, count: int, first_s: int, last_s: int, time_s: int) -> float:
+    """Sum of squared gaps after a purchase older than the last one."""
+    if time_s < first_s:
+        return gap_sq + ((first_s - time_s) / DAY_S) ** 2
+    if count <= 2:  # exactly one gap, which is split where it is split
+        return float(((time_s - first_s) / DAY_S) ** 2 + ((last_s - time_s) / DAY_S) ** 2)
+    return gap_sq * (1.0 - 0.5 / (count - 1))
+
+
+def unpack_many(blob: bytes, has: npt.NDArray[np.bool_]) -> PurchaseStats:
+    """Read the records of a batch.
+
+    Args:
+        blob: the records of the rows that have one, joined in row order.
+        has: which rows have a record, (rows,) bool.
+
+    Returns:
+        Statistics for every row; rows without a record have `count` 0 and zeros elsewhere.
+
+    Raises:
+        StateError: the blob's length does not match the mask.
+    """
+    present = int(np.count_nonzero(has))
+    if len(blob) != present * RECORD_BYTES:
+        raise StateError(f"purchase records: {len(blob)} bytes for {present} rows of {RECORD_BYTES}")
+    records: npt.NDArray[Any] = np.frombuffer(blob, PURCHASE_DTYPE)
+    if present != len(has):
+        spread = np.zeros(len(has), PURCHASE_DTYPE)
+        spread[has] = records
+        records = spread
+    return PurchaseStats(*(records[name].astype(np.float64) for name in PURCHASE_DTYPE.names or ()))

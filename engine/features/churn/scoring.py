@@ -1,0 +1,127 @@
+"""Churn risk of a whole batch from a snapshot, without River: one vector product.
+
+The scaler is folded into the weights, the hazard is chained over the state rolled forward
+0, 30, 60 … days, and the result is averaged with MBG/NBD in log-odds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit
+
+from engine.features.churn.hazard import (
+    Basis,
+    Floats,
+    basis_of_features,
+    basis_of_stats,
+    feature_columns,
+)
+from engine.features.churn.mbg import no_purchase_probability
+from engine.features.churn.purchases import PurchaseStats
+from engine.features.churn.snapshot import HazardParameters, Snapshot, check_snapshot
+
+EDGE: Final = 1e-6
+"""Risks stay this far from 0 and 1, so that log-odds and log-loss stay finite."""
+
+
+def fold(parameters: HazardParameters) -> tuple[Floats, float]:
+    """Fold the scaler into the weights.
+
+    Args:
+        parameters: of the hazard model.
+
+    Returns:
+        (17,) weights on raw features and the intercept. A feature that never varied weighs nothing,
+        as in River.
+    """
+    deviation = np.sqrt(np.array(parameters.variances))
+    varied = deviation > 0.0
+    weights = np.where(varied, np.array(parameters.weights) / np.where(varied, deviation, 1.0), 0.0)
+    return weights, parameters.intercept - float(weights @ np.array(parameters.means))
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """Probability of no purchase within the horizon, by model, each (rows,) float64.
+
+    Args:
+        blended: what the engine acts on.
+        hazard: the chained hazard alone.
+        mbg: MBG/NBD alone.
+    """
+
+    blended: Floats
+    hazard: Floats
+    mbg: Floats
+
+
+class Scorer:
+    """Scores batches with one snapshot.
+
+    Args:
+        snapshot: the model; checked again here.
+
+    Raises:
+        EngineError: the snapshot does not fit this engine's features.
+    """
+
+    __slots__ = ("_intercept", "_steps", "_weights", "snapshot")
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        check_snapshot(snapshot)
+        self.snapshot = snapshot
+        self._steps = snapshot.horizon_days // snapshot.hazard_days
+        self._weights, self._intercept = fold(snapshot.hazard)
+        if snapshot.prior is not None and snapshot.prior_share > 0.0:
+            share = snapshot.prior_share
+            weights, intercept = fold(snapshot.prior)
+            self._weights = (1.0 - share) * self._weights + share * weights
+            self._intercept = (1.0 - share) * self._intercept + share * intercept
+
+    def score(self, stats: PurchaseStats, now_s: Floats | float, global_rate: Floats | float) -> Floats:
+        """Score customers as they stand now.
+
+        Args:
+            stats: purchase statistics, (rows,).
+            now_s: the instant of each row, (rows,) or one for all, seconds since the epoch.
+            global_rate: purchases per known customer and day, (rows,) or one for all.
+
+        Returns:
+            (rows,) float64 in (0, 1): the probability of no purchase within the horizon. NaN for a
+            customer who has never bought: there is nothing to lose yet.
+        """
+        risk = self._risk(basis_of_stats(stats, now_s, global_rate)).blended
+        risk[stats.count == 0.0] = np.nan
+        return risk
+
+    def score_rows(self, features: npt.NDArray[np.floating]) -> Risk:
+        """Score frozen feature rows, (rows, 17), model by model."""
+        return self._risk(basis_of_features(features))
+
+    def _risk(self, basis: Basis) -> Risk:
+        snapshot = self.snapshot
+        columns = feature_columns(basis, self._steps, float(snapshot.hazard_days))
+        odds = np.tensordot(self._weights, columns, 1)
+        odds += self._intercept
+        # log of the product over the steps of 1 - h = 1 / (1 + exp(odds))
+        log_stay_away = -np.logaddexp(0.0, odds).sum(axis=0)
+        hazard = np.clip(np.exp(log_stay_away), EDGE, 1.0 - EDGE)
+        mbg = no_purchase_probability(
+            snapshot.mbg,
+            basis.count - 1.0,
+            np.maximum(basis.tenure_d - basis.recency_d, 0.0),
+            basis.tenure_d,
+            float(snapshot.horizon_days),
+        )
+        np.clip(mbg, EDGE, 1.0 - EDGE, out=mbg)
+        share = snapshot.mbg_share
+        blended = expit((1.0 - share) * _logit(hazard) + share * _logit(mbg))
+        return Risk(np.clip(blended, EDGE, 1.0 - EDGE), hazard, mbg)
+
+
+def _logit(probability: Floats) -> Floats:
+    return np.asarray(np.log(probability / (1.0 - probability)), np.float64)

@@ -1,0 +1,184 @@
+"""The model as one immutable object with a passport, exchanged as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+import msgspec
+
+from engine.errors import EngineError
+from engine.features.churn.evaluation import Quality
+from engine.features.churn.hazard import FEATURE_COUNT, HAZARD_FEATURES
+from engine.features.churn.mbg import MbgParameters
+
+SNAPSHOT_FORMAT: Final = 1
+HAZARD_DAYS: Final = 30
+MAX_HORIZON_DAYS: Final = 360
+MAX_SNAPSHOT_BYTES: Final = 64 * 1024
+_LARGEST: Final = 1e15
+
+
+def feature_hash(features: Sequence[str] = HAZARD_FEATURES) -> str:
+    """Hash an ordered feature list, 16 hexadecimal digits."""
+    return hashlib.sha256("\n".join(features).encode()).hexdigest()[:16]
+
+
+class HazardParameters(msgspec.Struct, frozen=True):
+    """State of the scaler and the logistic regression, in the order of the feature list.
+
+    Args:
+        weights: one per feature, on scaled features.
+        intercept: log-odds of a purchase within 30 days at the mean of every feature.
+        means: the scaler's.
+        variances: the scaler's.
+        rows: rows learned from.
+    """
+
+    weights: tuple[float, ...]
+    intercept: float
+    means: tuple[float, ...]
+    variances: tuple[float, ...]
+    rows: int
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Everything a worker needs to score, and where it comes from.
+
+    Args:
+        version: counts the trainer's snapshots, from 1; 0 is the shipped prior.
+        cut_off_s: stream time up to which purchases are known, seconds since the epoch.
+        horizon_days: the risk is that of no purchase in this many days, a multiple of `hazard_days`.
+        hazard: the learned hazard model.
+        mbg: MBG/NBD parameters.
+        prior: the hazard model blended in while labels are few, or None.
+        prior_share: its share of the log-odds, 0 … 1.
+        mbg_share: share of MBG/NBD in the blend of log-odds, 0 … 1.
+        labels_came_back: matured labels of rows followed by a purchase within `hazard_days`.
+        labels_gone: matured labels of the others.
+        engine_version: of the package that made it.
+        river_version: of the library that learned it.
+        validation: prequential quality by group of rows (`all`, `actionable`, `purchase`).
+        features: the feature list.
+        features_hash: hash of the list.
+        hazard_days: days of one step of the chain.
+        format: of this object.
+    """
+
+    version: int
+    cut_off_s: int
+    horizon_days: int
+    hazard: HazardParameters
+    mbg: MbgParameters
+    prior: HazardParameters | None
+    prior_share: float
+    mbg_share: float
+    labels_came_back: int
+    labels_gone: int
+    engine_version: str
+    river_version: str
+    validation: dict[str, Quality] = {}
+    features: tuple[str, ...] = HAZARD_FEATURES
+    features_hash: str = feature_hash()
+    hazard_days: int = HAZARD_DAYS
+    format: int = SNAPSHOT_FORMAT
+
+    @property
+    def labels(self) -> int:
+        """Matured labels of both classes."""
+        return self.labels_came_back + self.labels_gone
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """Serialise to JSON."""
+    return msgspec.json.encode(snapshot)
+
+
+def decode_snapshot(payload: bytes) -> Snapshot:
+    """Read a snapshot and refuse one that this engine cannot score with.
+
+    Args:
+        payload: JSON as `encode_snapshot` wrote it.
+
+    Returns:
+        The snapshot, checked.
+
+    Raises:
+        EngineError: malformed, made for other features, or a number out of bounds.
+    """
+    if len(payload) > MAX_SNAPSHOT_BYTES:
+        raise EngineError(f"model snapshot: {len(payload)} bytes, at most {MAX_SNAPSHOT_BYTES}")
+    try:
+        snapshot = msgspec.json.decode(payload, type=Snapshot)
+    except msgspec.DecodeError as error:
+        raise EngineError(f"model snapshot: {error}") from error
+    check_snapshot(snapshot)
+    return snapshot
+
+
+def check_snapshot(snapshot: Snapshot) -> None:
+    """Refuse a snapshot that this engine cannot score with.
+
+    Raises:
+        EngineError: made for other features, or a number out of bounds.
+    """
+    if snapshot.format != SNAPSHOT_FORMAT:
+        raise EngineError(f"model snapshot: format {snapshot.format}, this engine reads {SNAPSHOT_FORMAT}")
+    if snapshot.features != HAZARD_FEATURES or snapshot.features_hash != feature_hash():
+        raise EngineError(
+            f"model snapshot: feature list {snapshot.features_hash}, this engine computes {feature_hash()}"
+        )
+    check_horizon(snapshot.horizon_days)
+    if snapshot.hazard_days != HAZARD_DAYS:
+        raise EngineError(f"model snapshot: hazard of {snapshot.hazard_days} days, not {HAZARD_DAYS}")
+    for name, share in (("prior_share", snapshot.prior_share), ("mbg_share", snapshot.mbg_share)):
+        if not 0.0 <= share <= 1.0:
+            raise EngineError(f"model snapshot: {name} {share}, must lie in 0 … 1")
+    for parameters in (snapshot.hazard, snapshot.prior):
+        if parameters is not None:
+            _check_hazard(parameters)
+    for name in ("r", "alpha", "a", "b"):
+        value = getattr(snapshot.mbg, name)
+        if not (math.isfinite(value) and 0.0 < value < _LARGEST):
+            raise EngineError(f"model snapshot: mbg {name} {value}, must be positive and finite")
+
+
+def check_horizon(horizon_days: int) -> None:
+    """Refuse a churn horizon that is no whole number of hazard steps.
+
+    Raises:
+        EngineError: not a multiple of 30 in 30 … 360.
+    """
+    if horizon_days % HAZARD_DAYS or not HAZARD_DAYS <= horizon_days <= MAX_HORIZON_DAYS:
+        raise EngineError(
+            f"churn horizon {horizon_days} days, must be a multiple of {HAZARD_DAYS} up to {MAX_HORIZON_DAYS}"
+        )
+
+
+def _check_hazard(parameters: HazardParameters) -> None:
+    for name in ("weights", "means", "variances"):
+        values = getattr(parameters, name)
+        if len(values) != FEATURE_COUNT:
+            raise EngineError(f"model snapshot: {len(values)} {name}, expected {FEATURE_COUNT}")
+        for value in values:
+            if not (math.isfinite(value) and abs(value) < _LARGEST):
+                raise EngineError(f"model snapshot: {value} among the {name}")
+    if min(parameters.variances) < 0.0:
+        raise EngineError(f"model snapshot: negative variance {min(parameters.variances)}")
+    if not (math.isfinite(parameters.intercept) and abs(parameters.intercept) < _LARGEST):
+        raise EngineError(f"model snapshot: intercept {parameters.intercept}")
+    if parameters.rows < 0:
+        raise EngineError(f"model snapshot: {parameters.rows} rows")
+
+
+@cache
+def shipped_prior() -> Snapshot:
+    """Return the prior that ships with the engine, for scoring before labels mature.
+
+    It was fitted on every fourth customer of the public CDNOW log by `python -m engine.features.churn.prior`.
+    """
+    return decode_snapshot(files("engine.features.churn").joinpath("prior.json").read_bytes())
