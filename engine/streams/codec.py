@@ -83,7 +83,7 @@ class Decoder:
             InvalidEvent: the record can never be processed; `reason` is a `DeadLetterReason`.
             TransientError: the schema registry does not answer.
         """
-        latest_ms = min(now_ms + MAX_AHEAD_MS, LATEST_MS) if self._live else LATEST_MS
+        latest_ms = now_ms + MAX_AHEAD_MS if self._live else LATEST_MS
         if not value or len(value) > MAX_RECORD_BYTES:
             _refuse_size(value)
         first = value[0]
@@ -143,7 +143,17 @@ def _parse(value: bytes) -> dict[str, Any]:
         raise InvalidEvent(DeadLetterReason.NOT_DECODABLE, "the JSON holds too long a number") from None
     if not isinstance(fields, dict):
         raise InvalidEvent(DeadLetterReason.NOT_DECODABLE, "the JSON is not an object")
+    if b"\\u" in value:
+        _refuse_surrogates(fields)
     return fields
+
+
+def _refuse_surrogates(fields: dict[str, Any]) -> None:
+    r"""Refuse half a surrogate pair (`\ud800`): it cannot be written as UTF-8 again."""
+    try:
+        json.dumps(fields, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InvalidEvent(DeadLetterReason.NOT_DECODABLE, "the JSON holds a lone surrogate") from None
 
 
 @functools.lru_cache(maxsize=4)
