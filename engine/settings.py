@@ -49,7 +49,7 @@ class KafkaSettings(_Section, frozen=True, kw_only=True):
     ] = 6000
     timeout_ms: Annotated[
         int, about("How long a command waits for the brokers.", unit="ms", low=100, high=300_000)
-    ] = 10_000
+    ] = 5_000
     extra: Annotated[
         dict[str, str],
         about("librdkafka properties passed through as they are: TLS, SASL and the like.", secret=True),
@@ -73,6 +73,9 @@ class TopicSettings(_Section, frozen=True, kw_only=True):
     decisions: Annotated[str, about("Decisions with reasons.", pattern=_NAME, form=_NAME_FORM)] = (
         "engage.decisions"
     )
+    segments: Annotated[
+        str, about("Customers entering and leaving segments.", pattern=_NAME, form=_NAME_FORM)
+    ] = "engage.segments"
     dlq: Annotated[str, about("Dead letters.", pattern=_NAME, form=_NAME_FORM)] = "engage.dlq"
     training: Annotated[str, about("Training rows of the churn model.", pattern=_NAME, form=_NAME_FORM)] = (
         "engage.training"
@@ -261,6 +264,13 @@ class ChurnSettings(_Section, frozen=True, kw_only=True):
             multiple_of=30,
         ),
     ] = 90
+    follow: Annotated[
+        Literal["auto", "yes", "no"],
+        about(
+            "Whether workers switch to newer snapshots while running; `auto` follows on the live clock only,"
+            " since on the replay clock the outcome is a function of the log."
+        ),
+    ] = "auto"
     publish_every_s: Annotated[
         int, about("The trainer publishes a snapshot at most this often.", unit="s", low=1, high=86_400)
     ] = 10

@@ -43,6 +43,7 @@ class WorkerHealth:
         now_s: a monotonic clock in seconds.
         redis_error: why Redis does not answer; empty while it does.
         kafka_error: why Kafka does not answer or acknowledge; empty while it does.
+        registry_error: why the schema registry does not answer; empty while it does or is not needed.
         rules_error: why the rules could not be loaded; empty when they are.
         lag_records: records behind the end of the owned partitions.
         partitions: owned partitions.
@@ -54,6 +55,7 @@ class WorkerHealth:
     now_s: Callable[[], float]
     redis_error: str = ""
     kafka_error: str = ""
+    registry_error: str = ""
     rules_error: str = ""
     lag_records: int = 0
     partitions: tuple[int, ...] = ()
@@ -69,6 +71,20 @@ class WorkerHealth:
     def progressed(self) -> None:
         """Note that a batch was committed."""
         self._progress_s = self.now_s()
+
+    def trouble(self, step: str, error: str) -> None:
+        """Note how a step that needs a server went.
+
+        Args:
+            step: `produce` needs Kafka, `decode` the schema registry, every other step Redis.
+            error: why it failed, or empty when it went through.
+        """
+        if step == "produce":
+            self.kafka_error = error
+        elif step == "decode":
+            self.registry_error = error
+        else:
+            self.redis_error = error
 
     def rebalance_started(self) -> None:
         """Note that the group is changing; the first of several calls counts."""
@@ -91,7 +107,7 @@ class WorkerHealth:
 
         Waiting for a server that is down is not a stall: a restart would not bring it back.
         """
-        if self.lag_records <= 0 or self.redis_error or self.kafka_error:
+        if self.lag_records <= 0 or self.redis_error or self.kafka_error or self.registry_error:
             self._progress_s = self.now_s()
             return 0.0
         return self.now_s() - self._progress_s
@@ -117,6 +133,8 @@ class WorkerHealth:
             found.append(f"redis: {self.redis_error}")
         if self.kafka_error:
             found.append(f"kafka: {self.kafka_error}")
+        if self.registry_error:
+            found.append(f"schema registry: {self.registry_error}")
         if self.rules_error:
             found.append(f"rules: {self.rules_error}")
         if not self.assigned:

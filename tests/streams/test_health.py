@@ -112,6 +112,17 @@ def test_idleness_and_waiting_for_a_server_are_no_stall() -> None:
     assert worker.health.ills(SETTINGS) == []
 
 
+def test_the_step_that_fails_names_the_server() -> None:
+    """A failing step shows as its server's obstacle until a step of that server goes through again."""
+    worker = Worker()
+    worker.health.rebalance_ended((0,))
+    for step, server in (("commit", "redis"), ("produce", "kafka"), ("decode", "schema registry")):
+        worker.health.trouble(step, "gone")
+        assert worker.health.obstacles(SETTINGS) == [f"{server}: gone"]
+        worker.health.trouble(step, "")
+        assert worker.health.obstacles(SETTINGS) == []
+
+
 async def test_the_watchdog_ends_a_stuck_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lag without progress past the limit ends the process with the documented exit code."""
     monkeypatch.setattr(health, "SAMPLE_EVERY_S", 0.01)
