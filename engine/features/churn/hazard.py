@@ -8,6 +8,7 @@ assumption that nothing is bought. The chained hazard needs each row 0, 30, 60 â
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -77,9 +78,8 @@ class Basis:
         last_amount_log: log1p of the last amount.
         mean_gap_d: mean gap shrunk towards `GAP_PRIOR_D`.
         gap_sd_d: standard deviation of the gaps, shrunk likewise.
-        decayed: purchases decayed with `DECAY_DAYS`, (3, rows).
-        decayed_spend: amounts decayed with 90 days.
-        global_rate: purchases per known customer and day, 30-day average.
+        decayed: purchases and amounts as in `PurchaseStats`, decayed to now, (4, rows).
+        global_rate: purchases per known customer and day, 30-day average; (rows,) or one for all.
         just_purchased: 1 on a purchase row.
     """
 
@@ -91,12 +91,18 @@ class Basis:
     mean_gap_d: Floats
     gap_sd_d: Floats
     decayed: Floats
-    decayed_spend: Floats
-    global_rate: Floats
+    global_rate: Floats | float
     just_purchased: Floats
 
 
-_FADE_PER_DAY: Final = -1.0 / np.array(DECAY_DAYS)[:, None]
+_FADE_PER_DAY: Final = -1.0 / np.array((*DECAY_DAYS, DECAY_DAYS[-1]))[:, None]
+
+
+@cache
+def _ahead(steps: int, step_d: float) -> tuple[Floats, Floats]:
+    """Days ahead (steps, 1), and what is left of decayed sums by then (4, steps, 1)."""
+    ahead_d = np.arange(steps, dtype=np.float64)[:, None] * step_d
+    return ahead_d, np.exp(ahead_d * _FADE_PER_DAY[:, :, None])
 
 
 def basis_of_stats(stats: PurchaseStats, now_s: Floats | float, global_rate: Floats | float) -> Basis:
@@ -117,9 +123,8 @@ def basis_of_stats(stats: PurchaseStats, now_s: Floats | float, global_rate: Flo
     span_d = (stats.last_s - stats.first_s) / DAY_S
     gaps = count - 1.0
     spread = np.maximum(stats.sum_gap_sq - span_d * span_d / np.maximum(gaps, 1.0), 0.0)
-    fade = np.exp(recency_d * _FADE_PER_DAY)
-    decayed = np.stack((stats.decayed_7, stats.decayed_30, stats.decayed_90))
-    decayed *= fade
+    decayed = np.exp(recency_d * _FADE_PER_DAY)
+    decayed *= stats.decayed
     return Basis(
         recency_d=recency_d,
         tenure_d=recency_d + span_d,
@@ -129,8 +134,7 @@ def basis_of_stats(stats: PurchaseStats, now_s: Floats | float, global_rate: Flo
         mean_gap_d=(span_d + GAP_PRIOR_D) / count,
         gap_sd_d=np.sqrt((spread + GAP_PRIOR_D**2) / count),
         decayed=decayed,
-        decayed_spend=stats.decayed_spend_90 * fade[2],
-        global_rate=np.broadcast_to(np.asarray(global_rate, np.float64), count.shape),
+        global_rate=global_rate,
         just_purchased=(recency_s < JUST_PURCHASED_S).astype(np.float64),
     )
 
@@ -153,8 +157,7 @@ def basis_of_features(features: npt.NDArray[np.floating]) -> Basis:
         last_amount_log=columns[_LAST_AMOUNT],
         mean_gap_d=np.expm1(columns[_MEAN_GAP]),
         gap_sd_d=np.expm1(columns[_GAP_SD]),
-        decayed=columns[_COUNT_7 : _COUNT_90 + 1],
-        decayed_spend=np.expm1(columns[_SPEND_90]),
+        decayed=np.concatenate((columns[_COUNT_7:_SPEND_90], np.expm1(columns[_SPEND_90 : _SPEND_90 + 1]))),
         global_rate=columns[_GLOBAL_RATE],
         just_purchased=columns[_JUST],
     )
@@ -172,26 +175,29 @@ def feature_columns(basis: Basis, steps: int = 1, step_d: float = 30.0) -> Float
         (17, steps, rows) float64.
     """
     rows = len(basis.count)
-    ahead_d = np.arange(steps, dtype=np.float64)[:, None] * step_d
+    ahead_d, fade = _ahead(steps, step_d)
     out = np.empty((FEATURE_COUNT, steps, rows))
     recency_d = basis.recency_d + ahead_d
     tenure_d = basis.tenure_d + ahead_d
     np.log1p(recency_d, out=out[_RECENCY])
-    out[_REPEATS] = np.log(basis.count)
+    out[_REPEATS] = log_count = np.log(basis.count)
     np.log1p(tenure_d, out=out[_TENURE])
     out[_MEAN_AMOUNT] = basis.mean_amount_log
     out[_LAST_AMOUNT] = basis.last_amount_log
     out[_MEAN_GAP] = np.log1p(basis.mean_gap_d)
     out[_GAP_SD] = np.log1p(basis.gap_sd_d)
-    np.minimum(recency_d / basis.mean_gap_d, MAX_GAP_RATIO, out=out[_RATIO])
-    np.minimum((recency_d - basis.mean_gap_d) / basis.gap_sd_d, MAX_GAP_Z, out=out[_Z])
+    np.divide(recency_d, basis.mean_gap_d, out=out[_RATIO])
+    np.minimum(out[_RATIO], MAX_GAP_RATIO, out=out[_RATIO])
+    np.subtract(recency_d, basis.mean_gap_d, out=out[_Z])
+    out[_Z] /= basis.gap_sd_d
+    np.minimum(out[_Z], MAX_GAP_Z, out=out[_Z])
     np.maximum(out[_Z], -MAX_GAP_Z, out=out[_Z])
-    fade = np.exp(ahead_d * _FADE_PER_DAY[:, None])
-    np.multiply(basis.decayed[:, None, :], fade, out=out[_COUNT_7 : _COUNT_90 + 1])
-    np.log1p(basis.decayed_spend * fade[2], out=out[_SPEND_90])
+    np.multiply(basis.decayed[:, None, :], fade, out=out[_COUNT_7 : _SPEND_90 + 1])
+    np.log1p(out[_SPEND_90], out=out[_SPEND_90])
     out[_ONE_TIME] = basis.count == 1.0
     out[_GLOBAL_RATE] = basis.global_rate
-    np.log(basis.count / (tenure_d + GAP_PRIOR_D), out=out[_RATE])
+    np.log(tenure_d + GAP_PRIOR_D, out=out[_RATE])
+    np.subtract(log_count, out[_RATE], out=out[_RATE])
     out[_JUST, 0] = basis.just_purchased
     out[_JUST, 1:] = 0.0
     return out

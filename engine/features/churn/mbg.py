@@ -64,10 +64,10 @@ def log_likelihood(parameters: MbgParameters, repeats: Floats, last_d: Floats, a
     return np.asarray(buying + staying + np.logaddexp(0.0, gone), np.float64)
 
 
-def no_purchase_probability(
+def purchase_probability(
     parameters: MbgParameters, repeats: Floats, last_d: Floats, age_d: Floats, horizon_d: float
 ) -> Floats:
-    """Probability of no purchase within the horizon, given each customer's history.
+    """Probability of at least one purchase within the horizon, given each customer's history.
 
     Whoever is gone buys nothing. Whoever is alive drops out only at a purchase, so the wait for the
     next purchase is a Gamma mixture of exponentials with shape r + x and scale alpha + T.
@@ -80,12 +80,12 @@ def no_purchase_probability(
         horizon_d: days ahead.
 
     Returns:
-        (rows,) float64 in (0, 1).
+        (rows,) float64 in (0, 1); exact also where it is tiny.
     """
     alive = expit(-_log_odds_gone(parameters, repeats, last_d, age_d))
-    shape = parameters.r + repeats
-    buys = -np.expm1(-shape * np.log1p(horizon_d / (parameters.alpha + age_d)))
-    return np.asarray(1.0 - alive * buys, np.float64)
+    wait = np.log1p(horizon_d / (parameters.alpha + age_d))
+    wait *= repeats + parameters.r
+    return np.asarray(-alive * np.expm1(-wait), np.float64)
 
 
 def _log_odds_gone(parameters: MbgParameters, repeats: Floats, last_d: Floats, age_d: Floats) -> Floats:

@@ -53,6 +53,7 @@ PURCHASE_DTYPE: Final = np.dtype(
         ("decayed_spend_90", "<f4"),
     ]
 )
+_NAMES: Final = PURCHASE_DTYPE.names or ()
 RECORD_BYTES: Final = PURCHASE_DTYPE.itemsize
 _RECORD: Final = struct.Struct("<IIIdffffff")
 assert _RECORD.size == RECORD_BYTES
@@ -62,7 +63,7 @@ _RATE_7, _RATE_30, _RATE_90 = (1.0 / (days * DAY_S) for days in DECAY_DAYS)
 
 @dataclass(frozen=True, slots=True)
 class PurchaseStats:
-    """Purchase statistics of many customers, one array per quantity, all (rows,) float64.
+    """Purchase statistics of many customers, one array per quantity, (rows,) float64 where not said otherwise.
 
     Args:
         first_s: time of the first purchase, seconds since the epoch.
@@ -71,10 +72,8 @@ class PurchaseStats:
         sum_gap_sq: sum of squared gaps between purchases, days squared.
         sum_amount: sum of amounts.
         last_amount: amount of the last purchase.
-        decayed_7: purchases decayed with a time constant of 7 days, valid at `last_s`.
-        decayed_30: the same with 30 days.
-        decayed_90: the same with 90 days.
-        decayed_spend_90: amounts decayed with 90 days, valid at `last_s`.
+        decayed: purchases decayed with time constants of 7, 30 and 90 days and amounts decayed with 90
+            days, valid at `last_s`, (4, rows).
     """
 
     first_s: Floats
@@ -83,10 +82,7 @@ class PurchaseStats:
     sum_gap_sq: Floats
     sum_amount: Floats
     last_amount: Floats
-    decayed_7: Floats
-    decayed_30: Floats
-    decayed_90: Floats
-    decayed_spend_90: Floats
+    decayed: Floats
 
     def __len__(self) -> int:
         return len(self.count)
@@ -162,4 +158,7 @@ def unpack_many(blob: bytes, has: npt.NDArray[np.bool_]) -> PurchaseStats:
         spread = np.zeros(len(has), PURCHASE_DTYPE)
         spread[has] = records
         records = spread
-    return PurchaseStats(*(records[name].astype(np.float64) for name in PURCHASE_DTYPE.names or ()))
+    columns = np.empty((len(_NAMES), len(has)))
+    for column, name in zip(columns, _NAMES, strict=True):
+        column[:] = records[name]
+    return PurchaseStats(*columns[:6], decayed=columns[6:])

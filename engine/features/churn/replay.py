@@ -29,7 +29,7 @@ from engine.features.churn.trainer import TrainerCore, TrainerReport, TrainerSet
 
 TIMER_DAYS: Final = 7
 WARM_UP_DAYS: Final = 120
-TRAINED_SHARE: Final = 4
+CHOICE_SHARE: Final = 4
 """Customers with index % 4 = 0 may be used for choices; the others are only ever tested on."""
 
 
@@ -160,7 +160,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--from-day", type=int, default=WARM_UP_DAYS, help="first day judged")
     options = parser.parse_args(arguments)
     log = load_cdnow()
-    log = log.of((log.customers % TRAINED_SHARE == 0) == options.choose)
+    log = log.of((log.customers % CHOICE_SHARE == 0) == options.choose)
     settings = TrainerSettings(
         partitions=1,
         horizon_days=options.horizon_days,

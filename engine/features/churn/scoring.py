@@ -20,12 +20,13 @@ from engine.features.churn.hazard import (
     basis_of_stats,
     feature_columns,
 )
-from engine.features.churn.mbg import no_purchase_probability
+from engine.features.churn.mbg import purchase_probability
 from engine.features.churn.purchases import PurchaseStats
 from engine.features.churn.snapshot import HazardParameters, Snapshot, check_snapshot
 
-EDGE: Final = 1e-6
-"""Risks stay this far from 0 and 1, so that log-odds and log-loss stay finite."""
+MAX_LOG_ODDS: Final = 13.8
+"""Risks stay within 1e-6 of 0 and 1, so that log-loss stays finite."""
+_TINY: Final = 1e-300
 
 
 def fold(parameters: HazardParameters) -> tuple[Floats, float]:
@@ -94,34 +95,40 @@ class Scorer:
             (rows,) float64 in (0, 1): the probability of no purchase within the horizon. NaN for a
             customer who has never bought: there is nothing to lose yet.
         """
-        risk = self._risk(basis_of_stats(stats, now_s, global_rate)).blended
+        hazard, mbg = self._log_odds(basis_of_stats(stats, now_s, global_rate))
+        risk = self._blend(hazard, mbg)
         risk[stats.count == 0.0] = np.nan
         return risk
 
     def score_rows(self, features: npt.NDArray[np.floating]) -> Risk:
         """Score frozen feature rows, (rows, 17), model by model."""
-        return self._risk(basis_of_features(features))
+        hazard, mbg = self._log_odds(basis_of_features(features))
+        return Risk(self._blend(hazard, mbg), _to_risk(hazard), _to_risk(mbg))
 
-    def _risk(self, basis: Basis) -> Risk:
+    def _blend(self, hazard: Floats, mbg: Floats) -> Floats:
+        share = self.snapshot.mbg_share
+        return _to_risk((1.0 - share) * hazard + share * mbg)
+
+    def _log_odds(self, basis: Basis) -> tuple[Floats, Floats]:
+        """Log-odds of no purchase within the horizon by the chained hazard and by MBG/NBD."""
         snapshot = self.snapshot
         columns = feature_columns(basis, self._steps, float(snapshot.hazard_days))
-        odds = np.tensordot(self._weights, columns, 1)
+        odds = self._weights @ columns.reshape(len(self._weights), -1)
         odds += self._intercept
-        # log of the product over the steps of 1 - h = 1 / (1 + exp(odds))
-        log_stay_away = -np.logaddexp(0.0, odds).sum(axis=0)
-        hazard = np.clip(np.exp(log_stay_away), EDGE, 1.0 - EDGE)
-        mbg = no_purchase_probability(
+        # -log of the product over the steps of 1 - h = 1 / (1 + exp(odds))
+        returning = np.logaddexp(0.0, odds).reshape(self._steps, -1).sum(axis=0)
+        hazard = -returning - np.log(np.maximum(-np.expm1(-returning), _TINY))
+        buys = purchase_probability(
             snapshot.mbg,
             basis.count - 1.0,
             np.maximum(basis.tenure_d - basis.recency_d, 0.0),
             basis.tenure_d,
             float(snapshot.horizon_days),
         )
-        np.clip(mbg, EDGE, 1.0 - EDGE, out=mbg)
-        share = snapshot.mbg_share
-        blended = expit((1.0 - share) * _logit(hazard) + share * _logit(mbg))
-        return Risk(np.clip(blended, EDGE, 1.0 - EDGE), hazard, mbg)
+        np.minimum(np.maximum(buys, _TINY, out=buys), 1.0 - 1e-15, out=buys)
+        return hazard, np.log1p(-buys) - np.log(buys)
 
 
-def _logit(probability: Floats) -> Floats:
-    return np.asarray(np.log(probability / (1.0 - probability)), np.float64)
+def _to_risk(log_odds: Floats) -> Floats:
+    np.minimum(np.maximum(log_odds, -MAX_LOG_ODDS), MAX_LOG_ODDS, out=log_odds)
+    return np.asarray(expit(log_odds), np.float64)

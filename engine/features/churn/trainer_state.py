@@ -1,0 +1,172 @@
+"""The trainer's whole state as bytes, queues included: a restart loses no label and doubles none."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from engine.errors import StateError
+from engine.features.churn.blocks import TrainingBlock, concatenate
+from engine.features.churn.hazard import FEATURE_COUNT
+from engine.features.churn.history import PurchaseLog, StatisticsLog
+from engine.features.churn.mbg import MbgParameters
+from engine.features.churn.model import HazardModel
+from engine.features.churn.quality import QualityLog
+from engine.features.churn.snapshot import HazardParameters, Snapshot, feature_hash
+from engine.features.churn.trainer import SampledDay, ScoredDay, TrainerCore, TrainerSettings
+
+STATE_FORMAT: Final = 1
+
+
+class _State(msgspec.Struct):
+    format: int
+    features_hash: str
+    settings: TrainerSettings
+    prior: Snapshot
+    hazard: HazardParameters
+    mbg: MbgParameters
+    passed_s: dict[int, int]
+    next_day: int
+    last_fit_day: int
+    version: int
+    labels: list[int]
+    late_rows: int
+    mbg_fits: list[int]
+    waiting: tuple[bytes, ...]
+    sampled: dict[int, tuple[bytes, ...]]
+    scored: dict[int, tuple[bytes, ...]]
+    purchases: dict[str, Any]
+    statistics: dict[str, Any]
+    quality: dict[str, Any]
+
+
+def dump_trainer(core: TrainerCore) -> bytes:
+    """Serialise a trainer.
+
+    Args:
+        core: between two calls to it.
+
+    Returns:
+        msgpack; the same core gives the same bytes.
+    """
+    state = _State(
+        format=STATE_FORMAT,
+        features_hash=feature_hash(),
+        settings=core.settings,
+        prior=core.prior,
+        hazard=core.model.parameters(),
+        mbg=core.mbg,
+        passed_s=dict(sorted(core.passed_s.items())),
+        next_day=core.next_day,
+        last_fit_day=core.last_fit_day,
+        version=core.version,
+        labels=core.labels,
+        late_rows=core.late_rows,
+        mbg_fits=core.mbg_fits,
+        waiting=_pack_rows(concatenate(core.waiting)),
+        sampled={
+            day: (*_pack_rows(kept.rows), kept.weights.astype("<f8").tobytes())
+            for day, kept in sorted(core.sampled.items())
+        },
+        scored={day: _pack_scored(kept) for day, kept in sorted(core.scored.items())},
+        purchases=core.purchases.to_state(),
+        statistics=core.statistics.to_state(),
+        quality=core.quality.to_state(),
+    )
+    return msgspec.msgpack.encode(state)
+
+
+def load_trainer(payload: bytes, settings: TrainerSettings | None = None) -> TrainerCore:
+    """Restore what `dump_trainer` wrote.
+
+    Args:
+        payload: the bytes.
+        settings: settings to go on with, or None for those in the payload. Partitions and horizon must
+            be the same: queues are keyed by them.
+
+    Returns:
+        A trainer that goes on exactly where the other stopped.
+
+    Raises:
+        StateError: the payload is malformed, of another format, or for other features or settings.
+    """
+    try:
+        state = msgspec.msgpack.decode(payload, type=_State)
+    except msgspec.DecodeError as error:
+        raise StateError(f"trainer state: {error}") from error
+    if state.format != STATE_FORMAT or state.features_hash != feature_hash():
+        raise StateError(f"trainer state: format {state.format}, features {state.features_hash}")
+    settings = settings or state.settings
+    for name in ("partitions", "horizon_days"):
+        if getattr(settings, name) != getattr(state.settings, name):
+            raise StateError(
+                f"trainer state: {name} {getattr(state.settings, name)}, now {getattr(settings, name)}"
+            )
+    core = TrainerCore(settings, state.prior)
+    try:
+        _restore(core, state)
+    except (KeyError, ValueError, TypeError) as error:
+        raise StateError(f"trainer state: {error}") from error
+    return core
+
+
+def _restore(core: TrainerCore, state: _State) -> None:
+    core.model = HazardModel(core.settings.learning_rate, state.hazard)
+    core.mbg = state.mbg
+    core.passed_s = state.passed_s
+    core.next_day = state.next_day
+    core.last_fit_day = state.last_fit_day
+    core.version = state.version
+    core.labels = state.labels
+    core.late_rows = state.late_rows
+    core.mbg_fits = state.mbg_fits
+    waiting = _unpack_rows(state.waiting)
+    core.waiting = [waiting] if len(waiting) else []
+    core.sampled = {
+        day: SampledDay(_unpack_rows(parts[:4]), np.frombuffer(parts[4], "<f8"))
+        for day, parts in state.sampled.items()
+    }
+    core.scored = {day: _unpack_scored(parts) for day, parts in state.scored.items()}
+    core.purchases = PurchaseLog.from_state(state.purchases)
+    core.statistics = StatisticsLog.from_state(state.statistics)
+    core.quality = QualityLog.from_state(state.quality)
+
+
+def _pack_rows(rows: TrainingBlock) -> tuple[bytes, ...]:
+    return (
+        rows.customers.astype("<u8").tobytes(),
+        rows.time_s.astype("<u4").tobytes(),
+        rows.features.astype("<f4").tobytes(),
+        rows.is_purchase.astype(np.uint8).tobytes(),
+    )
+
+
+def _unpack_rows(parts: tuple[bytes, ...]) -> TrainingBlock:
+    return TrainingBlock(
+        np.frombuffer(parts[0], "<u8"),
+        np.frombuffer(parts[1], "<u4"),
+        np.frombuffer(parts[2], "<f4").reshape(-1, FEATURE_COUNT),
+        np.frombuffer(parts[3], np.uint8).astype(np.bool_),
+    )
+
+
+def _pack_scored(day: ScoredDay) -> tuple[bytes, ...]:
+    return (
+        day.customers.astype("<u8").tobytes(),
+        day.time_s.astype("<u4").tobytes(),
+        day.risk.astype("<f4").tobytes(),
+        day.mbg.astype("<f4").tobytes(),
+        day.group.tobytes(),
+    )
+
+
+def _unpack_scored(parts: tuple[bytes, ...]) -> ScoredDay:
+    return ScoredDay(
+        np.frombuffer(parts[0], "<u8"),
+        np.frombuffer(parts[1], "<u4"),
+        np.frombuffer(parts[2], "<f4"),
+        np.frombuffer(parts[3], "<f4"),
+        np.frombuffer(parts[4], np.uint8),
+    )
