@@ -17,11 +17,15 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from engine.events import EVENT_TYPES
 from engine.features.zones import DAY_S, half_months_of_days, local_seconds, months_of_days
 
 MAX_MARKS = 128
 MAX_VALUES = 64
 MAX_TILES = 128  # or one per kind, if a customer has more kinds
+
+# Of these the newest entry is never folded: its value is a feature of its own.
+LAST_VALUE_KINDS = (EVENT_TYPES["feedback.nps"].code, EVENT_TYPES["feedback.csat"].code)
 
 MARK_DTYPE = np.dtype([("time_s", "<u4"), ("kind", "u1")])
 VALUE_DTYPE = np.dtype([("time_s", "<u4"), ("kind", "u1"), ("value", "<f8")])
@@ -110,7 +114,12 @@ def _split(entries: npt.NDArray[np.void], bound: int) -> tuple[npt.NDArray[np.vo
     if len(entries) <= bound:
         return entries, entries[:0]
     ordered = entries[np.argsort(entries["time_s"], kind="stable")]
-    return ordered[-(bound // 2) :], ordered[: -(bound // 2)]
+    kept = np.zeros(len(ordered), bool)
+    kept[-(bound // 2) :] = True
+    for kind in LAST_VALUE_KINDS:
+        of_kind = np.flatnonzero(ordered["kind"] == kind)
+        kept[of_kind[-1:]] = True
+    return ordered[kept], ordered[~kept]
 
 
 def _as_tiles(entries: npt.NDArray[np.void], values: npt.NDArray[np.float64] | None) -> npt.NDArray[np.void]:

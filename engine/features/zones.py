@@ -145,7 +145,8 @@ def half_months_of_days(days: Int64s) -> Int64s:
     dates = days.astype("datetime64[D]")
     months = dates.astype("datetime64[M]")
     day_of_month = (dates - months.astype("datetime64[D]")).astype(np.int64)
-    return months.astype(np.int64) * 2 + (day_of_month >= 15)
+    halves: Int64s = months.astype(np.int64) * 2 + (day_of_month >= 15)
+    return halves
 
 
 _intern("UTC")
