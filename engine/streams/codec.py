@@ -131,7 +131,7 @@ def _refuse_key(key: bytes | None) -> NoReturn:
 def _parse(value: bytes) -> dict[str, Any]:
     """Parse JSON for the slow road, NaN included, so that the field which holds it can be named."""
     try:
-        fields = json.loads(value)
+        fields = json.loads(value.decode())  # of bytes it would let surrogates pass and guess UTF-16
     except RecursionError:
         raise InvalidEvent(DeadLetterReason.NOT_DECODABLE, "the JSON is nested too deeply") from None
     except UnicodeError:
