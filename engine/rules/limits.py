@@ -27,10 +27,7 @@ MAX_DURATION_MS: Final = 400 * 86_400_000
 MAX_CAP_WINDOW_MS: Final = 366 * 86_400_000
 DEFAULT_EXPIRES_MS: Final = 7 * 86_400_000
 
-MAX_POSITIONS: Final = 8  # journeys one customer can be inside at a time
-MAX_CONTACTS: Final = 32  # remembered messages of one customer
 MAX_ENTERED: Final = 512  # remembered journey entries of one customer
-MAX_TRAITS: Final = 64  # traits of one customer
 MAX_MISMATCHES: Final = 16  # not-matched decisions of one sampled event
 MAX_ACTION_TEXT: Final = 2_000  # characters of one data value
 

@@ -202,9 +202,8 @@ def _guards(node: Node | None, read: Reader) -> ParsedGuards:
     if node is None:
         return ParsedGuards()
     fields = read.fields(node, _GUARD_KEYS, _GUARD_KEYS_LATER, "guards")
-    consent = read.name(fields.get("consent"), "a consent purpose")
     return ParsedGuards(
-        consent=consent.value if consent else "",
+        consent=read.name(fields.get("consent"), "a consent purpose"),
         caps=_caps(fields.get("cap"), read),
         quiet_hours=_quiet_hours(fields.get("quiet_hours"), read),
         holdout=_holdout(fields.get("holdout"), read),

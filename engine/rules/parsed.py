@@ -54,9 +54,9 @@ class ParsedExit:
 
 @dataclass(frozen=True, slots=True)
 class ParsedGuards:
-    """What may hold a message back. `holdout` is a share, 0-1; empty `consent` asks for none."""
+    """What may hold a message back. `holdout` is a share, 0-1; no `consent` asks for none."""
 
-    consent: str = ""
+    consent: Placed[str] | None = None
     caps: tuple[Cap, ...] = ()
     quiet_hours: QuietHours | None = None
     holdout: float = 0.0

@@ -1,0 +1,111 @@
+"""Absence: something that has not happened for a while, for a whole batch at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.rules.journey import Journey
+
+IntColumn = NDArray[np.int64]
+NEVER_MS = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, slots=True)
+class FiredAbsence:
+    """A deadline that passed at this row.
+
+    Args:
+        row: row of the batch.
+        journey: index in the rule set.
+        due_ms: the deadline.
+    """
+
+    row: int
+    journey: int
+    due_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Absences:
+    """What a batch says about absence.
+
+    Args:
+        next_due_ms: `(rows,) int64`, the next deadline of each row; 0 = none.
+        fired: deadlines in (clock, now], by row, then deadline, then journey.
+    """
+
+    next_due_ms: IntColumn
+    fired: tuple[FiredAbsence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LastSeen:
+    """When things happened last and first, whole seconds; 0 = never. One element per row.
+
+    Args:
+        last_s: event code to `(rows,) int64`; the codes of `RuleSet.absence_codes`.
+        first_s: the same for the first time.
+        signup_s: `(rows,) int64`.
+    """
+
+    last_s: Mapping[int, IntColumn]
+    first_s: Mapping[int, IntColumn]
+    signup_s: IntColumn
+
+
+class AbsenceIndex:
+    """All `absent` entries of a rule set, one array pass per distinct deadline.
+
+    Args:
+        journeys: the rule set's journeys; those by absence that are enabled are taken.
+    """
+
+    def __init__(self, journeys: Sequence[Journey]) -> None:
+        groups: dict[tuple[int, str, int], list[int]] = {}
+        for index, journey in enumerate(journeys):
+            if journey.kind == "absent" and journey.enabled:
+                groups.setdefault((journey.code, journey.since, journey.for_ms), []).append(index)
+        self._groups = groups
+        self.codes = frozenset(code for code, _, _ in groups)
+
+    def judge(self, seen: LastSeen, clock_ms: IntColumn, now_ms: IntColumn) -> Absences:
+        """Find the deadlines that pass, and the next ones.
+
+        A deadline fires in the row whose (clock, now] it falls into, so once. It lies behind the clock for
+        customers who had been away before the journey existed: they do not enter. A customer the engine has
+        just met (clock 0) is only armed.
+
+        Args:
+            seen: as of each row, its own event included.
+            clock_ms: `(rows,) int64`, the instant processed before this row.
+            now_ms: `(rows,) int64`, the row's instant.
+        """
+        next_due = np.full(len(now_ms), NEVER_MS, dtype=np.int64)
+        fired: list[FiredAbsence] = []
+        clock = np.where(clock_ms > 0, clock_ms, now_ms)
+        for (code, since, for_ms), journeys in self._groups.items():
+            due = _deadlines(seen, code, since, for_ms)
+            np.minimum(next_due, np.where(due > now_ms, due, NEVER_MS), out=next_due)
+            for row in np.flatnonzero((due > clock) & (due <= now_ms)).tolist():
+                fired.extend(FiredAbsence(row, journey, int(due[row])) for journey in journeys)
+        next_due[next_due == NEVER_MS] = 0
+        fired.sort(key=lambda each: (each.row, each.due_ms, each.journey))
+        return Absences(next_due, tuple(fired))
+
+
+def _deadlines(seen: LastSeen, code: int, since: str, for_ms: int) -> IntColumn:
+    """Return each row's deadline, 0 where there is none."""
+    last_s = seen.last_s[code]
+    if since == "last":
+        begin_s, armed = last_s, last_s > 0
+    elif since == "first":
+        begin_s = seen.first_s[code]
+        armed = (begin_s > 0) & (last_s == begin_s)
+    else:
+        begin_s = seen.signup_s
+        armed = (begin_s > 0) & (last_s < begin_s)
+    return np.where(armed, begin_s * 1000 + for_ms, 0)

@@ -1,0 +1,161 @@
+"""The column index: which journeys' comparisons hold for which rows of a batch.
+
+Journeys are grouped by the event type they enter on. Every comparison becomes `sign * column >= threshold`.
+Within a group the first comparisons of all journeys are judged as one `(journeys, rows)` array, then the
+second ones of those that have two, and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.rules.condition import Comparison, Condition
+from engine.rules.journey import Journey
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+_SPARSE_BELOW = 0.1  # share of pairs left below which the rest is judged pair by pair
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """The n-th test of each journey that has one: row of the signed columns, and threshold."""
+
+    columns: NDArray[np.intp]
+    thresholds: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The journeys of one event type, those with most tests first.
+
+    Args:
+        journeys: index of each in the rule set.
+        features: columns of the feature matrix in use.
+        event_columns: event columns in use; they follow the features.
+        signs: for each signed column: +1 or -1, and its source among features and event columns.
+        slots: tests by number.
+    """
+
+    journeys: NDArray[np.intp]
+    features: NDArray[np.intp]
+    event_columns: tuple[str, ...]
+    sources: NDArray[np.intp]
+    signs: Floats
+    slots: tuple[_Slot, ...]
+
+
+class ColumnIndex:
+    """Entry candidates by event type.
+
+    Args:
+        journeys: the rule set's journeys.
+        columns: feature name to its column in the matrix.
+    """
+
+    def __init__(self, journeys: Sequence[Journey], columns: Mapping[str, int]) -> None:
+        by_code: dict[int, list[int]] = {}
+        for index, journey in enumerate(journeys):
+            if journey.kind == "event" and journey.enabled:
+                by_code.setdefault(journey.code, []).append(index)
+        self._groups = {code: _group(found, journeys, columns) for code, found in by_code.items()}
+        self.codes = frozenset(by_code)
+        self.event_columns = tuple(
+            sorted({name for group in self._groups.values() for name in group.event_columns})
+        )
+
+    def match(
+        self, codes: NDArray[np.uint8], matrix: Floats, event_columns: Mapping[str, Floats]
+    ) -> list[tuple[int, int]]:
+        """Return the (row, journey) pairs whose column comparisons all hold, by row, then journey.
+
+        Args:
+            codes: `(rows,) uint8`, event types.
+            matrix: `(rows, features) float64`.
+            event_columns: the fields named by `event_columns`, `(rows,) float64`; NaN where a row has none.
+        """
+        found: list[tuple[int, int]] = []
+        for code, group in self._groups.items():
+            rows = np.flatnonzero(codes == code)
+            if len(rows):
+                pairs = _judge(group, rows, matrix, event_columns)
+                found.extend(zip(rows[pairs[1]].tolist(), group.journeys[pairs[0]].tolist(), strict=True))
+        found.sort()
+        return found
+
+
+def comparisons_of(journey: Journey) -> tuple[Comparison, ...]:
+    """Return the column comparisons of a journey's entry."""
+    conditions: tuple[Condition | None, ...] = (journey.where, journey.when)
+    return tuple(comparison for each in conditions if each is not None for comparison in each.comparisons)
+
+
+def _group(indices: list[int], journeys: Sequence[Journey], columns: Mapping[str, int]) -> _Group:
+    tests = [
+        [
+            (comparison.column, sign, threshold)
+            for comparison in comparisons_of(journeys[index])
+            for sign, threshold in comparison.at_least()
+        ]
+        for index in indices
+    ]
+    order = sorted(range(len(indices)), key=lambda at: -len(tests[at]))
+    used = sorted({(column, sign) for each in tests for column, sign, _ in each})
+    signed = {pair: number for number, pair in enumerate(used)}
+    features = sorted({column for column, _ in used if column.startswith("customer.")})
+    events = sorted({column for column, _ in used if column.startswith("event.")})
+    source = {column: number for number, column in enumerate(features + events)}
+    slots = []
+    for number in range(max((len(each) for each in tests), default=0)):
+        having = [tests[at][number] for at in order if len(tests[at]) > number]
+        slots.append(
+            _Slot(
+                np.array([signed[column, sign] for column, sign, _ in having], dtype=np.intp),
+                np.array([threshold for _, _, threshold in having], dtype=np.float64),
+            )
+        )
+    return _Group(
+        journeys=np.array([indices[at] for at in order], dtype=np.intp),
+        features=np.array([columns[name.removeprefix("customer.")] for name in features], dtype=np.intp),
+        event_columns=tuple(name.removeprefix("event.") for name in events),
+        sources=np.array([source[column] for column, _ in used], dtype=np.intp),
+        signs=np.array([float(sign) for _, sign in used], dtype=np.float64),
+        slots=tuple(slots),
+    )
+
+
+def _judge(
+    group: _Group, rows: NDArray[np.intp], matrix: Floats, event_columns: Mapping[str, Floats]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return positions in the group and in `rows` of the pairs whose tests all hold."""
+    values = np.empty((len(group.features) + len(group.event_columns), len(rows)), dtype=np.float64)
+    values[: len(group.features)] = matrix[np.ix_(rows, group.features)].T
+    for number, name in enumerate(group.event_columns, start=len(group.features)):
+        values[number] = event_columns[name][rows]
+    signed = values[group.sources] * group.signs[:, None]
+    holds: Bools = np.ones((len(group.journeys), len(rows)), dtype=np.bool_)
+    for number, slot in enumerate(group.slots):
+        tested = len(slot.columns)
+        holds[:tested] &= signed[slot.columns] >= slot.thresholds[:, None]
+        if number + 1 < len(group.slots) and np.count_nonzero(holds[:tested]) < _SPARSE_BELOW * holds.size:
+            return _judge_pairs(group, signed, holds, number + 1)
+    found = np.nonzero(holds)
+    return found[0], found[1]
+
+
+def _judge_pairs(
+    group: _Group, signed: Floats, holds: Bools, number: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Judge the remaining tests for the few pairs that are left."""
+    journey, row = np.nonzero(holds)
+    for slot in group.slots[number:]:
+        tested = int(np.searchsorted(journey, len(slot.columns)))  # pairs come sorted by journey
+        keep = np.ones(len(journey), dtype=np.bool_)
+        head = journey[:tested]
+        keep[:tested] = signed[slot.columns[head], row[:tested]] >= slot.thresholds[head]
+        journey, row = journey[keep], row[keep]
+    return journey, row

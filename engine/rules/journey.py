@@ -1,0 +1,145 @@
+"""A compiled journey: a flat program and everything the machine needs to run it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.events import Scalar
+from engine.rules.condition import Bound, Condition
+from engine.rules.parsed import Reentry
+from engine.rules.units import Cap, QuietHours
+
+DataValue = Scalar | Bound
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Fire an action unless a guard holds it back; then go on with the next instruction.
+
+    Args:
+        path: the step's path in the file, such as `steps[1].otherwise[0]`.
+        channel: the channel, `agent` for a task for a person.
+        template: the template.
+        data: message values; constants or programs.
+        priority: `normal` or `high`.
+        expires_ms: how long after the decision the action may still be delivered.
+        because: what led here after the entry, in words, or empty.
+    """
+
+    path: str
+    channel: str
+    template: str
+    data: tuple[tuple[str, DataValue], ...]
+    priority: str
+    expires_ms: int
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Stay for `wait_ms`."""
+
+    path: str
+    wait_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitUntil:
+    """Stay until an event comes (go on at `then_pc`) or `timeout_ms` is over (`otherwise_pc`)."""
+
+    path: str
+    code: int
+    where: Condition | None
+    timeout_ms: int
+    then_pc: int
+    otherwise_pc: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetTrait:
+    """Write a trait."""
+
+    path: str
+    trait: str
+    value: DataValue
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """Go on at `pc`."""
+
+    pc: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """End the run."""
+
+    path: str
+
+
+Instruction = Send | Wait | WaitUntil | SetTrait | Jump | Leave
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """An event that ends the run wherever it stands."""
+
+    code: int
+    event_type: str
+    where: Condition | None
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """One version of one journey.
+
+    Args:
+        name: the journey's name.
+        version: its version.
+        description: what it is for.
+        owner: who answers for it.
+        file: where it was written.
+        enabled: whether customers may enter; those inside go on.
+        transactional: passes caps and quiet hours, never suppression.
+        kind: `event`, `absent`, `unanswered`, `segment_entered` or `segment_exited`.
+        code: code of the entry's event type, or -1.
+        segment: the segment of a segment entry, or empty.
+        for_ms: how long absent or unanswered.
+        since: `last`, `first` or `signup`.
+        reentry: whether and when a customer may enter again.
+        trigger: the entry in words.
+        where: the entry's condition on the event.
+        when: the entry's condition on the customer.
+        consent: the purpose asked for, or empty.
+        caps: frequency caps of this journey.
+        quiet_hours: when no message goes out, or None.
+        holdout: share of customers who enter but get nothing, 0-1.
+        exits: events that end a run.
+        program: the steps, flat.
+        correlation: fields of the entry event to keep with a position.
+    """
+
+    name: str
+    version: int
+    description: str
+    owner: str
+    file: str
+    enabled: bool
+    transactional: bool
+    kind: str
+    code: int
+    segment: str
+    for_ms: int
+    since: str
+    reentry: Reentry
+    trigger: str
+    where: Condition | None
+    when: Condition | None
+    consent: str
+    caps: tuple[Cap, ...]
+    quiet_hours: QuietHours | None
+    holdout: float
+    exits: tuple[Exit, ...]
+    program: tuple[Instruction, ...]
+    correlation: tuple[str, ...]

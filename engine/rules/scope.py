@@ -1,0 +1,73 @@
+"""Which names an expression may use, and what kind each is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from engine.events import EVENT_CLASSES, EVENT_TYPES
+from engine.rules.cel import Kind
+
+_KIND_BY_TYPE: dict[Any, Kind] = {str: "string", float: "double", int: "int", bool: "bool"}
+_HIDDEN = ("customer_id",)  # who it is: never part of a condition, a message value or a reason
+INQUIRY_FIELDS: dict[str, Kind] = {
+    "id": "string",
+    "type": "string",
+    "time": "int",
+    "inquiry_id": "string",
+    "sentiment": "double",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What rules can talk about.
+
+    Args:
+        features: feature name to kind (`double`, `bool` or `string`).
+        columns: feature name to its column in the feature matrix.
+        segments: segment name to its code in the `segment` column.
+        channels: channels that exist; empty = any.
+    """
+
+    features: Mapping[str, Kind]
+    columns: Mapping[str, int]
+    segments: Mapping[str, int] = field(default_factory=dict)
+    channels: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The variables an expression can read at one place.
+
+    Args:
+        what: the place in words, such as "`when`".
+        variables: dotted name to kind.
+        roots: first parts of names that can be used here, for hints.
+    """
+
+    what: str
+    variables: Mapping[str, Kind]
+    roots: tuple[str, ...]
+
+
+def event_fields(event_type: str) -> dict[str, Kind]:
+    """Return the fields of an event type and their kinds; empty for an unknown type."""
+    known = EVENT_TYPES.get(event_type)
+    if known is None:
+        return {}
+    fields = msgspec.structs.fields(EVENT_CLASSES[known.family])
+    return {each.name: _KIND_BY_TYPE.get(each.type, "map") for each in fields if each.name not in _HIDDEN}
+
+
+def prefixed(root: str, fields: Mapping[str, Kind]) -> dict[str, Kind]:
+    """Return the fields as dotted variables under a root."""
+    return {f"{root}.{name}": kind for name, kind in fields.items()}
+
+
+def customer_variables(vocabulary: Vocabulary) -> dict[str, Kind]:
+    """Return every `customer.` variable: the features, and the traits as a map."""
+    return {**prefixed("customer", vocabulary.features), "customer.traits": "map"}
