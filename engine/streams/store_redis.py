@@ -1,0 +1,200 @@
+"""The store on Redis 7 or Valkey 8 and later: one round trip to read, one to write."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from engine.errors import StateError
+from engine.streams.store import (
+    META_FORMAT,
+    PartitionMeta,
+    PartitionWrite,
+    StoreHealth,
+)
+from engine.streams.store_link import Command, Link, checked
+from engine.streams.store_ownership import Ownership, Verdict
+from engine.streams.store_scripts import ACQUIRE, COMMIT
+
+_DEFAULT_TIMEOUT_S = 5.0
+_SCAN_PAGE = 1000
+_CONFIG_NAMES = ("maxmemory-policy", "appendfsync")
+
+
+class RedisStore:
+    """A store on one Redis server.
+
+    All keys of a partition carry it as their hash tag: `{PREFIX:PARTITION}:meta`, `:timers`, `:ids:0`,
+    `:ids:1` and `:c:CUSTOMER`.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`.
+        prefix: start of every key.
+        timeout_s: how long one round trip may take.
+    """
+
+    def __init__(self, url: str, prefix: str = "engage", timeout_s: float = _DEFAULT_TIMEOUT_S) -> None:
+        self._link = Link(url, timeout_s)
+        self._prefix = prefix
+        self._ownership = Ownership()
+
+    async def acquire(self, partition: int) -> PartitionMeta:
+        """See `Store`."""
+        keys = self._partition_keys(partition)
+        (reply,) = await self._run(ACQUIRE, [(len(keys), *keys, META_FORMAT)])
+        if isinstance(reply, bytes):
+            raise StateError(
+                f"partition {partition} has meta format {reply.decode()}, known is {META_FORMAT}"
+            )
+        meta, current_ids, previous_ids = reply
+        values = dict(zip(meta[::2], meta[1::2], strict=True))
+        epoch = int(values[b"epoch"])
+        self._ownership.take(partition, epoch, int(values.get(b"sequence", 0)))
+        return PartitionMeta(
+            partition=partition,
+            epoch=epoch,
+            offsets={key[2:].decode(): int(value) for key, value in values.items() if key[:2] == b"o:"},
+            clock_ms=int(values.get(b"clock_ms", 0)),
+            fields={key[2:].decode(): value for key, value in values.items() if key[:2] == b"f:"},
+            current_ids=current_ids or b"",
+            previous_ids=previous_ids or b"",
+        )
+
+    def release(self, partition: int) -> None:
+        """See `Store`."""
+        self._ownership.release(partition)
+
+    async def load(self, reads: Mapping[int, Sequence[bytes]]) -> dict[int, list[bytes | None]]:
+        """See `Store`."""
+        self._ownership.require(reads)
+        wanted = {partition: customers for partition, customers in reads.items() if customers}
+        commands: list[Command] = []
+        for partition, customers in wanted.items():
+            start = self._state_start(partition)
+            commands.append(("HMGET", self._key(partition, b"meta"), "epoch", "sequence"))
+            commands.append(("MGET", *[start + customer for customer in customers]))
+        replies = [checked(reply) for reply in await self._link.send(commands)]
+        numbers = zip(wanted, replies[::2], strict=True)
+        self._ownership.check({p: (int(epoch or 0), int(sequence or 0)) for p, (epoch, sequence) in numbers})
+        found = dict(zip(wanted, replies[1::2], strict=True))
+        return {partition: found.get(partition, []) for partition in reads}
+
+    async def commit(self, writes: Sequence[PartitionWrite]) -> None:
+        """See `Store`."""
+        sent = self._ownership.start(writes)
+        replies = await self._run(COMMIT, [self._commit_call(write, sequence) for write, sequence in sent])
+        verdicts = {write.partition: Verdict(reply) for (write, _), reply in zip(sent, replies, strict=True)}
+        self._ownership.finish(writes, verdicts)
+
+    async def due(self, partition: int, until_ms: int, limit: int) -> list[tuple[bytes, int]]:
+        """See `Store`."""
+        key = self._key(partition, b"timers")
+        reply = await self._one("ZRANGE", key, "-inf", until_ms, "BYSCORE", "LIMIT", 0, limit, "WITHSCORES")
+        return [(customer, int(float(due))) for customer, due in zip(reply[::2], reply[1::2], strict=True)]
+
+    async def get(self, partition: int, customer: bytes) -> bytes | None:
+        """See `Store`."""
+        value: bytes | None = await self._one("GET", self._state_start(partition) + customer)
+        return value
+
+    async def customers(self, partition: int) -> AsyncIterator[bytes]:
+        """See `Store`; goes through all keys of the server, so it is for tools only."""
+        start = self._state_start(partition)
+        cursor = b"0"
+        while True:
+            cursor, keys = await self._one("SCAN", cursor, "MATCH", start + b"*", "COUNT", _SCAN_PAGE)
+            for key in keys:
+                yield key[len(start) :]
+            if cursor == b"0":
+                return
+
+    async def ping(self) -> None:
+        """See `Store`."""
+        await self._one("PING")
+
+    async def health(self) -> StoreHealth:
+        """See `Store`."""
+        replies = await self._link.send([("INFO",), ("TIME",), ("CONFIG", "GET", *_CONFIG_NAMES)])
+        info = _parse_info(checked(replies[0]))
+        seconds, microseconds = checked(replies[1])
+        # Managed servers forbid CONFIG.
+        config = replies[2] if isinstance(replies[2], list) else []
+        settings = {k.decode(): v.decode() for k, v in zip(config[::2], config[1::2], strict=True)}
+        return StoreHealth(
+            server="valkey" if "valkey_version" in info else "redis",
+            version=info.get("valkey_version", info.get("redis_version", "")),
+            role=info.get("role", ""),
+            cluster=info.get("cluster_enabled") == "1",
+            clock_ms=int(seconds) * 1000 + int(microseconds) // 1000,
+            used_memory_bytes=int(info.get("used_memory", 0)),
+            max_memory_bytes=int(info.get("maxmemory", 0)),
+            eviction_policy=settings.get("maxmemory-policy", info.get("maxmemory_policy")),
+            evicted_keys=int(info.get("evicted_keys", 0)),
+            aof_enabled=info.get("aof_enabled") == "1",
+            aof_fsync=settings.get("appendfsync"),
+            aof_write_ok=info.get("aof_last_write_status", "ok") == "ok",
+        )
+
+    async def close(self) -> None:
+        """See `Store`."""
+        await self._link.close()
+
+    def _key(self, partition: int, name: bytes) -> bytes:
+        return b"{%s:%d}:%s" % (self._prefix.encode(), partition, name)
+
+    def _state_start(self, partition: int) -> bytes:
+        return self._key(partition, b"c:")
+
+    def _partition_keys(self, partition: int) -> list[bytes]:
+        return [self._key(partition, name) for name in (b"meta", b"timers", b"ids:0", b"ids:1")]
+
+    def _commit_call(self, write: PartitionWrite, sequence: int) -> Command:
+        """Return keys and arguments of the commit script."""
+        start = self._state_start(write.partition)
+        kept = [(start + customer, state) for customer, state in write.states.items() if state is not None]
+        erased = [start + customer for customer, state in write.states.items() if state is None]
+        due = [part for customer, at in write.timers.items() if at is not None for part in (at, customer)]
+        done = [customer for customer, at in write.timers.items() if at is None]
+        meta = _meta_arguments(write)
+        keys = [*self._partition_keys(write.partition), *(key for key, _ in kept), *erased]
+        counts = (len(kept), len(due), len(done), len(meta))
+        head = (write.epoch, sequence, write.ids, int(write.rotate_ids), *counts)
+        return (len(keys), *keys, *head, *(state for _, state in kept), *due, *done, *meta)
+
+    async def _one(self, *command: bytes | str | int) -> Any:
+        (reply,) = await self._link.send([command])
+        return checked(reply)
+
+    async def _run(self, script: bytes, calls: Sequence[Command]) -> list[Any]:
+        """Run a script several times in one round trip (two when the server has not seen it yet)."""
+        name = _script_name(script)
+        replies = await self._link.send([("EVALSHA", name, *call) for call in calls])
+        unknown = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:
+            again = await self._link.send([("EVAL", script, *calls[index]) for index in unknown])
+            for index, reply in zip(unknown, again, strict=True):
+                replies[index] = reply
+        return [checked(reply) for reply in replies]
+
+
+def _script_name(script: bytes) -> str:
+    return hashlib.sha1(script, usedforsecurity=False).hexdigest()
+
+
+def _meta_arguments(write: PartitionWrite) -> list[bytes | str | int]:
+    arguments: list[bytes | str | int] = []
+    for topic, offset in write.offsets.items():
+        arguments += (f"o:{topic}", offset)
+    for name, value in write.fields.items():
+        arguments += (f"f:{name}", value)
+    if write.clock_ms is not None:
+        arguments += ("clock_ms", write.clock_ms)
+    return arguments
+
+
+def _parse_info(text: bytes) -> dict[str, str]:
+    lines: Iterable[str] = text.decode().splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
