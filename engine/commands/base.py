@@ -1,0 +1,203 @@
+"""What every command shares: the settings options, exit codes, and errors as one clear line."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from engine.config import load_settings
+from engine.errors import ConfigError, EngineError, TransientError
+from engine.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from engine.streams.kafka import KafkaSettings
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
+EXIT_INTERRUPTED = 130
+
+_PANEL = "Settings"
+_SHARED: dict[str, tuple[Any, Any]] = {
+    "config": (
+        Annotated[
+            Path | None,
+            typer.Option(
+                "--config",
+                help="Settings file; default: $ENGAGE_CONFIG, ./engage.toml.",
+                rich_help_panel=_PANEL,
+            ),
+        ],
+        None,
+    ),
+    "kafka": (
+        Annotated[
+            str | None,
+            typer.Option("--kafka", metavar="HOST:PORT", help="Kafka brokers.", rich_help_panel=_PANEL),
+        ],
+        None,
+    ),
+    "redis": (
+        Annotated[
+            str | None,
+            typer.Option("--redis", metavar="URL", help="Redis or Valkey.", rich_help_panel=_PANEL),
+        ],
+        None,
+    ),
+    "assignments": (
+        Annotated[
+            list[str] | None,
+            typer.Option(
+                "--set",
+                metavar="NAME=VALUE",
+                help="Any setting, as in --set http.port=0. `engage config show` lists them.",
+                rich_help_panel=_PANEL,
+            ),
+        ],
+        None,
+    ),
+}
+
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
+
+
+def command(
+    app: typer.Typer, name: str, **options: Any
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as a command with the shared options, errors turned into exit codes.
+
+    Args:
+        app: the group it belongs to.
+        name: its name on the command line.
+        options: passed to typer.
+
+    Returns:
+        A decorator. A parameter called `settings` receives the loaded settings and gives the command the
+        shared options.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(function, eval_str=True)
+        wants_settings = "settings" in signature.parameters
+        parameters = [item for item in signature.parameters.values() if item.name != "settings"]
+        if wants_settings:
+            parameters += [
+                inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+                for key, (kind, default) in _SHARED.items()
+            ]
+
+        @functools.wraps(function)
+        def run(**given: Any) -> None:
+            with_exit_code(functools.partial(_call, function, given, wants_settings=wants_settings))
+
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {item.name: item.annotation for item in parameters}
+        del run.__wrapped__
+        app.command(name, **options)(run)
+        return function
+
+    return register
+
+
+def _call(function: Callable[..., None], given: dict[str, Any], *, wants_settings: bool) -> None:
+    if wants_settings:
+        config, kafka, redis, assignments = (given.pop(key) for key in _SHARED)
+        given["settings"] = load_settings(_flags(kafka, redis, assignments or []), path=config)
+    function(**given)
+
+
+def _flags(kafka: str | None, redis: str | None, assignments: Iterable[str]) -> dict[str, str]:
+    flags = {"kafka.bootstrap_servers": kafka, "redis.url": redis}
+    found = {name: value for name, value in flags.items() if value is not None}
+    for assignment in assignments:
+        name, separator, value = assignment.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {assignment!r}: write it as NAME=VALUE, as in --set http.port=0")
+        found[name.strip()] = value
+    return found
+
+
+def with_exit_code(work: Callable[[], None]) -> None:
+    """Run a command; what goes wrong becomes one clear message and the documented exit code.
+
+    Args:
+        work: the command.
+
+    Raises:
+        typer.Exit: when it failed or was interrupted.
+    """
+    try:
+        work()
+    except ConfigError as error:
+        raise complain(str(error), EXIT_USAGE) from None
+    except TransientError as error:
+        raise complain(str(error), EXIT_UNREACHABLE) from None
+    except EngineError as error:
+        raise complain(str(error), EXIT_FAILED) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except BrokenPipeError:
+        # The reader, as in `engage tail actions | head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except Exception as error:
+        message = unreachable(error)
+        if message is None:
+            raise
+        raise complain(message, EXIT_UNREACHABLE) from None
+
+
+def unreachable(error: Exception) -> str | None:
+    """Return what to say when the error means that Kafka or Redis is not there; else None."""
+    library = type(error).__module__.partition(".")[0]
+    if library in {"redis", "valkey"} and type(error).__name__ in {"ConnectionError", "TimeoutError"}:
+        return f"redis does not answer: {error}"
+    if type(error).__name__ == "KafkaException" or library == "cimpl":
+        return f"kafka does not answer: {error.args[0].str() if error.args else error}"
+    return None
+
+
+def complain(message: str, code: int) -> typer.Exit:
+    """Write an error to standard error, one `error:` per line of it, and return the exit to raise."""
+    for line in message.splitlines():
+        typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
+        typer.echo(line, err=True)
+    return typer.Exit(code)
+
+
+def print_json(value: Any) -> None:
+    """Write a value as one line of JSON."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def console() -> Console:
+    """Return a console for people; imported late, since rich takes its time."""
+    from rich.console import Console  # noqa: PLC0415 - help must be fast
+
+    return Console(highlight=False, soft_wrap=True)
+
+
+def kafka_settings(settings: Settings, client_id: str = "engage-cli") -> KafkaSettings:
+    """Return what the transport needs of the settings."""
+    from engine.streams.kafka import KafkaSettings  # noqa: PLC0415
+
+    return KafkaSettings(
+        bootstrap=settings.kafka.bootstrap_servers,
+        group_id=settings.kafka.group,
+        group_protocol=settings.kafka.group_protocol,
+        client_id=client_id,
+        topics=tuple(settings.event_topics().values()),
+        # librdkafka would write its own view of every failed connection to the terminal
+        extra={"log_level": 0, **settings.kafka.extra},
+    )

@@ -1,0 +1,182 @@
+"""`engage dlq list|show|replay`: records that could not be worked on, and a second chance for them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engine.commands.base import EXIT_FAILED, AsJson, command, complain, kafka_settings, print_json
+from engine.errors import ConfigError
+from engine.settings import Settings
+
+if TYPE_CHECKING:
+    from engine.streams.letters import DeadLetter, Selection
+
+_app = typer.Typer(
+    help="Look at records that could not be worked on; send them again after a fix.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Positions = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[PARTITION/OFFSET]...", help="As `engage dlq list` prints them."),
+]
+Reasons = Annotated[
+    list[str] | None, typer.Option("--reason", help="Only with this reason code; repeatable.")
+]
+FromTopics = Annotated[
+    list[str] | None, typer.Option("--topic", help="Only from this event topic; repeatable.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group to the command line."""
+    app.add_typer(_app, name="dlq")
+
+
+@command(_app, "list")
+def list_letters(
+    settings: Settings,
+    reason: Reasons = None,
+    topic: FromTopics = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="The newest N.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List dead letters, oldest first: position, when, reason, where from, what is wrong."""
+    from engine.streams.deadletter import read  # noqa: PLC0415
+
+    letters = read(
+        kafka_settings(settings), _selection(None, reason, topic), topic=settings.topics.dlq, limit=limit
+    )
+    if as_json:
+        for letter in letters:
+            _print_line(letter)
+        return
+    for letter in letters:
+        moment = datetime.fromtimestamp(max(letter.set_aside_ms, 0) / 1000, UTC)
+        origin = f"{letter.origin.topic} {letter.origin.partition}/{letter.origin.offset}"
+        typer.secho(f"{letter.position:<10}", bold=True, nl=False)
+        typer.echo(f" {moment:%Y-%m-%d %H:%M:%S}  {letter.reason:<20} {origin}: {letter.detail}")
+    counts = ", ".join(
+        f"{count} {reason}" for reason, count in Counter(letter.reason for letter in letters).most_common()
+    )
+    typer.echo(f"{len(letters)} dead letters" + (f": {counts}" if counts else ""))
+
+
+@command(_app, "show")
+def show(
+    settings: Settings,
+    position: Annotated[
+        str, typer.Argument(metavar="PARTITION/OFFSET", help="As `engage dlq list` prints it.")
+    ],
+    raw: Annotated[
+        bool, typer.Option("--raw", help="One line of JSON to edit and give to `dlq replay --from-file`.")
+    ] = False,
+) -> None:
+    """Show one dead letter with its original content. The content may be personal data."""
+    from engine.streams.deadletter import find  # noqa: PLC0415
+
+    letter = find(kafka_settings(settings), *_position(position), topic=settings.topics.dlq)
+    if raw:
+        _print_line(letter)
+        return
+    origin = letter.origin
+    typer.echo(f"reason   {letter.reason}")
+    typer.echo(f"detail   {letter.detail}")
+    typer.echo(f"origin   {origin.topic}, partition {origin.partition}, offset {origin.offset}")
+    if letter.exception:
+        typer.echo(f"raised   {letter.exception}")
+    typer.echo(f"key      {_text(letter.key)}")
+    typer.echo(f"value    {_text(letter.value)}")
+
+
+@command(_app, "replay")
+def replay(
+    settings: Settings,
+    positions: Positions = None,
+    reason: Reasons = None,
+    topic: FromTopics = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every dead letter there is.")] = False,
+    from_file: Annotated[
+        Path | None, typer.Option("--from-file", help="Lines that `dlq show --raw` wrote, edited.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send records again to their original topics, after the cause was mended.
+
+    A record that is still wrong comes back as a new dead letter; one that got through twice counts once.
+    """
+    from engine.streams.deadletter import replay as send_again  # noqa: PLC0415
+    from engine.streams.deadletter import scan  # noqa: PLC0415
+
+    kafka = kafka_settings(settings)
+    if from_file is not None:
+        letters = _from_file(from_file)
+    elif positions or reason or topic or everything:
+        letters = scan(kafka, _selection(positions, reason, topic), topic=settings.topics.dlq)
+    else:
+        raise ConfigError("say which: positions, --reason, --topic, --from-file or --all")
+    outcome = send_again(kafka, letters)
+    if as_json:
+        print_json({"sent": outcome.sent, "failed": dict(outcome.failed), "skipped": outcome.skipped})
+    else:
+        typer.echo(f"{outcome.sent} sent again")
+    for place, why in outcome.failed:
+        complain(f"{place}: {why}", EXIT_FAILED)
+    for place in outcome.skipped:
+        complain(f"{place}: no original topic, not ours", EXIT_FAILED)
+    if outcome.failed or outcome.skipped:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _from_file(path: Path) -> Iterator[DeadLetter]:
+    from engine.streams.deadletter import from_lines  # noqa: PLC0415
+
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+    return from_lines(text.splitlines())
+
+
+def _selection(positions: list[str] | None, reasons: list[str] | None, topics: list[str] | None) -> Selection:
+    from engine.events import DeadLetterReason  # noqa: PLC0415
+    from engine.streams.letters import Selection  # noqa: PLC0415
+
+    known = {str(reason) for reason in DeadLetterReason}
+    if unknown := set(reasons or ()) - known:
+        raise ConfigError(f"--reason {min(unknown)}: not one of {', '.join(sorted(known))}")
+    return Selection(
+        frozenset(_position(position) for position in positions or ()),
+        frozenset(reasons or ()),
+        frozenset(topics or ()),
+    )
+
+
+def _position(text: str) -> tuple[int, int]:
+    partition, separator, offset = text.partition("/")
+    if not (separator and partition.isdecimal() and offset.isdecimal()):
+        raise ConfigError(f"{text!r} is not a position: write PARTITION/OFFSET, as in 0/17")
+    return int(partition), int(offset)
+
+
+def _print_line(letter: DeadLetter) -> None:
+    from engine.streams.deadletter import as_line  # noqa: PLC0415
+
+    typer.echo(as_line(letter))
+
+
+def _text(content: bytes | None) -> str:
+    if content is None:
+        return "none"
+    try:
+        return json.dumps(json.loads(content), ensure_ascii=False, indent=2)
+    except (ValueError, RecursionError):
+        return content.decode("utf-8", "backslashreplace")

@@ -1,0 +1,202 @@
+"""`engage doctor`: what is wrong with the surroundings, each finding with its remedy."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import typer
+
+from engine.commands.base import EXIT_FAILED, EXIT_UNREACHABLE, AsJson, command, kafka_settings, print_json
+from engine.commands.topics import topic_specs
+from engine.errors import ConfigError, EngineError, RuleErrors, TransientError
+from engine.settings import Settings
+
+if TYPE_CHECKING:
+    from engine.streams.store import StoreHealth
+
+MAX_SKEW_MS = 1_000
+MEMORY_WARNING_SHARE = 0.8
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was looked at.
+
+    Args:
+        subject: `kafka`, `topics`, `redis`, `clock` or `rules`.
+        verdict: `warning` works but is unsafe or slow; `unreachable` could not be looked at.
+        text: what was found.
+        remedy: what to do; empty when all is well.
+    """
+
+    subject: str
+    verdict: Literal["ok", "warning", "failed", "unreachable"]
+    text: str
+    remedy: str = ""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    command(app, "doctor")(doctor)
+
+
+def doctor(settings: Settings, as_json: AsJson = False) -> None:
+    """Check Kafka, topics, Redis, clocks and rules; say what to do about each finding.
+
+    Exit code 0: fit to run, warnings aside. 1: a check failed. 3: Kafka or Redis does not answer.
+    """
+    findings = list(examine(settings))
+    if as_json:
+        print_json(findings)
+    else:
+        for finding in findings:
+            _show(finding)
+    verdicts = {finding.verdict for finding in findings}
+    if "unreachable" in verdicts:
+        raise typer.Exit(EXIT_UNREACHABLE)
+    if "failed" in verdicts:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _show(finding: Finding) -> None:
+    color = {"ok": "green", "warning": "yellow"}.get(finding.verdict, "red")
+    typer.secho(f"{finding.verdict:<12}", fg=color, bold=True, nl=False)
+    typer.echo(f"{finding.subject}: {finding.text}")
+    if finding.remedy:
+        typer.echo(f"{'':<12}remedy: {finding.remedy}")
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything; a part that cannot be looked at does not stop the rest."""
+    for look in (_kafka, _redis, _rules):
+        yield from look(settings)
+
+
+def _kafka(settings: Settings) -> Iterator[Finding]:
+    from engine.streams.kafka import check_topics, partition_counts  # noqa: PLC0415
+
+    kafka, specs = kafka_settings(settings), topic_specs(settings)
+    started_s = time.perf_counter()
+    try:
+        counts = partition_counts(kafka, settings.kafka.timeout_ms / 1000)
+    except TransientError as error:
+        yield Finding(
+            subject="kafka",
+            verdict="unreachable",
+            text=str(error),
+            remedy="check kafka.bootstrap_servers, for TLS and SASL kafka.extra; no Kafka? `engage stack`",
+        )
+        return
+    took_ms = (time.perf_counter() - started_s) * 1000
+    yield Finding(
+        subject="kafka",
+        verdict="ok",
+        text=f"{kafka.bootstrap} answers in {took_ms:.0f} ms and has {len(counts)} topics",
+    )
+    try:
+        partitions = check_topics(kafka, kafka.topics, [spec.name for spec in specs])
+    except ConfigError as error:
+        text, _, remedy = str(error).partition("; ")
+        yield Finding(subject="topics", verdict="failed", text=text, remedy=remedy or "engage topics create")
+        return
+    yield Finding(
+        subject="topics",
+        verdict="ok",
+        text=f"all {len(specs)} are there; the event topics have {partitions} partitions each",
+    )
+    if partitions != settings.topics.partitions:
+        yield Finding(
+            subject="topics",
+            verdict="warning",
+            text=f"{partitions} partitions, but topics.partitions says {settings.topics.partitions}",
+            remedy=f"set topics.partitions = {partitions}, or start anew with other topics",
+        )
+
+
+def _redis(settings: Settings) -> Iterator[Finding]:
+    try:
+        health, skew_ms = asyncio.run(_ask_redis(settings))
+    except TransientError as error:
+        yield Finding(
+            subject="redis",
+            verdict="unreachable",
+            text=str(error),
+            remedy="check redis.url; without Redis: `engage stack`",
+        )
+        return
+    yield Finding(subject="redis", verdict="ok", text=f"{health.server} {health.version} answers")
+    yield from _redis_findings(health)
+    verdict: Literal["ok", "warning"] = "ok" if abs(skew_ms) <= MAX_SKEW_MS else "warning"
+    yield Finding(
+        subject="clock",
+        verdict=verdict,
+        text=f"redis' clock is {abs(skew_ms)} ms {'ahead' if skew_ms > 0 else 'behind'}",
+        remedy=""
+        if verdict == "ok"
+        else "synchronise both machines with NTP: waits and quiet hours go by the clock",
+    )
+
+
+async def _ask_redis(settings: Settings) -> tuple[StoreHealth, int]:
+    from engine.streams.store_redis import RedisStore  # noqa: PLC0415
+
+    store = RedisStore(settings.redis.url, settings.redis.prefix, settings.redis.timeout_ms / 1000)
+    try:
+        before_ms = time.time() * 1000
+        health = await store.health()
+        middle_ms = (before_ms + time.time() * 1000) / 2
+        return health, round(health.clock_ms - middle_ms)
+    finally:
+        await store.close()
+
+
+def _redis_findings(health: StoreHealth) -> Iterable[Finding]:
+    """Judge how the server keeps what it is given."""
+    if health.role != "master":
+        yield _bad("failed", f"it is a {health.role}", "give redis.url the address of the primary")
+    if not health.aof_enabled:
+        yield _bad(
+            "warning",
+            "it keeps no append-only file: a restart loses every customer's state",
+            "CONFIG SET appendonly yes, CONFIG SET appendfsync everysec, and so in its configuration file",
+        )
+    elif not health.aof_write_ok:
+        yield _bad(
+            "failed", "its last write to the append-only file failed", "look at its disk: full or read-only?"
+        )
+    elif health.aof_fsync == "no":
+        yield _bad("warning", "appendfsync is no", "CONFIG SET appendfsync everysec")
+    if health.eviction_policy not in {"noeviction", None}:
+        yield _bad(
+            "failed",
+            f"maxmemory-policy is {health.eviction_policy}: it would throw customers away when full",
+            "CONFIG SET maxmemory-policy noeviction",
+        )
+    if health.evicted_keys:
+        yield _bad(
+            "failed", f"it has evicted {health.evicted_keys} keys", "give it more memory, set noeviction"
+        )
+    if health.max_memory_bytes and health.used_memory_bytes > MEMORY_WARNING_SHARE * health.max_memory_bytes:
+        share = health.used_memory_bytes / health.max_memory_bytes
+        yield _bad("warning", f"{share:.0%} of its memory is in use", "raise maxmemory or add nodes")
+
+
+def _bad(verdict: Literal["warning", "failed"], text: str, remedy: str) -> Finding:
+    return Finding(subject="redis", verdict=verdict, text=text, remedy=remedy)
+
+
+def _rules(settings: Settings) -> Iterator[Finding]:
+    from engine.commands.rules import load_rules  # noqa: PLC0415
+
+    try:
+        rules = load_rules(settings)
+    except RuleErrors as error:
+        text = f"{len(error.errors)} errors, first: {error.errors[0]}"
+        yield Finding(subject="rules", verdict="failed", text=text, remedy="engage rules check")
+    except EngineError as error:
+        yield Finding(subject="rules", verdict="failed", text=str(error), remedy="engage rules check")
+    else:
+        yield Finding(subject="rules", verdict="ok", text=f"{len(rules)} journeys are valid")

@@ -1,0 +1,131 @@
+"""`engage tail actions|decisions|dlq`: what the engine writes, as it comes."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+import typer
+
+from engine.commands.base import AsJson, command, kafka_settings, print_json
+from engine.settings import Settings
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    command(app, "tail")(tail)
+
+
+def tail(  # noqa: PLR0913, PLR0917 - the options of a command
+    settings: Settings,
+    what: Annotated[Literal["actions", "decisions", "dlq"], typer.Argument(help="Which output.")],
+    last: Annotated[
+        int,
+        typer.Option("--last", "-n", min=0, max=1_000_000, help="Start with the newest N of each partition."),
+    ] = 10,
+    from_start: Annotated[bool, typer.Option("--from-start", help="Start with the oldest record.")] = False,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow/--no-follow", help="Wait for more, until Ctrl-C; or end with what is there."),
+    ] = True,
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many.")] = None,
+    customer: Annotated[str | None, typer.Option("--customer", "-c", help="Only of this customer.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Only actions for this channel.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show actions, decisions or dead letters, each with its reason in a sentence.
+
+    With --json every record is a line of JSON, fit for jq.
+    """
+    from engine.streams.reader import TopicReader  # noqa: PLC0415
+
+    topics = _topics(settings, what, channel)
+    start = None if from_start else last
+    show = _as_json if as_json else _SHOWN[what]
+    with TopicReader(
+        kafka_settings(settings), topics, last=start, timeout_s=settings.kafka.timeout_ms / 1000
+    ) as reader:
+        messages: Iterator[Message] = reader.follow() if follow else reader.until_end()
+        if customer is not None:
+            key = customer.encode()
+            messages = (message for message in messages if message.key() == key)
+        for message in itertools.islice(messages, count):
+            show(message)
+            sys.stdout.flush()
+
+
+def _topics(settings: Settings, what: str, channel: str | None) -> list[str]:
+    if what == "decisions":
+        return [settings.topics.decisions]
+    if what == "dlq":
+        return [settings.topics.dlq]
+    by_channel = settings.action_topics()
+    if channel is None:
+        return list(by_channel.values())
+    if channel not in by_channel:
+        raise typer.BadParameter(f"{channel!r} is not one of {', '.join(by_channel)}", param_hint="--channel")
+    return [by_channel[channel]]
+
+
+def _headers(message: Message) -> dict[str, str]:
+    return {name: (value or b"").decode("utf-8", "replace") for name, value in message.headers() or ()}
+
+
+def _as_json(message: Message) -> None:
+    value = message.value() or b""
+    body: Any
+    try:
+        body = msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        body = value.decode("utf-8", "replace")
+    if _headers(message).get("ce_id"):
+        print_json(body)
+    else:
+        place = {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
+        print_json({**place, "headers": _headers(message), "value": body})
+
+
+def _instant(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _show_action(message: Message) -> None:
+    from engine.streams.codec import decode_action  # noqa: PLC0415
+
+    action = decode_action(message.value())
+    typer.secho(f"{_instant(action.time)}  ", dim=True, nl=False)
+    typer.secho(f"{action.channel:<8}", fg="green", nl=False)
+    typer.echo(f" {action.customer_id}  {action.journey} / {action.template}: {action.reason.text}")
+
+
+def _show_decision(message: Message) -> None:
+    from engine.streams.codec import decode_decision  # noqa: PLC0415
+
+    decision = decode_decision(message.value())
+    guard = f" ({decision.reason.guard})" if decision.reason.guard else ""
+    typer.secho(f"{_instant(decision.time)}  ", dim=True, nl=False)
+    typer.secho(f"{decision.outcome:<12}", fg="yellow", nl=False)
+    typer.echo(f" {decision.customer_id}  {decision.journey} {decision.step}{guard}: {decision.reason.text}")
+
+
+def _show_dead_letter(message: Message) -> None:
+    headers = _headers(message)
+    place = f"{message.partition()}:{message.offset()}"
+    origin = ":".join(headers.get(f"engage-{part}", "?") for part in ("topic", "partition", "offset"))
+    typer.secho(f"{place}  ", dim=True, nl=False)
+    typer.secho(f"{headers.get('engage-reason', '?')}", fg="red", nl=False)
+    typer.echo(f"  from {origin}: {headers.get('engage-detail', '')}")
+
+
+_SHOWN: dict[str, Callable[[Message], None]] = {
+    "actions": _show_action,
+    "decisions": _show_decision,
+    "dlq": _show_dead_letter,
+}

@@ -1,0 +1,140 @@
+"""Write events to their topics from outside the engine, each one validated first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from engine.errors import InvalidEvent, TransientError
+from engine.events import EVENT_TYPES, DeadLetterReason, Event, Family
+from engine.streams.codec import encode_json
+from engine.streams.intake import END_OF_STREAM_MS, WATERMARK_HEADER
+from engine.streams.kafka import KafkaSettings, partition_counts, producer_config
+from engine.validation import build, latest_ms
+
+_POLL_EVERY = 500
+_BACKOFF_S = 0.05
+
+
+def parse_line(line: str | bytes, now_ms: int | None) -> Event:
+    """Read one event from a line of JSON.
+
+    Args:
+        line: one JSON object.
+        now_ms: the wall clock, or None to allow any time that can be stored.
+
+    Returns:
+        The event, valid.
+
+    Raises:
+        InvalidEvent: what is wrong with it.
+    """
+    try:
+        fields = json.loads(line)
+    except RecursionError:
+        raise InvalidEvent(DeadLetterReason.NOT_DECODABLE, "nested too deeply") from None
+    except ValueError as error:
+        raise InvalidEvent(DeadLetterReason.NOT_DECODABLE, f"not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise InvalidEvent(DeadLetterReason.NOT_DECODABLE, "not a JSON object")
+    return build_event(fields, now_ms)
+
+
+def build_event(fields: Mapping[str, Any], now_ms: int | None) -> Event:
+    """Build and validate an event from its fields; the type tells the family.
+
+    Args:
+        fields: as on the wire.
+        now_ms: the wall clock, or None to allow any time that can be stored.
+
+    Returns:
+        The event.
+
+    Raises:
+        InvalidEvent: what is wrong with it.
+    """
+    name = fields.get("type")
+    if not isinstance(name, str):
+        raise InvalidEvent(DeadLetterReason.FIELD_MISSING, "type")
+    known = EVENT_TYPES.get(name)
+    if known is None:
+        raise InvalidEvent(DeadLetterReason.TYPE_UNKNOWN, repr(name[:100]))
+    return build(known.family, fields, latest_ms(now_ms))
+
+
+class EventSender:
+    """Produces events to the topics of their families, keyed by customer.
+
+    Args:
+        kafka: how to reach Kafka.
+        topics: the event topic of each family.
+    """
+
+    def __init__(self, kafka: KafkaSettings, topics: Mapping[str, str]) -> None:
+        self._kafka = kafka
+        self._topics = {Family(family): topic for family, topic in topics.items()}
+        self._producer = Producer(producer_config(kafka))
+        self._failure = ""
+        self._handed_over = 0
+        self.acknowledged = 0
+
+    def send(self, event: Event) -> None:
+        """Hand an event over; `flush` tells whether it arrived.
+
+        Raises:
+            TransientError: Kafka refused an earlier one.
+        """
+        family = EVENT_TYPES[event.type].family
+        self._produce(self._topics[family], encode_json(event), event.customer_id.encode())
+
+    def end_of_stream(self) -> None:
+        """Tell workers on the replay clock that nothing more will follow in any event topic.
+
+        Raises:
+            TransientError: Kafka does not answer.
+        """
+        counts = partition_counts(self._kafka)
+        header = [(WATERMARK_HEADER, str(END_OF_STREAM_MS).encode())]
+        for topic in self._topics.values():
+            for partition in range(counts.get(topic, 0)):
+                self._produce(topic, b"", None, partition=partition, headers=header)
+
+    def flush(self, timeout_s: float = 30.0) -> None:
+        """Wait until everything handed over is acknowledged.
+
+        Raises:
+            TransientError: something was not.
+        """
+        left = self._producer.flush(timeout_s)
+        self._check()
+        if left:
+            raise TransientError(f"kafka at {self._kafka.bootstrap!r} did not acknowledge {left} events")
+
+    def _produce(self, topic: str, value: bytes, key: bytes | None, **more: Any) -> None:
+        while True:
+            try:
+                self._producer.produce(topic, value, key, on_delivery=self._delivered, **more)
+            except BufferError:
+                self._producer.poll(_BACKOFF_S)
+                self._check()
+            except KafkaException as error:
+                raise TransientError(f"kafka refuses events: {error.args[0].str()}") from None
+            else:
+                break
+        self._handed_over += 1
+        if self._handed_over % _POLL_EVERY == 0:
+            self._producer.poll(0)
+            self._check()
+
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        if error is None:
+            self.acknowledged += 1
+        elif not self._failure:
+            self._failure = error.str()
+
+    def _check(self) -> None:
+        if self._failure:
+            raise TransientError(f"kafka did not acknowledge every event, first: {self._failure}")
