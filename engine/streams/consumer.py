@@ -13,14 +13,14 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import confluent_kafka
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
 from engine.errors import ConfigError, EngineError
 from engine.streams.batch import Batch, ConsumerStats, PartitionListener
-from engine.streams.kafka import KafkaSettings, TopicPartition, consumer_config
+from engine.streams.kafka import KafkaSettings, TopicPartition, consumer_config, given_up, keys, named
 
 logger = logging.getLogger(__name__)
 
@@ -140,23 +140,21 @@ class BatchConsumer:
         self._durable.update(mine)
         await self._in_thread(self._seek, mine)
 
-    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+    async def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """Stop reading from partitions, while timers and the others go on.
 
         Args:
             partitions: those to hold back; not assigned ones are ignored.
         """
-        if self._consumer is not None:
-            self._consumer.pause(_named(set(partitions) & self._assigned))
+        await self._in_thread(self._hold, frozenset(partitions), "pause")
 
-    def resume(self, partitions: Iterable[TopicPartition]) -> None:
+    async def resume(self, partitions: Iterable[TopicPartition]) -> None:
         """Read again from partitions.
 
         Args:
             partitions: those held back; not assigned ones are ignored.
         """
-        if self._consumer is not None:
-            self._consumer.resume(_named(set(partitions) & self._assigned))
+        await self._in_thread(self._hold, frozenset(partitions), "resume")
 
     def end_offset(self, partition: TopicPartition) -> int:
         """Offset after the last record of a partition, as of the last fetch; -1 when unknown.
@@ -169,8 +167,7 @@ class BatchConsumer:
         """
         if self._consumer is None or partition not in self._assigned:
             return -1
-        _, high = self._consumer.get_watermark_offsets(_named([partition])[0], cached=True)
-        marks: tuple[int, int] = self._consumer.get_watermark_offsets(_named([partition])[0], cached=True)
+        marks: tuple[int, int] = self._consumer.get_watermark_offsets(named([partition])[0], cached=True)
         return max(-1, marks[1])
 
     def lag(self) -> dict[TopicPartition, int]:
@@ -206,7 +203,7 @@ class BatchConsumer:
         assert self._consumer is not None
         first = self._consumer.poll(wait_s)
         if self._fatal is not None:
-            raise _given_up(self._fatal)
+            raise given_up(self._fatal)
         if first is None:
             return []
         self._touched.clear()
@@ -229,7 +226,7 @@ class BatchConsumer:
         if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - confluent's name
             return
         if error.fatal():
-            raise _given_up(error)
+            raise given_up(error)
         if error.code() in _AUTHORIZATION_ERRORS:
             raise ConfigError(f"kafka refuses access: {error.str()}")
         logger.warning("kafka: %s", error.str())
@@ -237,7 +234,7 @@ class BatchConsumer:
     def _seek(self, offsets: Mapping[TopicPartition, int]) -> None:
         assert self._consumer is not None
         deadline = time.monotonic() + SEEK_PATIENCE_S
-        for position in _named(offsets, offsets):
+        for position in named(offsets, offsets):
             while True:
                 try:
                     self._consumer.seek(position)
@@ -248,25 +245,30 @@ class BatchConsumer:
                 else:
                     break
 
+    def _hold(self, partitions: frozenset[TopicPartition], action: Literal["pause", "resume"]) -> None:
+        # Never from the loop: these calls block, and a rebalance in the poll thread waits for the loop.
+        if self._consumer is not None:
+            getattr(self._consumer, action)(named(partitions & self._assigned))
+
     def _close(self) -> None:
         assert self._consumer is not None
         self._commit_now(self._assigned)
         self._consumer.close()
 
     def _on_assign(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
-        added = _keys(partitions)
+        added = keys(partitions)
         if self._close_by is not None:  # a rebalance overtook the stop
             consumer.unassign()
             return
         offsets = self._on_loop(self._assign(added))
-        positions = _named(added, offsets)
+        positions = named(added, offsets)
         if self._incremental:
             consumer.incremental_assign(positions)
         else:
             consumer.assign(positions)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
-        self._commit_now(_keys(partitions))
+        self._commit_now(keys(partitions))
         self._give_up(consumer, partitions, lost=False)
 
     def _on_lost(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
@@ -276,7 +278,7 @@ class BatchConsumer:
         self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition], *, lost: bool
     ) -> None:
         try:
-            self._on_loop(self._revoke(_keys(partitions), lost=lost))
+            self._on_loop(self._revoke(keys(partitions), lost=lost))
         except TimeoutError:
             logger.warning("stopping without the listener: it did not give its partitions up in time")
         if self._incremental:
@@ -290,20 +292,22 @@ class BatchConsumer:
         if not offsets:
             return
         try:
-            self._consumer.commit(offsets=_named(offsets, offsets), asynchronous=False)
+            self._consumer.commit(offsets=named(offsets, offsets), asynchronous=False)
         except KafkaException as error:
-            # Only a mirror for lag monitors: where to go on is in the state store.
-            self.stats.commits_failed += 1
-            logger.warning("offsets not mirrored to kafka: %s", error.args[0].str())
+            self._on_commit(error.args[0], None)
         else:
             self.stats.last_commit_ns = time.perf_counter_ns()
 
     def _on_commit(self, error: KafkaError | None, _offsets: object) -> None:
         if error is None:
             self.stats.last_commit_ns = time.perf_counter_ns()
-        else:
-            self.stats.commits_failed += 1
-            logger.warning("offsets not mirrored to kafka: %s", error.str())
+            return
+        # Only a mirror for lag monitors: where to go on is in the state store. During a rebalance some
+        # brokers refuse it as a matter of course; the next one carries it.
+        self.stats.commits_failed += 1
+        self._mirrored.clear()
+        level = logging.INFO if error.code() == KafkaError.REBALANCE_IN_PROGRESS else logging.WARNING
+        logger.log(level, "offsets not mirrored to kafka: %s", error.str())
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
@@ -379,13 +383,13 @@ class BatchConsumer:
         self._commit_due = now + self._settings.commit_interval_s
         offsets = {p: offset for p, offset in self._durable.items() if self._mirrored.get(p) != offset}
         self._check_read(offsets)
-        self._consumer.commit(offsets=_named(offsets, offsets), asynchronous=True)
+        self._consumer.commit(offsets=named(offsets, offsets), asynchronous=True)
         self._mirrored.update(offsets)
 
     def _check_read(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Nothing is committed past what was handed out."""
         assert self._consumer is not None
-        for position in self._consumer.position(_named(offsets)):
+        for position in self._consumer.position(named(offsets)):
             offset = offsets[position.topic, position.partition]
             if 0 <= position.offset < offset:
                 raise EngineError(
@@ -404,24 +408,3 @@ class BatchConsumer:
     def _timer_due(self) -> bool:
         wakeup_s = self._listener.next_wakeup_s()
         return wakeup_s is not None and wakeup_s <= 0
-
-
-def _given_up(error: KafkaError) -> EngineError:
-    if error.code() in (KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE):  # noqa: SLF001
-        return ConfigError(f"{error.str()}: this broker needs the group protocol `classic`")
-    return EngineError(f"kafka client gave up: {error.str()}")
-
-
-def _keys(partitions: Iterable[confluent_kafka.TopicPartition]) -> frozenset[TopicPartition]:
-    return frozenset((partition.topic, partition.partition) for partition in partitions)
-
-
-def _named(
-    partitions: Iterable[TopicPartition], offsets: Mapping[TopicPartition, int] | None = None
-) -> list[confluent_kafka.TopicPartition]:
-    """Librdkafka's form of partitions, sorted; without an offset they start at the earliest record."""
-    known = offsets or {}
-    return [
-        confluent_kafka.TopicPartition(*p, known.get(p, confluent_kafka.OFFSET_BEGINNING))
-        for p in sorted(partitions)
-    ]

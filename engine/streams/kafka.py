@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic
 
-from engine.errors import ConfigError, TransientError
+from engine.errors import ConfigError, EngineError, TransientError
 
 TopicPartition: TypeAlias = tuple[str, int]
 
@@ -302,3 +303,41 @@ def _metadata(admin: AdminClient, settings: KafkaSettings, timeout_s: float) -> 
         raise TransientError(
             f"kafka at {settings.bootstrap!r} does not answer: {error.args[0].str()}"
         ) from error
+
+
+def given_up(error: KafkaError) -> EngineError:
+    """What to raise for an error that librdkafka does not recover from.
+
+    Args:
+        error: librdkafka's fatal error.
+
+    Returns:
+        The project's own error.
+    """
+    if error.code() in (KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE):  # noqa: SLF001
+        return ConfigError(f"{error.str()}: this broker needs the group protocol `classic`")
+    return EngineError(f"kafka client gave up: {error.str()}")
+
+
+def keys(partitions: Iterable[confluent_kafka.TopicPartition]) -> frozenset[TopicPartition]:
+    """Partitions as librdkafka names them, in the engine's form."""
+    return frozenset((partition.topic, partition.partition) for partition in partitions)
+
+
+def named(
+    partitions: Iterable[TopicPartition], offsets: Mapping[TopicPartition, int] | None = None
+) -> list[confluent_kafka.TopicPartition]:
+    """Partitions in librdkafka's form, sorted.
+
+    Args:
+        partitions: topic and number of each.
+        offsets: where to start; one that is missing starts at the earliest record.
+
+    Returns:
+        One object each.
+    """
+    known = offsets or {}
+    return [
+        confluent_kafka.TopicPartition(*p, known.get(p, confluent_kafka.OFFSET_BEGINNING))
+        for p in sorted(partitions)
+    ]

@@ -13,20 +13,22 @@ import logging
 import signal
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 import confluent_kafka
 import faust
+from faust.tables import TableManager
 from faust.transport import base
-from faust.transport.producer import Producer as FaustProducer
-from faust.types.tuples import TP, ConsumerMessage, RecordMetadata
+from faust.types.tuples import TP, ConsumerMessage
 from mode import Service
+from mode.utils.queues import FlowControlEvent
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, EngineError
 from engine.streams.batch import Batch, PartitionListener
 from engine.streams.consumer import BatchConsumer
+from engine.streams.faust_producer import Producer
 from engine.streams.kafka import KafkaSettings, TopicPartition
-from engine.streams.producer import ActionProducer
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +36,34 @@ logger = logging.getLogger(__name__)
 BatchHandler = Callable[[Batch], Awaitable[None]]
 
 
+class OpenFlow(FlowControlEvent):  # type: ignore[misc]
+    """Faust's flow control, never closed.
+
+    Faust suspends its streams at a rebalance and empties their queues, once more when it resumes them in
+    the background some time later. Here a rebalance only happens while no batch is in flight, so there is
+    nothing to hold back; but the late emptying would swallow the first batch after it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(initially_suspended=False)
+
+    def suspend(self) -> None:
+        """Stay open."""
+
+    def clear(self) -> None:
+        """Keep the batch."""
+
+
 class EngageApp(faust.App):  # type: ignore[misc] # Faust has no type hints we follow
     """A Faust app that knows its Kafka settings and the owner of its partitions."""
 
     kafka_settings: KafkaSettings
     listener: PartitionListener
+
+    @cached_property
+    def flow_control(self) -> OpenFlow:
+        """Never closed."""
+        return OpenFlow()
 
     @property
     def batches(self) -> BatchConsumer:
@@ -50,6 +75,15 @@ class EngageApp(faust.App):  # type: ignore[misc] # Faust has no type hints we f
         """Finish the batch in flight and leave the group while the agent still runs."""
         await self.consumer.drain()
         await super().on_stop()
+
+
+class NoTables(TableManager):  # type: ignore[misc]
+    """Faust's rebalance ends in its table manager; without tables it need not wait for them to appear."""
+
+    async def on_start(self) -> None:
+        """Start without Faust's second of grace for tables."""
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class Fetcher(Service):  # type: ignore[misc]
@@ -98,6 +132,10 @@ class Consumer(base.Consumer):  # type: ignore[misc]
                 batch = await self.batches.poll()
                 if batch is not None:
                     await self._deliver(batch)
+        except asyncio.CancelledError:
+            if not self._draining:
+                await self.crash(EngineError("the agent was cancelled with a batch in flight"))
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it must stop the app
             await self.crash(error)
         finally:
@@ -255,62 +293,6 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         return TP(topic, partition)
 
 
-class Producer(FaustProducer):  # type: ignore[misc]
-    """Serves `app.send`; the engine's actions go through `ActionProducer` themselves."""
-
-    def __init__(self, transport: Transport, **kwargs: Any) -> None:
-        super().__init__(transport, **kwargs)
-        self._records = ActionProducer(transport.kafka_settings)
-
-    async def send(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        partition: int | None,  # noqa: ARG002 - the key decides
-        timestamp: float | None,  # noqa: ARG002
-        headers: Any,
-        *,
-        transactional_id: str | None = None,  # noqa: ARG002
-    ) -> Awaitable[RecordMetadata]:
-        """Send one record.
-
-        Returns:
-            A future of where it stands.
-        """
-        return asyncio.ensure_future(self._send_one(topic, key, value, headers))
-
-    async def send_and_wait(self, *args: Any, **kwargs: Any) -> RecordMetadata:
-        """Send one record and wait for the acknowledgement."""
-        return await (await self.send(*args, **kwargs))
-
-    async def _send_one(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Any
-    ) -> RecordMetadata:
-        (place,) = await self._records.send([(topic, key, value, headers)])
-        partition = TP(place.topic, place.partition)
-        return RecordMetadata(place.topic, place.partition, partition, place.offset)
-
-    async def flush(self) -> None:
-        """Wait for what `send_soon` took."""
-        await self.buffer.flush()
-
-    async def on_stop(self) -> None:
-        """End the producing thread."""
-        await self._records.aclose()
-
-    async def create_topic(self, topic: str, *args: Any, **kwargs: Any) -> None:
-        """Topics are made by `engage topics create`, never on the way."""
-
-    def key_partition(self, topic: str, key: bytes) -> TP:
-        """Only transactions ask for it, and there are none."""
-        raise NotImplementedError
-
-    def supports_headers(self) -> bool:
-        """Kafka has record headers."""
-        return True
-
-
 class Transport(base.Transport):  # type: ignore[misc]
     """The driver Faust finds for `engage://host:port`."""
 
@@ -359,6 +341,7 @@ def create_app(settings: KafkaSettings, listener: PartitionListener, handler: Ba
         broker=[f"engage://{address}" for address in settings.bootstrap.split(",")],
         # Faust creates this folder for its tables; there are none.
         datadir=f"{tempfile.gettempdir()}/engage-faust",
+        TableManager=NoTables,
         web_enabled=False,
         topic_disable_leader=True,
         topic_allow_declare=False,
@@ -370,13 +353,28 @@ def create_app(settings: KafkaSettings, listener: PartitionListener, handler: Ba
 
     async def run_batches(batches: Any) -> None:
         async for batch in batches:
-            try:
-                await handler(batch)
-            except Exception as error:  # noqa: BLE001 - Faust would skip the batch and go on
-                batch.fail(error)
+            await _handle(handler, batch)
 
     app.agent(topics, name="engage.batches")(run_batches)
     return app
+
+
+async def _handle(handler: BatchHandler, batch: Batch) -> None:
+    """Run the handler; its failure stops the worker, where Faust would skip the batch and go on."""
+    work = asyncio.ensure_future(handler(batch))
+    # A stop that waited long enough cancels the batch, and with it what still works on it.
+    batch.finished.add_done_callback(lambda finished: work.cancel() if finished.cancelled() else None)
+    try:
+        await work
+    except asyncio.CancelledError:
+        if batch.finished.cancelled():
+            return
+        batch.finished.cancel()
+        raise
+    except Exception as error:  # noqa: BLE001
+        batch.fail(error)
+    else:
+        batch.fail(EngineError("the batch handler returned without batch.done()"))
 
 
 class _BatchSchema(faust.Schema):  # type: ignore[misc]
