@@ -38,11 +38,14 @@ def trainer(settings: Settings) -> None:
 
 def demo(
     customers: Annotated[
-        int | None, typer.Option(min=1, max=23_570, help="How many customers; default: all.")
+        int | None, typer.Option(min=1, max=26_170, help="About how many customers; default: all.")
     ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of what is generated around the purchases.")
     ] = None,
+    speed: Annotated[
+        float, typer.Option(min=0, help="1 is about a minute, 2 half of that, 0 as fast as the machine can.")
+    ] = 1.0,
     plain: Annotated[bool, typer.Option("--plain", help="Lines instead of a live screen.")] = False,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the stack running at the end, to look around.")
@@ -55,7 +58,7 @@ def demo(
     """
     from engine.demo.run import run_demo  # noqa: PLC0415
 
-    run_demo(customers=customers, seed=seed, plain=plain, keep=keep)
+    run_demo(customers=customers, seed=seed, speed=speed, plain=plain, keep=keep)
 
 
 def stack(
