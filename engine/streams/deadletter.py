@@ -168,7 +168,9 @@ def _ends(consumer: Consumer, settings: KafkaSettings, topic: str) -> dict[int, 
 def _until(consumer: Consumer, ends: dict[int, int]) -> Iterator[DeadLetter]:
     """Yield what lies before the ends; the end-of-partition mark counts too, for records may be gone."""
     while ends:
-        records = consumer.consume(READ_BATCH, timeout=1.0)
+        # consume() alone would wait out its time when fewer records are there than asked for
+        first = consumer.poll(1.0)
+        records = [] if first is None else [first, *consumer.consume(READ_BATCH, timeout=0)]
         for record in records:
             number, error = record.partition(), record.error()
             if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - confluent's name

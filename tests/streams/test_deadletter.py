@@ -1,0 +1,235 @@
+"""Laws of dead letters: nothing is lost or changed, and what is sent again arrives where it came from."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.errors import ConfigError, EngineError, TransientError
+from engine.streams import deadletter
+from engine.streams.deadletter import DeadLetter, Origin, Selection, as_line, dead_letter, from_lines, parse
+from engine.streams.kafka import KafkaSettings, producer_config
+from engine.streams.local import ApacheKafka, EmbeddedBroker
+from engine.streams.producer import ActionProducer
+from tests.conftest import TopicMaker
+
+
+class Record:
+    """A Kafka record made by hand."""
+
+    def __init__(self, key: bytes | None, value: bytes | None, headers: Any = None, offset: int = 41) -> None:
+        self._content = (key, value, headers, offset)
+
+    def topic(self) -> str:
+        """Return its topic."""
+        return "engage.orders"
+
+    def partition(self) -> int:
+        """Return its partition."""
+        return 3
+
+    def offset(self) -> int:
+        """Return its offset."""
+        return int(self._content[3])
+
+    def timestamp(self) -> tuple[int, int]:
+        """Return its time stamp."""
+        return (1, 1_700_000_000_000)
+
+    def key(self) -> bytes | None:
+        """Return its key."""
+        found: bytes | None = self._content[0]
+        return found
+
+    def value(self) -> bytes | None:
+        """Return its value."""
+        found: bytes | None = self._content[1]
+        return found
+
+    def headers(self) -> Any:
+        """Return its headers."""
+        return self._content[2]
+
+
+def test_a_dead_letter_keeps_the_record_and_says_why() -> None:
+    """Key, value and headers stay byte for byte; reason and origin are text in headers of their own."""
+    record = Record(b"\xffkey", b"\x00\xff", [("traceparent", b"00-1"), ("engage-reason", b"forged")])
+    topic, key, value, headers = dead_letter(record, "field_invalid", "field amount is nan", "InvalidEvent")
+    assert (topic, key, value) == ("engage.dlq", b"\xffkey", b"\x00\xff")
+    assert headers == [
+        ("traceparent", b"00-1"),
+        ("engage-reason", b"field_invalid"),
+        ("engage-detail", b"field amount is nan"),
+        ("engage-topic", b"engage.orders"),
+        ("engage-partition", b"3"),
+        ("engage-offset", b"41"),
+        ("engage-timestamp", b"1700000000000"),
+        ("engage-exception", b"InvalidEvent"),
+    ]
+
+
+def test_a_detail_is_bounded() -> None:
+    """However long an explanation gets, the dead letter is hardly larger than its record."""
+    _, _, _, headers = dead_letter(Record(None, None), "processing_failed", "x" * 10_000)
+    assert sum(len(name) + len(content) for name, content in headers) < 1_000
+
+
+_BYTES = (
+    st.none() | st.binary(max_size=20) | st.text(max_size=20).map(lambda text: text.encode(errors="ignore"))
+)
+
+
+@given(_BYTES, _BYTES, st.lists(st.tuples(st.text(max_size=5), st.binary(max_size=5)), max_size=3))
+def test_a_dead_letter_is_read_and_written_as_a_line(
+    key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]
+) -> None:
+    """From record to dead letter, to an editable line and back nothing is lost, whatever the bytes."""
+    _, _, _, written = dead_letter(Record(key, value, headers), "not_decodable", "why", "Error")
+    letter = parse(Record(key, value, written))
+    assert (letter.key, letter.value, letter.headers) == (key, value, tuple(headers))
+    assert (letter.reason, letter.detail, letter.exception) == ("not_decodable", "why", "Error")
+    assert letter.origin == Origin(
+        topic="engage.orders", partition=3, offset=41, timestamp_ms=1_700_000_000_000
+    )
+    assert list(from_lines([as_line(letter), ""])) == [letter]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["engage-offset", "engage-reason", "x"]), _BYTES), max_size=4))
+def test_foreign_records_on_the_topic_do_no_harm(headers: list[tuple[str, bytes | None]]) -> None:
+    """Whatever else somebody writes to the topic can be listed."""
+    assert parse(Record(b"k", b"v", headers)).value == b"v"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"key": 5}',
+        '{"key": {"base64": "!"}}',
+        '{"headers": 7}',
+        '{"key": {"base64": "YQ"}}',
+    ],
+)
+def test_a_broken_line_is_named(line: str) -> None:
+    """A file that was edited wrongly is refused with the number of the line."""
+    good = as_line(parse(Record(b"k", b"v", [])))
+    with pytest.raises(EngineError, match="line 2 is not a dead letter"):
+        list(from_lines([good, line]))
+
+
+@pytest.mark.parametrize(
+    ("selection", "matches"),
+    [
+        (Selection(), True),
+        (Selection(positions=frozenset({(3, 41)})), True),
+        (Selection(positions=frozenset({(3, 42)})), False),
+        (Selection(reasons=frozenset({"not_decodable"})), True),
+        (Selection(reasons=frozenset({"type_unknown"})), False),
+        (Selection(topics=frozenset({"engage.clicks"})), False),
+        (Selection(since_ms=1_700_000_000_000), True),
+        (Selection(since_ms=1_700_000_000_001), False),
+    ],
+)
+def test_selections(selection: Selection, matches: bool) -> None:
+    """Each criterion narrows what is meant; an empty one does not."""
+    _, _, _, headers = dead_letter(Record(b"k", b"v"), "not_decodable", "why")
+    assert selection.matches(parse(Record(b"k", b"v", headers))) is matches
+
+
+def received(settings: KafkaSettings, topic: str, count: int) -> list[Any]:
+    """Read the first records of a topic."""
+    consumer = Consumer(
+        {"bootstrap.servers": settings.bootstrap, "group.id": "reader", "enable.auto.commit": False}
+    )
+    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+    consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+    records: list[Any] = []
+    deadline = time.monotonic() + 20
+    while len(records) < count and time.monotonic() < deadline:
+        records += [record for record in consumer.consume(100, timeout=0.05) if record.error() is None]
+    consumer.close()
+    return records
+
+
+async def the_whole_way(server: EmbeddedBroker | ApacheKafka, make_topic: TopicMaker) -> None:
+    """Set broken records aside, list them, mend one, send both again, and look where they arrive."""
+    settings = KafkaSettings(bootstrap=server.bootstrap)
+    events, dlq = make_topic(server, "orders", 4), make_topic(server, "dlq", 4)
+    producer = Producer(producer_config(settings))
+    for number in range(6):
+        producer.produce(events, f"v{number}".encode(), f"c{number}", headers=[("traceparent", b"t")])
+    producer.flush(10)
+    records = received(settings, events, 6)
+    sink = ActionProducer(settings)
+    await sink.send(
+        dead_letter(record, "field_invalid" if index % 2 else "type_unknown", "why", topic=dlq)
+        for index, record in enumerate(records)
+    )
+    await sink.aclose()
+
+    letters = deadletter.read(settings, topic=dlq)
+    assert {letter.value for letter in letters} == {record.value() for record in records}
+    assert len(deadletter.read(settings, topic=dlq, limit=2)) == 2
+    assert deadletter.read(settings, topic=dlq, limit=0) == []
+    chosen = Selection(reasons=frozenset({"field_invalid"}))
+    assert len(deadletter.read(settings, chosen, topic=dlq, limit=None)) == 3
+    one = letters[0]
+    assert deadletter.find(settings, one.partition, one.offset, topic=dlq) == one
+    with pytest.raises(EngineError, match=f"no dead letter at {one.partition}/99"):
+        deadletter.find(settings, one.partition, 99, topic=dlq)
+
+    mended = as_line(one).replace(f'"{(one.value or b"").decode()}"', '"mended"')
+    outcome = deadletter.replay(settings, [*from_lines([mended]), letters[1]])
+    assert outcome == deadletter.Replayed(sent=2)
+    again = received(settings, events, 8)
+    replayed = [record for record in again if deadletter.REPLAYED_FROM in dict(record.headers() or [])]
+    homes = {record.key(): record.partition() for record in records}
+    assert {record.value() for record in replayed} == {b"mended", letters[1].value}
+    for record in replayed:
+        assert record.partition() == homes[record.key()]
+        assert dict(record.headers())["traceparent"] == b"t"
+        origin = one if record.value() == b"mended" else letters[1]
+        assert dict(record.headers())[deadletter.REPLAYED_FROM] == origin.position.encode()
+
+
+async def test_set_aside_and_sent_again_on_the_embedded_broker(
+    embedded_broker: EmbeddedBroker, make_topic: TopicMaker
+) -> None:
+    """What was set aside arrives again on its topic and partition, mended or as it was."""
+    await the_whole_way(embedded_broker, make_topic)
+
+
+@pytest.mark.kafka
+async def test_set_aside_and_sent_again_on_apache_kafka(
+    apache_kafka: ApacheKafka, make_topic: TopicMaker
+) -> None:
+    """The same holds on Apache Kafka."""
+    await the_whole_way(apache_kafka, make_topic)
+
+
+@pytest.mark.kafka
+def test_a_missing_topic_is_named(apache_kafka: ApacheKafka) -> None:
+    """Without the topic the operator is told how to create it."""
+    with pytest.raises(ConfigError, match=r"no\.such\.dlq is missing in kafka"):
+        deadletter.read(KafkaSettings(bootstrap=apache_kafka.bootstrap), topic="no.such.dlq")
+
+
+def test_kafka_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that is down is worth trying again, and the message names its address."""
+    monkeypatch.setattr(deadletter, "TIMEOUT_S", 0.2)
+    with pytest.raises(TransientError, match=r"127\.0\.0\.1:1'? does not answer"):
+        deadletter.read(KafkaSettings(bootstrap="127.0.0.1:1"))
+
+
+def test_records_without_an_origin_are_not_sent() -> None:
+    """A foreign record on the topic has no topic to go back to; the replay says so and goes on."""
+    foreign: DeadLetter = parse(Record(b"k", b"v", []))
+    outcome = deadletter.replay(KafkaSettings(bootstrap="127.0.0.1:1"), [foreign])
+    assert outcome == deadletter.Replayed(sent=0, skipped=("3/41",))
