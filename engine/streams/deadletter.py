@@ -190,7 +190,7 @@ class Replayed:
     Args:
         sent: dead letters whose record Kafka has taken again.
         failed: position and reason of those it has not.
-        skipped: positions without an original topic, so foreign records.
+        skipped: positions of those that cannot be sent: foreign records without an origin, and cut ones.
     """
 
     sent: int
@@ -217,7 +217,7 @@ def replay(settings: KafkaSettings, letters: Iterable[DeadLetter]) -> Replayed:
     producer = Producer(producer_config(settings))
     outcome = _Outcome()
     for letter in letters:
-        if not letter.origin.topic:
+        if not letter.origin.topic or letter.cut_from:
             outcome.skipped.append(letter.position)
             continue
         outcome.send(producer, letter)

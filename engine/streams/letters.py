@@ -20,6 +20,7 @@ from engine.errors import EngineError
 DLQ_TOPIC = "engage.dlq"
 PREFIX = "engage-"
 MAX_DETAIL_CHARS = 512
+MAX_LETTER_BYTES = 900_000  # a producer takes 1,000,000 by default; a dead letter must never be refused
 
 Headers = list[tuple[str, bytes]]
 OutRecord = tuple[str, bytes | None, bytes | None, Headers]
@@ -80,6 +81,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         key: the original key.
         value: the original value.
         headers: the original headers.
+        cut_from: 0 when whole; else the original's size in bytes, for a record too large to be set aside whole.
     """
 
     partition: int
@@ -92,6 +94,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
+    cut_from: int = 0
 
     @property
     def position(self) -> str:
@@ -133,6 +136,9 @@ def dead_letter(
 ) -> OutRecord:
     """Make the dead letter of a record.
 
+    A record over `MAX_LETTER_BYTES` is cut: value first, then headers and key go. It says so, and the whole stays
+    where it was for as long as its own topic keeps it.
+
     Args:
         record: the record as Kafka gave it.
         reason: a code of `engine.events.DeadLetterReason`.
@@ -152,9 +158,17 @@ def dead_letter(
         "timestamp": record.timestamp()[1],
         "exception": exception,
     }
+    key, value = record.key(), record.value()
     headers = [header for header in record.headers() or () if not header[0].startswith(PREFIX)]
+    beside = len(key or b"") + sum(len(name.encode()) + len(content or b"") for name, content in headers)
+    size = beside + len(value or b"")
+    if size > MAX_LETTER_BYTES:
+        own["cut-from"] = size
+        if beside > MAX_LETTER_BYTES:
+            key, headers, beside = None, [], 0
+        value = (value or b"")[: MAX_LETTER_BYTES - beside]
     headers += [(PREFIX + name, str(content).encode(errors="replace")) for name, content in own.items()]
-    return topic, record.key(), record.value(), headers
+    return topic, key, value, headers
 
 
 def parse(record: KafkaRecord) -> DeadLetter:
@@ -181,6 +195,7 @@ def parse(record: KafkaRecord) -> DeadLetter:
         key=record.key(),
         value=record.value(),
         headers=tuple((name, content) for name, content in headers if not name.startswith(PREFIX)),
+        cut_from=max(0, _whole(own.get("engage-cut-from"))),
     )
 
 

@@ -174,28 +174,28 @@ async def the_whole_way(server: EmbeddedBroker | ApacheKafka, make_topic: TopicM
     )
     await sink.aclose()
 
-    letters = deadletter.read(settings, topic=dlq)
-    assert {letter.value for letter in letters} == {record.value() for record in records}
+    found = deadletter.read(settings, topic=dlq)
+    assert {letter.value for letter in found} == {record.value() for record in records}
     assert len(deadletter.read(settings, topic=dlq, limit=2)) == 2
     assert deadletter.read(settings, topic=dlq, limit=0) == []
     chosen = Selection(reasons=frozenset({"field_invalid"}))
     assert len(deadletter.read(settings, chosen, topic=dlq, limit=None)) == 3
-    one = letters[0]
+    one = found[0]
     assert deadletter.find(settings, one.partition, one.offset, topic=dlq) == one
     with pytest.raises(EngineError, match=f"no dead letter at {one.partition}/99"):
         deadletter.find(settings, one.partition, 99, topic=dlq)
 
     mended = as_line(one).replace(f'"{(one.value or b"").decode()}"', '"mended"')
-    outcome = deadletter.replay(settings, [*from_lines([mended]), letters[1]])
+    outcome = deadletter.replay(settings, [*from_lines([mended]), found[1]])
     assert outcome == deadletter.Replayed(sent=2)
     again = received(settings, events, 8)
     replayed = [record for record in again if deadletter.REPLAYED_FROM in dict(record.headers() or [])]
     homes = {record.key(): record.partition() for record in records}
-    assert {record.value() for record in replayed} == {b"mended", letters[1].value}
+    assert {record.value() for record in replayed} == {b"mended", found[1].value}
     for record in replayed:
         assert record.partition() == homes[record.key()]
         assert dict(record.headers())["traceparent"] == b"t"
-        origin = one if record.value() == b"mended" else letters[1]
+        origin = one if record.value() == b"mended" else found[1]
         assert dict(record.headers())[deadletter.REPLAYED_FROM] == origin.position.encode()
 
 
