@@ -88,6 +88,9 @@ class CustomerState:
 
     def __init__(self, customer_id: str, profile_data: bytes = b"") -> None:
         self.customer_id = customer_id
+        self._clear(profile_data)
+
+    def _clear(self, profile_data: bytes) -> None:
         self.clock_ms = 0
         self.due_ms = 0
         self.next_score_ms = 0
