@@ -81,7 +81,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         key: the original key.
         value: the original value.
         headers: the original headers.
-        cut_from: 0 when whole; else the original's size in bytes, for a record too large to be set aside whole.
+        cut_from: 0 when whole; else the size in bytes of a record that was too large to be set aside whole.
     """
 
     partition: int
@@ -136,8 +136,8 @@ def dead_letter(
 ) -> OutRecord:
     """Make the dead letter of a record.
 
-    A record over `MAX_LETTER_BYTES` is cut: value first, then headers and key go. It says so, and the whole stays
-    where it was for as long as its own topic keeps it.
+    A record over `MAX_LETTER_BYTES` is cut: value first, then headers and key go. It says so, and the whole
+    stays where it was for as long as its own topic keeps it.
 
     Args:
         record: the record as Kafka gave it.

@@ -84,6 +84,23 @@ _BYTES = (
 )
 
 
+def test_a_record_too_large_for_a_dead_letter_is_cut() -> None:
+    """No record may stop the worker: a huge one is set aside in part, and is not sent again."""
+    whole = Record(b"k", b"x" * (letters.MAX_LETTER_BYTES - 2), [("h", b"")])
+    assert dead_letter(whole, "record_too_large", "why")[2] == whole.value()
+    for huge in (
+        Record(b"k", b"x" * 5_000_000),
+        Record(b"k" * 2_000_000, b"x" * 2_000_000),
+        Record(b"k", None, [("h", b"x" * 2_000_000)]),
+    ):
+        _, key, value, headers = dead_letter(huge, "record_too_large", "why")
+        assert len(key or b"") + len(value or b"") + sum(len(content) for _, content in headers) < 1_000_000
+        letter = parse(Record(key, value, headers))
+        assert letter.cut_from > letters.MAX_LETTER_BYTES
+        outcome = deadletter.replay(KafkaSettings(bootstrap="127.0.0.1:1"), [letter])
+        assert outcome == deadletter.Replayed(sent=0, skipped=("3/41",))
+
+
 @given(_BYTES, _BYTES, st.lists(st.tuples(st.text(max_size=5), st.binary(max_size=5)), max_size=3))
 def test_a_dead_letter_is_read_and_written_as_a_line(
     key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]
