@@ -22,6 +22,8 @@ PREFIX = "engage-"
 MAX_DETAIL_CHARS = 512
 MAX_LETTER_BYTES = 900_000  # a producer takes 1,000,000 by default; a dead letter must never be refused
 
+_LINE_SEPARATORS = "\x85\u2028\u2029"
+
 Headers = list[tuple[str, bytes]]
 OutRecord = tuple[str, bytes | None, bytes | None, Headers]
 
@@ -221,7 +223,10 @@ def as_line(letter: DeadLetter) -> str:
         "value": _as_text(letter.value),
         "headers": [[name, _as_text(content)] for name, content in letter.headers],
     }
-    return msgspec.json.encode(line).decode()
+    text = msgspec.json.encode(line).decode()
+    for separator in _LINE_SEPARATORS:  # JSON lets them stand, but they end a line for many a reader
+        text = text.replace(separator, f"\\u{ord(separator):04x}")
+    return text
 
 
 def from_lines(lines: Iterable[str]) -> Iterator[DeadLetter]:

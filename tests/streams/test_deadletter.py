@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.errors import ConfigError, EngineError, TransientError
-from engine.streams import deadletter
+from engine.streams import deadletter, letters
 from engine.streams.deadletter import DeadLetter, Origin, Selection, as_line, dead_letter, from_lines, parse
 from engine.streams.kafka import KafkaSettings, producer_config
 from engine.streams.local import ApacheKafka, EmbeddedBroker
@@ -101,11 +101,12 @@ def test_a_record_too_large_for_a_dead_letter_is_cut() -> None:
         assert outcome == deadletter.Replayed(sent=0, skipped=("3/41",))
 
 
+@example(b"", "a\x85b\u2028c\u2029".encode(), [])
 @given(_BYTES, _BYTES, st.lists(st.tuples(st.text(max_size=5), st.binary(max_size=5)), max_size=3))
 def test_a_dead_letter_is_read_and_written_as_a_line(
     key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]
 ) -> None:
-    """From record to dead letter, to an editable line and back nothing is lost, whatever the bytes."""
+    """From record to dead letter, to one editable line and back nothing is lost, whatever the bytes."""
     _, _, _, written = dead_letter(Record(key, value, headers), "not_decodable", "why", "Error")
     letter = parse(Record(key, value, written))
     assert (letter.key, letter.value, letter.headers) == (key, value, tuple(headers))
@@ -113,7 +114,7 @@ def test_a_dead_letter_is_read_and_written_as_a_line(
     assert letter.origin == Origin(
         topic="engage.orders", partition=3, offset=41, timestamp_ms=1_700_000_000_000
     )
-    assert list(from_lines([as_line(letter), ""])) == [letter]
+    assert list(from_lines(f"{as_line(letter)}\n\n".splitlines())) == [letter]
 
 
 @given(st.lists(st.tuples(st.sampled_from(["engage-offset", "engage-reason", "x"]), _BYTES), max_size=4))
