@@ -34,7 +34,7 @@ class Absences:
     """What a batch says about absence.
 
     Args:
-        next_due_ms: `(rows,) int64`, the next deadline of each row; 0 = none.
+        next_due_ms: `(rows,) int64`, the next deadline of each row; `NEVER_MS` = none.
         fired: deadlines in (clock, now], by row, then deadline, then journey.
     """
 
@@ -47,8 +47,8 @@ class LastSeen:
     """When things happened last and first, whole seconds; 0 = never. One element per row.
 
     Args:
-        last_s: event code to `(rows,) int64`; the codes of `RuleSet.absence_codes`.
-        first_s: the same for the first time.
+        last_s: event code to `(rows,) int64`, for every code of the index.
+        first_s: the same for the first time, for entries `since: first`.
         signup_s: `(rows,) int64`.
     """
 
@@ -69,8 +69,9 @@ class AbsenceIndex:
         for index, journey in enumerate(journeys):
             if journey.kind == "absent" and journey.enabled:
                 groups.setdefault((journey.code, journey.since, journey.for_ms), []).append(index)
-        self._groups = groups
+        self.groups = groups
         self.codes = frozenset(code for code, _, _ in groups)
+        self.first_codes = frozenset(code for code, since, _ in groups if since == "first")
 
     def judge(self, seen: LastSeen, clock_ms: IntColumn, now_ms: IntColumn) -> Absences:
         """Find the deadlines that pass, and the next ones.
@@ -87,12 +88,11 @@ class AbsenceIndex:
         next_due = np.full(len(now_ms), NEVER_MS, dtype=np.int64)
         fired: list[FiredAbsence] = []
         clock = np.where(clock_ms > 0, clock_ms, now_ms)
-        for (code, since, for_ms), journeys in self._groups.items():
+        for (code, since, for_ms), journeys in self.groups.items():
             due = _deadlines(seen, code, since, for_ms)
             np.minimum(next_due, np.where(due > now_ms, due, NEVER_MS), out=next_due)
             for row in np.flatnonzero((due > clock) & (due <= now_ms)).tolist():
                 fired.extend(FiredAbsence(row, journey, int(due[row])) for journey in journeys)
-        next_due[next_due == NEVER_MS] = 0
         fired.sort(key=lambda each: (each.row, each.due_ms, each.journey))
         return Absences(next_due, tuple(fired))
 

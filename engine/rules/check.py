@@ -21,6 +21,7 @@ from engine.rules.checked import (
 )
 from engine.rules.expression import Binary, Literal, Name, walk
 from engine.rules.parsed import (
+    ParsedEntry,
     ParsedJourney,
     ParsedSend,
     ParsedSet,
@@ -64,19 +65,24 @@ class _Checker:
         code = self._event_code(entry.event) if entry.event else -1
         if entry.segment:
             self._segment(entry.segment)
+        self._absence(entry)
         where = self._where(entry.where, entry.event, with_entry=False) if entry.where else None
-        when = None
-        if entry.when:
-            scope = Scope("`when`", customer_variables(self.vocabulary), ("customer",))
-            when = check_condition(entry.when, scope, self.errors)
-        if entry.when and when:
-            self._compared_segments(when, entry.when)
+        when = self._when(entry.when)
         self._guards()
         exits = tuple(
             CheckedExit(self._event_code(each.event), self._where(each.where, each.event))
             for each in self.parsed.exits
         )
-        return CheckedJourney(self.parsed, code, where, when, exits, self._steps(self.parsed.steps))
+        return CheckedJourney(
+            parsed=self.parsed,
+            code=code,
+            where=where,
+            when=when,
+            at_once_where=self._where(entry.at_once_where, entry.event, with_entry=False),
+            at_once_when=self._when(entry.at_once_when),
+            exits=exits,
+            steps=self._steps(self.parsed.steps),
+        )
 
     def _event_code(self, event: Placed[str]) -> int:
         known = EVENT_TYPES.get(event.value)
@@ -86,10 +92,32 @@ class _Checker:
             return -1
         return known.code
 
+    def _absence(self, entry: ParsedEntry) -> None:
+        """Absence is read off the recency features: they must exist."""
+        known = EVENT_TYPES.get(entry.event.value) if entry.kind == "absent" and entry.event else None
+        if known is None or entry.event is None:
+            return
+        needed = {"last": f"days_since_{known.singular}", "first": f"days_since_first_{known.singular}"}
+        feature = needed.get(entry.since, "days_since_signup")
+        if feature not in self.vocabulary.features:
+            message = (
+                f"`absent: {known.name}` cannot count since {entry.since}: there is no feature {feature}"
+            )
+            self.errors.add("E0206", message, entry.event.place)
+
     def _segment(self, segment: Placed[str]) -> None:
         if segment.value not in self.vocabulary.segments:
             hint = nearest(segment.value, self.vocabulary.segments) or "see the segments file"
             self.errors.add("E0212", f"unknown segment {segment.value[:60]!r}", segment.place, hint)
+
+    def _when(self, scalar: Scalar | None) -> CheckedExpression | None:
+        if scalar is None:
+            return None
+        scope = Scope("`when`", customer_variables(self.vocabulary), ("customer",))
+        when = check_condition(scalar, scope, self.errors)
+        if when is not None:
+            self._compared_segments(when, scalar)
+        return when
 
     def _compared_segments(self, when: CheckedExpression, scalar: Scalar) -> None:
         """A comparison with a segment that does not exist could never be true."""

@@ -99,6 +99,8 @@ class CheckedJourney:
         code: code of the entry's event type, or -1 when it has none.
         where: the entry's condition on the event.
         when: the entry's condition on the customer.
+        at_once_where: for `unanswered`, an inquiry that doesn't wait.
+        at_once_when: for `unanswered`, a customer who doesn't wait.
         exits: events that take the customer out.
         steps: the steps.
     """
@@ -107,5 +109,7 @@ class CheckedJourney:
     code: int
     where: CheckedExpression | None
     when: CheckedExpression | None
+    at_once_where: CheckedExpression | None
+    at_once_when: CheckedExpression | None
     exits: tuple[CheckedExit, ...]
     steps: tuple[CheckedStep, ...]

@@ -69,6 +69,8 @@ def compile_journey(checked: CheckedJourney, vocabulary: Vocabulary) -> Journey:
         trigger=say_trigger(entry),
         where=where,
         when=when,
+        at_once_where=compiler.condition(checked.at_once_where, checked.code),
+        at_once_when=compiler.condition(checked.at_once_when, -1),
         consent=guards.consent.value if guards.consent else "",
         caps=guards.caps,
         quiet_hours=guards.quiet_hours,
@@ -118,20 +120,23 @@ class _Compiler:
         """Compile a condition over an event of type `code`, or over the customer when `code` is -1."""
         if checked is None:
             return None
-        kinds = {**customer_variables(self.vocabulary), **self.entry_kinds}
+        kinds = self._kinds()
         if code >= 0:
             kinds.update(prefixed("event", event_fields(TYPE_BY_CODE[code].name)))
         condition = compile_condition(checked, kinds, self.vocabulary.segments)
         self._correlate(condition.whole)
         return condition
 
+    def _kinds(self) -> dict[str, Kind]:
+        return {**customer_variables(self.vocabulary), **self.entry_kinds}
+
     def _correlate(self, bound: Bound) -> None:
-        self.correlation.update(name for _, root, name in bound.sources if root == "entry")
+        self.correlation.update(name for _, root, name, _ in bound.sources if root == "entry")
 
     def _value(self, value: CheckedValue) -> DataValue:
         if not isinstance(value, CheckedExpression):
             return value
-        bound = bind(value.program)
+        bound = bind(value.program, self._kinds())
         self._correlate(bound)
         return bound
 

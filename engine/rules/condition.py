@@ -57,11 +57,12 @@ class Bound:
 
     Args:
         program: the program.
-        sources: for each variable: its dotted name, its root (`customer`, `event`, `entry`), the name below.
+        sources: for each variable: its dotted name, its root (`customer`, `event`, `entry`), the name below,
+            and whether it is a truth value (columns hold those as numbers).
     """
 
     program: CelProgram
-    sources: tuple[tuple[str, str, str], ...]
+    sources: tuple[tuple[str, str, str, bool], ...]
 
     def bindings(
         self,
@@ -72,9 +73,10 @@ class Bound:
     ) -> dict[str, Any]:
         """Gather the variables; one that does not exist is left out, which makes the program undefined."""
         found: dict[str, Any] = {}
-        for variable, root, name in self.sources:
+        for variable, root, name, truth in self.sources:
             if root == "customer":
-                found[variable] = traits if name == "traits" else values[name]
+                value = traits if name == "traits" else values[name]
+                found[variable] = value == 1 if truth else value
             elif root == "event":
                 if event is not None and hasattr(event, name):
                     found[variable] = getattr(event, name)
@@ -102,14 +104,14 @@ class Condition:
     parts: Mapping[str, Bound]
 
 
-def bind(program: CelProgram) -> Bound:
+def bind(program: CelProgram, kinds: Mapping[str, Kind]) -> Bound:
     """Work out once where each variable of a program comes from."""
     sources = []
     for variable in program.variables:
         root, _, name = variable.partition(".")
         if root == "entry":
             name = name.removeprefix("event.")
-        sources.append((variable, root, name))
+        sources.append((variable, root, name, kinds.get(variable) == "bool"))
     return Bound(program, tuple(sources))
 
 
@@ -141,7 +143,7 @@ def compile_condition(
         )
         for part in _alternatives(checked.node)
     }
-    return Condition(bind(checked.program), tuple(comparisons), residual, checked.node, parts)
+    return Condition(bind(checked.program, kinds), tuple(comparisons), residual, checked.node, parts)
 
 
 def _compile_part(text: str, checked: CheckedExpression, kinds: Mapping[str, Kind]) -> Bound:
@@ -149,7 +151,7 @@ def _compile_part(text: str, checked: CheckedExpression, kinds: Mapping[str, Kin
     used = {name: kinds[name] for name in checked.program.variables if name in text}
     compiled = compile_cel(text, used)
     assert isinstance(compiled, CelProgram), compiled
-    return bind(compiled)
+    return bind(compiled, kinds)
 
 
 def conjuncts(node: Node) -> Iterator[Node]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.events import Event
 from engine.rules.condition import Comparison, Condition
 from engine.rules.journey import Journey
 
@@ -64,25 +65,22 @@ class ColumnIndex:
                 by_code.setdefault(journey.code, []).append(index)
         self._groups = {code: _group(found, journeys, columns) for code, found in by_code.items()}
         self.codes = frozenset(by_code)
-        self.event_columns = tuple(
-            sorted({name for group in self._groups.values() for name in group.event_columns})
-        )
 
     def match(
-        self, codes: NDArray[np.uint8], matrix: Floats, event_columns: Mapping[str, Floats]
+        self, codes: NDArray[np.uint8], matrix: Floats, events: Sequence[Event | None]
     ) -> list[tuple[int, int]]:
         """Return the (row, journey) pairs whose column comparisons all hold, by row, then journey.
 
         Args:
             codes: `(rows,) uint8`, event types.
             matrix: `(rows, features) float64`.
-            event_columns: the fields named by `event_columns`, `(rows,) float64`; NaN where a row has none.
+            events: the event of each row; only those of types with journeys are looked at.
         """
         found: list[tuple[int, int]] = []
         for code, group in self._groups.items():
             rows = np.flatnonzero(codes == code)
             if len(rows):
-                pairs = _judge(group, rows, matrix, event_columns)
+                pairs = _judge(group, rows, matrix, events)
                 found.extend(zip(rows[pairs[1]].tolist(), group.journeys[pairs[0]].tolist(), strict=True))
         found.sort()
         return found
@@ -129,13 +127,13 @@ def _group(indices: list[int], journeys: Sequence[Journey], columns: Mapping[str
 
 
 def _judge(
-    group: _Group, rows: NDArray[np.intp], matrix: Floats, event_columns: Mapping[str, Floats]
+    group: _Group, rows: NDArray[np.intp], matrix: Floats, events: Sequence[Event | None]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return positions in the group and in `rows` of the pairs whose tests all hold."""
     values = np.empty((len(group.features) + len(group.event_columns), len(rows)), dtype=np.float64)
     values[: len(group.features)] = matrix[np.ix_(rows, group.features)].T
     for number, name in enumerate(group.event_columns, start=len(group.features)):
-        values[number] = event_columns[name][rows]
+        values[number] = [getattr(events[row], name) for row in rows.tolist()]
     signed = values[group.sources] * group.signs[:, None]
     holds: Bools = np.ones((len(group.journeys), len(rows)), dtype=np.bool_)
     for number, slot in enumerate(group.slots):

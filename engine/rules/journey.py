@@ -111,6 +111,8 @@ class Journey:
         trigger: the entry in words.
         where: the entry's condition on the event.
         when: the entry's condition on the customer.
+        at_once_where: for `unanswered`: an inquiry this holds for doesn't wait.
+        at_once_when: for `unanswered`: a customer this holds for doesn't wait.
         consent: the purpose asked for, or empty.
         caps: frequency caps of this journey.
         quiet_hours: when no message goes out, or None.
@@ -136,6 +138,8 @@ class Journey:
     trigger: str
     where: Condition | None
     when: Condition | None
+    at_once_where: Condition | None
+    at_once_when: Condition | None
     consent: str
     caps: tuple[Cap, ...]
     quiet_hours: QuietHours | None
@@ -143,3 +147,9 @@ class Journey:
     exits: tuple[Exit, ...]
     program: tuple[Instruction, ...]
     correlation: tuple[str, ...]
+
+    @property
+    def waits(self) -> bool:
+        """Whether a run can last, so that it needs a place among the customer's positions."""
+        lasting = any(isinstance(step, Wait | WaitUntil) for step in self.program)
+        return lasting or self.quiet_hours is not None

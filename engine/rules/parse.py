@@ -29,7 +29,7 @@ _KEYS_LATER = ("goal", "table", "per")
 _ENTRY_KEYS = ("on", "where", "when", "reentry")
 _ENTRY_KINDS = {
     "absent": ("absent", "for", "since"),
-    "unanswered": ("unanswered", "for"),
+    "unanswered": ("unanswered", "for", "at_once_where", "at_once_when"),
     "segment_entered": ("segment_entered",),
     "segment_exited": ("segment_exited",),
 }
@@ -46,6 +46,9 @@ _GUARD_KEYS_LATER = (
 )
 
 
+_NO_ENTRY = ParsedEntry("event", None, None, 0, "last", None, None, None, None, Reentry("never"), START)
+
+
 @dataclass(frozen=True, slots=True)
 class _Trigger:
     """The `on` of an entry."""
@@ -55,6 +58,8 @@ class _Trigger:
     segment: Placed[str] | None = None
     for_ms: int = 0
     since: str = "last"
+    at_once_where: Scalar | None = None
+    at_once_when: Scalar | None = None
 
 
 def parse_journey(file: str, data: bytes) -> ParsedJourney:
@@ -96,7 +101,7 @@ def _journey(source: SourceText, node: Node, read: Reader) -> ParsedJourney | No
         version=read.integer(fields.get("version"), 1, 1, 1_000_000, "version"),
         enabled=read.boolean(fields.get("enabled"), True, "enabled"),
         transactional=read.boolean(fields.get("transactional"), False, "transactional"),
-        entry=entry or ParsedEntry("event", None, None, 0, "last", None, None, Reentry("never"), START),
+        entry=entry or _NO_ENTRY,
         exits=exits,
         guards=guards,
         steps=steps,
@@ -132,6 +137,8 @@ def _entry(node: Node | None, read: Reader) -> ParsedEntry | None:
         since=trigger.since,
         where=where,
         when=when,
+        at_once_where=trigger.at_once_where,
+        at_once_when=trigger.at_once_when,
         reentry=reentry,
         place=node.place,
     )
@@ -152,7 +159,13 @@ def _trigger(node: Node | None, read: Reader) -> _Trigger | None:
     for_ms = read.duration(read.required(fields, "for", f"entry by `{kind}`"), "for")
     if kind == "unanswered":
         read.choice(fields.get(kind), ("inquiry",), "inquiry", "unanswered")
-        return _Trigger(kind, event=Placed("inquiry.opened", node.place), for_ms=for_ms)
+        return _Trigger(
+            kind,
+            event=Placed("inquiry.opened", node.place),
+            for_ms=for_ms,
+            at_once_where=read.expression(fields.get("at_once_where"), "at_once_where"),
+            at_once_when=read.expression(fields.get("at_once_when"), "at_once_when"),
+        )
     since = read.choice(fields.get("since"), ("last", "first", "signup"), "last", "since")
     return _Trigger(kind, event=read.placed_text(fields.get(kind), "the event"), for_ms=for_ms, since=since)
 

@@ -29,6 +29,8 @@ class ParsedEntry:
         since: `last`, `first` or `signup`, for `absent`.
         where: CEL over the event, or None.
         when: CEL over the customer, or None.
+        at_once_where: for `unanswered`: CEL over the inquiry; one it holds for does not wait.
+        at_once_when: for `unanswered`: CEL over the customer; one it holds for does not wait.
         reentry: whether and when a customer may enter again.
         place: where the entry stands.
     """
@@ -40,6 +42,8 @@ class ParsedEntry:
     since: str
     where: Scalar | None
     when: Scalar | None
+    at_once_where: Scalar | None
+    at_once_when: Scalar | None
     reentry: Reentry
     place: Place
 

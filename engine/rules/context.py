@@ -1,0 +1,97 @@
+"""What the journey machine is given for one row, and where it puts what it decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.actions import Action, Decision
+from engine.events import Event
+from engine.features.profile import Profile
+from engine.features.state import CustomerState
+from engine.rules.units import Cap
+
+TEXT_FEATURES = ("last_channel", "locale", "time_zone")  # read from the profile, not from the matrix
+
+
+@dataclass(frozen=True, slots=True)
+class RowContext:
+    """One row that may matter to journeys.
+
+    Args:
+        state: the customer, the row's own event applied.
+        event: the event, or None for a timer.
+        code: its type's code.
+        now_ms: the row's instant.
+        values: the customer's feature values by name, as of this row.
+        segment_before: name of the segment before this row, or empty.
+        segment_after: name of the segment now, or empty.
+        absences: (journey index, deadline ms) of the absences that fired at this row.
+        candidates: indices of the journeys whose entry columns held.
+    """
+
+    state: CustomerState
+    event: Event | None
+    code: int
+    now_ms: int
+    values: Mapping[str, Any]
+    segment_before: str = ""
+    segment_after: str = ""
+    absences: Sequence[tuple[int, int]] = ()
+    candidates: Sequence[int] = ()
+
+    @property
+    def event_id(self) -> str:
+        """The event's id, or the timer's."""
+        return self.event.id if self.event is not None else f"timer:{self.now_ms}"
+
+    @property
+    def event_type(self) -> str:
+        """The event's type, or `timer`."""
+        return self.event.type if self.event is not None else "timer"
+
+
+@dataclass(slots=True)
+class Outbox:
+    """What the machine decided, in order."""
+
+    actions: list[Action] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSettings:
+    """Deployment-wide settings of the machine.
+
+    Args:
+        default_time_zone: IANA zone of customers whose zone is unknown.
+        global_caps: contacts per customer over all journeys.
+        not_matched_sample: share of events whose non-matches are reported, 0-1.
+    """
+
+    default_time_zone: str = "UTC"
+    global_caps: tuple[Cap, ...] = ()
+    not_matched_sample: float = 0.001
+
+
+class CustomerValues(Mapping[str, Any]):
+    """Every `customer.NAME` of one row: columns from the matrix, texts from the profile."""
+
+    __slots__ = ("_columns", "_profile")
+
+    def __init__(self, columns: Mapping[str, Any], profile: Profile) -> None:
+        self._columns = columns
+        self._profile = profile
+
+    def __getitem__(self, name: str) -> Any:
+        if name in TEXT_FEATURES:
+            return getattr(self._profile, name)
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._columns
+        yield from TEXT_FEATURES
+
+    def __len__(self) -> int:
+        return len(self._columns) + len(TEXT_FEATURES)

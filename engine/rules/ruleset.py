@@ -1,0 +1,177 @@
+"""All journeys of a deployment, ready for batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.events import TYPE_BY_CODE, Event
+from engine.rules.absence import NEVER_MS, AbsenceIndex, IntColumn, LastSeen
+from engine.rules.condition import Bound, Condition
+from engine.rules.context import TEXT_FEATURES
+from engine.rules.index import ColumnIndex, Floats
+from engine.rules.journey import Journey, Send, SetTrait, Wait, WaitUntil
+from engine.rules.limits import MAX_DURATION_MS
+from engine.rules.quiet import MIN_DEFERRAL_MS
+from engine.rules.scope import Vocabulary
+
+_NEVER_DAYS = 36_500.0  # what a recency feature says when something never happened
+
+
+class RuleSet:
+    """Immutable once built; a new set of files is a new rule set.
+
+    Args:
+        journeys: compiled journeys; of several versions of one only the highest takes new entries.
+        vocabulary: the one they were compiled against.
+    """
+
+    def __init__(self, journeys: Sequence[Journey], vocabulary: Vocabulary) -> None:
+        self.journeys: tuple[Journey, ...] = tuple(
+            sorted(journeys, key=lambda each: (each.name, each.version))
+        )
+        self.by_name: dict[tuple[str, int], Journey] = {
+            (each.name, each.version): each for each in self.journeys
+        }
+        newest = {each.name: each.version for each in self.journeys}
+        self._entering = tuple(
+            index
+            for index, each in enumerate(self.journeys)
+            if each.enabled and newest[each.name] == each.version
+        )
+        self._columns = vocabulary.columns
+        entering = [self.journeys[index] for index in self._entering]
+        self._index = ColumnIndex(entering, vocabulary.columns)
+        self._absence = AbsenceIndex(entering)
+        self.by_code = self._grouped("event")
+        self.unanswered = tuple(
+            index for index in self._entering if self.journeys[index].kind == "unanswered"
+        )
+        self.by_segment = {
+            (kind, segment): tuple(found)
+            for kind in ("segment_entered", "segment_exited")
+            for segment, found in self._by_segment(kind).items()
+        }
+        self.cap_windows_ms = {
+            each.name: max(cap.window_ms for cap in each.caps) for each in self.journeys if each.caps
+        }
+        self.min_delay_ms = min((_shortest_delay_ms(each) for each in self.journeys), default=MAX_DURATION_MS)
+        self.features = frozenset(name for each in self.journeys for name in _features(each))
+
+    def match(
+        self, codes: NDArray[np.uint8], matrix: Floats, events: Sequence[Event | None]
+    ) -> list[tuple[int, int]]:
+        """Return the (row, journey) pairs whose entry event and column conditions hold, by row, then journey.
+
+        What the columns can't say (`CEL` on texts, properties, alternatives) is left to the machine.
+
+        Args:
+            codes: `(rows,) uint8`, event type codes; other codes (timers) match nothing.
+            matrix: `(rows, features) float64`.
+            events: the event of each row, None for timers.
+        """
+        pairs = self._index.match(codes, matrix, events)
+        return [(row, self._entering[journey]) for row, journey in pairs]
+
+    def absences(
+        self, matrix: Floats, clock_ms: IntColumn, now_ms: IntColumn
+    ) -> tuple[IntColumn, list[tuple[int, int, int]]]:
+        """Judge every `absent` entry for a batch.
+
+        Args:
+            matrix: `(rows, features) float64`; the recency features say when things happened last.
+            clock_ms: `(rows,) int64`, the instant processed before each row; 0 = the customer is new.
+            now_ms: `(rows,) int64`.
+
+        Returns:
+            the next deadline of each row, `(rows,) int64`, 2**63-1 where there is none; and those that fire
+            as (row, journey, deadline ms), by row, then deadline, then journey.
+        """
+        if not self._absence.groups:
+            return np.full(len(now_ms), NEVER_MS, dtype=np.int64), []
+        seen = LastSeen(
+            {code: self._seen_s(matrix, now_ms, _recency(code)) for code in self._absence.codes},
+            {code: self._seen_s(matrix, now_ms, _first_recency(code)) for code in self._absence.first_codes},
+            self._seen_s(matrix, now_ms, "days_since_signup"),
+        )
+        judged = self._absence.judge(seen, clock_ms, now_ms)
+        fired = [(each.row, self._entering[each.journey], each.due_ms) for each in judged.fired]
+        return judged.next_due_ms, fired
+
+    def _seen_s(self, matrix: Floats, now_ms: IntColumn, feature: str) -> IntColumn:
+        """Turn a recency in days back into the second it counts from; 0 = never."""
+        column = self._columns.get(feature)
+        if column is None:
+            return np.zeros(len(now_ms), dtype=np.int64)
+        days = matrix[:, column]
+        ago_s = np.rint(days * 86_400.0).astype(np.int64)
+        return np.where(days >= _NEVER_DAYS, 0, now_ms // 1000 - ago_s)
+
+    def _grouped(self, kind: str) -> dict[int, tuple[int, ...]]:
+        grouped: dict[int, list[int]] = {}
+        for index in self._entering:
+            if self.journeys[index].kind == kind:
+                grouped.setdefault(self.journeys[index].code, []).append(index)
+        return {code: tuple(found) for code, found in grouped.items()}
+
+    def _by_segment(self, kind: str) -> dict[str, list[int]]:
+        grouped: dict[str, list[int]] = {}
+        for index in self._entering:
+            if self.journeys[index].kind == kind:
+                grouped.setdefault(self.journeys[index].segment, []).append(index)
+        return grouped
+
+
+def _recency(code: int) -> str:
+    return f"days_since_{TYPE_BY_CODE[code].singular}"
+
+
+def _first_recency(code: int) -> str:
+    return f"days_since_first_{TYPE_BY_CODE[code].singular}"
+
+
+def _shortest_delay_ms(journey: Journey) -> int:
+    """Return the shortest time after which a journey can want a timer."""
+    delays = [MAX_DURATION_MS]
+    if journey.for_ms:
+        delays.append(journey.for_ms)
+    if journey.quiet_hours is not None:
+        delays.append(MIN_DEFERRAL_MS)
+    for step in journey.program:
+        if isinstance(step, Wait):
+            delays.append(step.wait_ms)
+        elif isinstance(step, WaitUntil):
+            delays.append(step.timeout_ms)
+    return min(delays)
+
+
+def _features(journey: Journey) -> set[str]:
+    """Return the features a journey reads."""
+    found: set[str] = set()
+    conditions: list[Condition | None] = [
+        journey.where,
+        journey.when,
+        journey.at_once_where,
+        journey.at_once_when,
+    ]
+    bounds: list[Bound] = []
+    for step in journey.program:
+        if isinstance(step, Send):
+            bounds.extend(value for _, value in step.data if isinstance(value, Bound))
+        elif isinstance(step, SetTrait) and isinstance(step.value, Bound):
+            bounds.append(step.value)
+    bounds.extend(each.whole for each in conditions if each is not None)
+    for bound in bounds:
+        found.update(name for _, root, name, _ in bound.sources if root == "customer")
+    if journey.kind == "absent":
+        found.add(_recency(journey.code))
+        found.update({_first_recency(journey.code)} if journey.since == "first" else ())
+        found.update({"days_since_signup"} if journey.since == "signup" else ())
+    return found - {"traits", *TEXT_FEATURES}
+
+
+def vocabulary_columns(names: Sequence[str]) -> Mapping[str, int]:
+    """Return each name's place: the columns of a matrix in this order."""
+    return {name: column for column, name in enumerate(names)}
