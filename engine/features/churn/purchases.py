@@ -63,7 +63,7 @@ _RATE_7, _RATE_30, _RATE_90 = (1.0 / (days * DAY_S) for days in DECAY_DAYS)
 
 @dataclass(frozen=True, slots=True)
 class PurchaseStats:
-    """Purchase statistics of many customers, one array per quantity, (rows,) float64 where not said otherwise.
+    """Purchase statistics of many customers, an array per quantity, (rows,) float64 unless noted.
 
     Args:
         first_s: time of the first purchase, seconds since the epoch.
@@ -161,4 +161,5 @@ def unpack_many(blob: bytes, has: npt.NDArray[np.bool_]) -> PurchaseStats:
     columns = np.empty((len(_NAMES), len(has)))
     for column, name in zip(columns, _NAMES, strict=True):
         column[:] = records[name]
-    return PurchaseStats(*columns[:6], decayed=columns[6:])
+    first_s, last_s, count, sum_gap_sq, sum_amount, last_amount = columns[:6]
+    return PurchaseStats(first_s, last_s, count, sum_gap_sq, sum_amount, last_amount, columns[6:])

@@ -37,6 +37,8 @@ MAX_WAITING_ROWS: Final = 20_000_000
 """Rows that may wait for the slowest partition; past it the trainer must stop rather than swap."""
 ACTIONABLE_DAYS: Final = 90.0
 MBG_REFIT_DAYS: Final = 30
+MAX_FIT_CUSTOMERS: Final = 200_000
+"""MBG/NBD is fitted on at most so many customers, those with the smallest keys (keys are hashes)."""
 
 
 class TrainerSettings(msgspec.Struct, frozen=True):
@@ -280,7 +282,8 @@ class TrainerCore:
 
     def _fit_mbg(self, day: int) -> None:
         self.last_fit_day = day
-        repeats, last_d, age_d = self.statistics.as_of(float((day + 1) * DAY_S))
+        histories = self.statistics.as_of(float((day + 1) * DAY_S))
+        repeats, last_d, age_d = (values[:MAX_FIT_CUSTOMERS] for values in histories)
         fitted = mbg.fit(repeats, last_d, age_d, self.mbg)
         self.mbg_fits[fitted is None] += 1
         if fitted is not None:

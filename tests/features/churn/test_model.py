@@ -1,0 +1,84 @@
+"""The River learner."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from river import linear_model, optim, preprocessing
+
+from engine.features.churn.hazard import FEATURE_COUNT, HAZARD_FEATURES
+from engine.features.churn.model import HazardModel
+
+RNG = np.random.default_rng(3)
+
+
+def learned(rows: int = 400, learning_rate: float = 0.05) -> tuple[HazardModel, npt.NDArray[np.float64]]:
+    """A model that has seen random rows whose first feature decides the label."""
+    x = RNG.normal(5.0, 3.0, (rows, FEATURE_COUNT))
+    model = HazardModel(learning_rate)
+    model.learn(x, x[:, 0] > 5.0, np.ones(rows))
+    return model, x
+
+
+def test_moments_are_those_of_river_row_by_row() -> None:
+    """Scaling a batch at once leaves the scaler where learning every row would have left it."""
+    model, x = learned()
+    scaler = preprocessing.StandardScaler()
+    for row in x.tolist():
+        scaler.learn_one(dict(zip(HAZARD_FEATURES, row, strict=True)))
+    parameters = model.parameters()
+    np.testing.assert_allclose(parameters.means, [scaler.means[n] for n in HAZARD_FEATURES], rtol=1e-9)
+    np.testing.assert_allclose(parameters.variances, [scaler.vars[n] for n in HAZARD_FEATURES], rtol=1e-9)
+
+
+def test_weights_are_those_of_river() -> None:
+    """The regression is River's own, fed scaled rows in order."""
+    model, x = learned()
+    regression = linear_model.LogisticRegression(optim.SGD(0.05), intercept_lr=0.05)
+    scaled = (x - x.mean(axis=0)) / x.std(axis=0)
+    for row, label in zip(scaled.tolist(), (x[:, 0] > 5.0).tolist(), strict=True):
+        regression.learn_one(dict(zip(HAZARD_FEATURES, row, strict=True)), label)
+    parameters = model.parameters()
+    np.testing.assert_allclose(
+        parameters.weights, [regression.weights[n] for n in HAZARD_FEATURES], rtol=1e-9
+    )
+    np.testing.assert_allclose(parameters.intercept, regression.intercept, rtol=1e-9)
+
+
+def test_it_learns() -> None:
+    """After a few hundred rows the deciding feature separates the classes."""
+    model, x = learned()
+    low, high = x[0].copy(), x[0].copy()
+    low[0], high[0] = -3.0, 13.0
+    assert model.predict(low.tolist()) < 0.3
+    assert model.predict(high.tolist()) > 0.7
+
+
+def test_restored_model_goes_on_like_the_original() -> None:
+    """Parameters are the whole state: the copy learns the next rows to the same bits."""
+    model, x = learned()
+    copy = HazardModel(0.05, model.parameters())
+    assert copy.parameters() == model.parameters()
+    for one in (model, copy):
+        one.learn(x[:50], x[:50, 1] > 5.0, np.full(50, 0.5))
+    assert copy.parameters() == model.parameters()
+
+
+def test_constant_features_never_yield_nan() -> None:
+    """A feature that never varies keeps variance zero and weight zero, whatever its size."""
+    model = HazardModel()
+    rows = np.full((100, FEATURE_COUNT), 1e12 / 3.0)
+    for _ in range(3):
+        model.learn(rows, np.arange(100) % 2 == 0, np.ones(100))
+    parameters = model.parameters()
+    assert set(parameters.variances) == {0.0}
+    assert set(parameters.weights) == {0.0}
+    assert 0.0 < model.predict(rows[0].tolist()) < 1.0
+
+
+def test_learning_nothing_changes_nothing() -> None:
+    """An empty batch leaves a fresh model fresh."""
+    model = HazardModel()
+    model.learn(np.empty((0, FEATURE_COUNT)), np.empty(0, np.bool_), np.empty(0))
+    assert model.parameters() == HazardModel().parameters()
+    assert model.parameters().rows == 0

@@ -1,0 +1,110 @@
+"""Scores of a batch."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from engine.features.churn import mbg
+from engine.features.churn.hazard import hazard_matrix
+from engine.features.churn.model import HazardModel
+from engine.features.churn.purchases import DAY_S, unpack_many
+from engine.features.churn.scoring import Scorer
+from engine.features.churn.snapshot import Snapshot, shipped_prior
+from tests.features.churn.samples import START_S, random_stats
+
+
+def trained(mbg_share: float = 0.5) -> tuple[HazardModel, Snapshot]:
+    """A model trained on random customers, and its snapshot."""
+    stats, now_s = random_stats(300, seed=2)
+    rows = hazard_matrix(stats, now_s, 0.01)
+    model = HazardModel(0.05)
+    model.learn(rows, np.random.default_rng(1).random(300) < 0.3, np.ones(300))
+    snapshot = msgspec.structs.replace(shipped_prior(), hazard=model.parameters(), mbg_share=mbg_share)
+    return model, snapshot
+
+
+def test_chained_hazard_equals_river() -> None:
+    """The vector product gives River's own probabilities, chained over three steps, to 1e-9."""
+    model, snapshot = trained(mbg_share=0.0)
+    stats, now_s = random_stats(200)
+    expected = np.ones(200)
+    for ahead_d in (0, 30, 60):
+        rows = hazard_matrix(stats, now_s + ahead_d * DAY_S, 0.01)
+        if ahead_d:
+            rows[:, -1] = 0.0
+        expected *= [1.0 - model.predict(row) for row in rows.tolist()]
+    np.testing.assert_allclose(Scorer(snapshot).score(stats, now_s, 0.01), expected, rtol=1e-9)
+
+
+def test_mbg_share_of_one_is_mbg_alone() -> None:
+    """The other end of the blend is MBG/NBD's own probability."""
+    _, snapshot = trained(mbg_share=1.0)
+    stats, now_s = random_stats(200)
+    ages = (now_s - stats.first_s) / DAY_S
+    last = (stats.last_s - stats.first_s) / DAY_S
+    expected = 1.0 - mbg.purchase_probability(snapshot.mbg, stats.count - 1.0, last, ages, 90.0)
+    np.testing.assert_allclose(Scorer(snapshot).score(stats, now_s, 0.01), expected, rtol=1e-9)
+
+
+def test_blend_is_the_mean_of_log_odds() -> None:
+    """Half and half in log-odds, as the passport says."""
+    _, snapshot = trained()
+    stats, now_s = random_stats(100)
+    risk = Scorer(snapshot).score_rows(hazard_matrix(stats, now_s, 0.01))
+    odds = np.sqrt(risk.hazard / (1 - risk.hazard) * risk.mbg / (1 - risk.mbg))
+    np.testing.assert_allclose(risk.blended, odds / (1 + odds), rtol=1e-9)
+
+
+def test_frozen_rows_score_like_live_customers() -> None:
+    """What the trainer judges is what the worker said, up to float32 rows."""
+    _, snapshot = trained()
+    stats, now_s = random_stats(200)
+    rows = hazard_matrix(stats, now_s, 0.01).astype(np.float32)
+    scorer = Scorer(snapshot)
+    np.testing.assert_allclose(scorer.score_rows(rows).blended, scorer.score(stats, now_s, 0.01), atol=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_prior_is_blended_in_by_its_share(share: float) -> None:
+    """At share 0 the prior is not heard, at 1 only the prior is."""
+    _, snapshot = trained(mbg_share=0.0)
+    prior = shipped_prior().hazard
+    blended = msgspec.structs.replace(snapshot, prior=prior, prior_share=share)
+    stats, now_s = random_stats(50)
+    got = Scorer(blended).score(stats, now_s, 0.01)
+    live = Scorer(snapshot).score(stats, now_s, 0.01)
+    alone = Scorer(msgspec.structs.replace(snapshot, hazard=prior)).score(stats, now_s, 0.01)
+    if share in (0.0, 1.0):
+        np.testing.assert_allclose(got, live if share == 0.0 else alone, rtol=1e-9)
+    else:
+        assert not np.allclose(got, live)
+        assert not np.allclose(got, alone)
+
+
+@pytest.mark.parametrize("horizon_days", [30, 90, 360])
+@pytest.mark.parametrize("now_d", [-50.0, 0.0, 1e4])
+def test_scores_lie_strictly_between_0_and_1(horizon_days: int, now_d: float) -> None:
+    """Whatever the clock and the horizon: a probability, never NaN."""
+    snapshot = msgspec.structs.replace(shipped_prior(), horizon_days=horizon_days)
+    stats, _ = random_stats(100)
+    risk = Scorer(snapshot).score(stats, START_S + now_d * DAY_S, 0.0)
+    assert ((risk > 0.0) & (risk < 1.0)).all()
+
+
+def test_customer_without_purchases_has_no_risk() -> None:
+    """Nobody can be lost who never bought: NaN, and the others keep their scores."""
+    stats, _ = random_stats(2)
+    first = stats.first_s[0]
+    record_less = unpack_many(b"", np.zeros(3, np.bool_))
+    assert np.isnan(Scorer(shipped_prior()).score(record_less, float(first), 0.01)).all()
+
+
+def test_prior_orders_customers_sensibly() -> None:
+    """The shipped prior finds a long silence riskier than a fresh purchase."""
+    stats, _ = random_stats(50)
+    scorer = Scorer(shipped_prior())
+    fresh = scorer.score(stats, stats.last_s + DAY_S, 0.01)
+    silent = scorer.score(stats, stats.last_s + 400 * DAY_S, 0.01)
+    assert (silent > fresh).all()
