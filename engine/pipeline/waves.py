@@ -1,0 +1,135 @@
+"""Cut the rows of a step into waves: sets of rows that can be worked on at once as arrays.
+
+Customers are independent, so a wave takes rows from every customer that has any left. How many rows of one
+customer fit into a wave is decided by what the first of them may change (docs/internals.md, "Order and
+waves").
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from engine.events import TIMER_CODE, TYPE_BY_CODE, Event
+from engine.features.state import CustomerState
+
+_MUTATES = frozenset(code for code, event_type in TYPE_BY_CODE.items() if event_type.mutates)
+
+
+class EventRow(NamedTuple):
+    """An event to be worked on.
+
+    Args:
+        partition: partition number, the same for all topics.
+        event: the decoded event.
+        code: its type's code.
+        now_ms: the instant it is worked on.
+        origin: the record it came in, opaque to the pipeline.
+    """
+
+    partition: int
+    event: Event
+    code: int
+    now_ms: int
+    origin: object = None
+
+
+class Row(NamedTuple):
+    """A row of a wave: an event, or a due timer when `event` is None."""
+
+    partition: int
+    state: CustomerState
+    event: Event | None
+    code: int
+    now_ms: int
+
+
+class Waves:
+    """Hands out the rows of a step, wave by wave.
+
+    Args:
+        events: the step's events in order.
+        timers: customers with a timer due in the step, and their partitions.
+        states: the state of every customer in either.
+        until_ms: for each partition, the instant up to which timers are due.
+        replay: whether timers fire at their due instant (replay clock) or at `until_ms` (live clock).
+        min_delay_ms: the shortest timer a row can create.
+    """
+
+    def __init__(
+        self,
+        events: Iterable[EventRow],
+        timers: Mapping[str, int],
+        states: Mapping[str, CustomerState],
+        until_ms: Mapping[int, int],
+        *,
+        replay: bool,
+        min_delay_ms: int,
+    ) -> None:
+        self._states = states
+        self._until_ms = until_ms
+        self._replay = replay
+        self._min_delay_ms = min_delay_ms
+        self._queues: dict[str, deque[EventRow]] = {}
+        self._partitions: dict[str, int] = dict(timers)
+        queues, partitions = self._queues, self._partitions
+        for row in events:
+            customer_id = row.event.customer_id
+            queue = queues.get(customer_id)
+            if queue is None:
+                queues[customer_id] = queue = deque()
+                partitions[customer_id] = row.partition
+            queue.append(row)
+        self._active = list(partitions)
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        """Yield waves until no row is left; the caller updates the states in between."""
+        while self._active:
+            rows: list[Row] = []
+            remaining = []
+            for customer_id in self._active:
+                if self._take(customer_id, rows):
+                    remaining.append(customer_id)
+            self._active = remaining
+            if rows:
+                yield rows
+
+    def _take(self, customer_id: str, rows: list[Row]) -> bool:
+        """Append this customer's rows of the wave; False when it has none left."""
+        state = self._states[customer_id]
+        partition = self._partitions[customer_id]
+        queue = self._queues.get(customer_id)
+        due_ms = state.due_ms
+        if due_ms and due_ms <= self._timer_limit_ms(partition, queue):
+            now_ms = due_ms if self._replay else self._until_ms[partition]
+            rows.append(Row(partition, state, None, TIMER_CODE, now_ms))
+            return True
+        if not queue:
+            return False
+        event_row = queue.popleft()
+        first_ms = event_row.now_ms
+        code = event_row.code
+        rows.append(Row(partition, state, event_row.event, code, first_ms))
+        if code in _MUTATES:
+            return True
+        while queue and self._joins(queue[0], due_ms, first_ms):
+            event_row = queue.popleft()
+            rows.append(Row(partition, state, event_row.event, event_row.code, event_row.now_ms))
+        return True
+
+    def _joins(self, event_row: EventRow, due_ms: int, first_ms: int) -> bool:
+        """Whether a customer's next row may go into the wave of its first one."""
+        return event_row.code not in _MUTATES and self._independent(due_ms, first_ms, event_row.now_ms)
+
+    def _timer_limit_ms(self, partition: int, queue: deque[EventRow] | None) -> int:
+        """Timers up to here come before the customer's next event."""
+        if self._replay and queue:
+            return queue[0].now_ms
+        return self._until_ms[partition]
+
+    def _independent(self, due_ms: int, first_ms: int, now_ms: int) -> bool:
+        """Whether no timer can fall between a wave's first row of a customer and one at `now_ms`."""
+        if now_ms == first_ms:
+            return True
+        return now_ms < first_ms + self._min_delay_ms and not 0 < due_ms <= now_ms

@@ -1,0 +1,321 @@
+"""From Kafka records to steps of events: decode, merge, drop repeats, set the broken aside.
+
+A *step* is what the pipeline takes at once. On the live clock the records of a partition go in the order they
+came. On the replay clock the topics of a partition are merged by (event time, topic, offset), and a record is
+held back until every other topic of its partition has shown a record or a watermark: so the order, and with
+it every result, is a function of the log alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import structlog
+
+from engine.errors import InvalidEvent
+from engine.events import EVENT_TYPES, Event, Family, event_key
+from engine.pipeline.waves import EventRow
+
+log = structlog.get_logger(__name__)
+
+WATERMARK_HEADER = "engage-watermark"
+END_OF_STREAM_MS = 2**63 - 1
+MAX_STEP_SPAN_MS = (
+    5 * 86_400_000
+)  # of stream time on the replay clock; the global purchase rate looks back from it
+MAX_HELD_RECORDS = 2_000  # per topic and partition on the replay clock; beyond, the topic is paused
+_INVALID_MS = -1  # a broken record has no time: it leaves the merge as soon as it heads its topic
+
+TopicPartition = tuple[str, int]
+
+
+class KafkaRecord(Protocol):
+    """What intake reads of a record; `confluent_kafka.Message` has it."""
+
+    def topic(self) -> str:
+        """Topic."""
+
+    def partition(self) -> int:
+        """Partition number."""
+
+    def offset(self) -> int:
+        """Offset."""
+
+    def key(self) -> bytes | None:
+        """Key."""
+
+    def value(self) -> bytes | None:
+        """Value."""
+
+    def headers(self) -> list[tuple[str, bytes]] | None:
+        """Headers."""
+
+
+Headers = list[tuple[str, bytes]]
+Decode = Callable[[Family, bytes | None, bytes | None, int, Headers | None], Event]
+_JSON_START = ord("{")
+
+
+@dataclass(slots=True)
+class DeadRecord:
+    """A record for the dead letters and why."""
+
+    record: KafkaRecord
+    reason: str
+    detail: str
+    exception: str = ""
+
+
+@dataclass(slots=True)
+class Step:
+    """One unit of work: everything that is made durable together.
+
+    Args:
+        events: rows in order; rows of one partition keep their order.
+        dead: records that can't be processed.
+        offsets: next offset to read for each topic and partition touched.
+        ids: keys of the new event ids for each partition, in order.
+        rotate: partitions whose older generation of ids is dropped after this step.
+        clock_ms: the partitions' stream time after this step.
+        records: how many records the step covers, watermarks and repeats included.
+        duplicates: how many were repeats.
+    """
+
+    events: list[EventRow] = field(default_factory=list)
+    dead: list[DeadRecord] = field(default_factory=list)
+    offsets: dict[TopicPartition, int] = field(default_factory=dict)
+    ids: dict[int, list[int]] = field(default_factory=dict)
+    rotate: set[int] = field(default_factory=set)
+    clock_ms: dict[int, int] = field(default_factory=dict)
+    records: int = 0
+    duplicates: int = 0
+
+
+@dataclass(slots=True)
+class _Item:
+    """A decoded record waiting for its turn."""
+
+    time_ms: int
+    record: KafkaRecord
+    event: Event | None = None
+    dead: DeadRecord | None = None
+
+
+class RecentIds:
+    """The last event ids of a partition, in two generations.
+
+    At least `remembered` ids are known at any time. The generations turn over at an exact count, never at a
+    batch's end, so which repeats are found does not depend on how the log was cut into batches.
+    """
+
+    def __init__(self, current: bytes, previous: bytes, remembered: int) -> None:
+        self._current = set(np.frombuffer(current, "<u8").tolist())
+        self._previous = set(np.frombuffer(previous, "<u8").tolist())
+        self._remembered = remembered
+
+    def add(self, key: int) -> bool:
+        """Remember an id; False when it was known."""
+        if key in self._current or key in self._previous:
+            return False
+        self._current.add(key)
+        return True
+
+    @property
+    def full(self) -> bool:
+        """Whether the current generation must turn over before another id is added."""
+        return len(self._current) >= self._remembered
+
+    def rotate(self) -> None:
+        """Make the current generation the previous one."""
+        self._previous = self._current
+        self._current = set()
+
+
+class _Partition:
+    """The queues of one partition: one on the live clock, one for each topic on the replay clock."""
+
+    def __init__(self, number: int, topics: Iterable[str], clock_ms: int, ids: RecentIds) -> None:
+        self.number = number
+        self.queues: dict[str, deque[_Item]] = {topic: deque() for topic in topics}
+        self.ended: set[str] = set()
+        self.clock_ms = clock_ms
+        self.ids = ids
+
+    def next_queue(self) -> deque[_Item] | None:
+        """Return the queue whose head is next on the replay clock; None while a topic is silent."""
+        best: deque[_Item] | None = None
+        best_ms = END_OF_STREAM_MS
+        for topic, queue in self.queues.items():
+            if not queue:
+                if topic in self.ended:
+                    continue
+                return None
+            if queue[0].time_ms < best_ms or best is None:
+                best, best_ms = queue, queue[0].time_ms
+        return best
+
+
+class Intake:
+    """Turns polled records into steps.
+
+    Args:
+        topics: event topics and their families, in merge order.
+        decode: the codec's decoder.
+        replay: whether the replay clock is on.
+        ids_remembered: how many event ids a partition remembers at least.
+    """
+
+    def __init__(
+        self, topics: Mapping[str, Family], decode: Decode, *, replay: bool, ids_remembered: int
+    ) -> None:
+        self._topics = dict(topics)
+        self._decode = decode
+        self._replay = replay
+        self._remembered = ids_remembered
+        self._partitions: dict[int, _Partition] = {}
+        self._undecoded: deque[KafkaRecord] = deque()
+
+    def assign(self, partition: int, clock_ms: int, current_ids: bytes, previous_ids: bytes) -> None:
+        """Take a partition over, with what the store knew of it."""
+        ids = RecentIds(current_ids, previous_ids, self._remembered)
+        names = self._topics if self._replay else ("live",)
+        self._partitions[partition] = _Partition(partition, names, clock_ms, ids)
+
+    def revoke(self, partition: int) -> None:
+        """Forget a partition and everything held back for it."""
+        self._partitions.pop(partition, None)
+
+    def clock_ms(self, partition: int) -> int:
+        """Return the stream time of an assigned partition, ms."""
+        return self._partitions[partition].clock_ms
+
+    def held(self) -> dict[TopicPartition, int]:
+        """Count the records held back, by topic and partition (replay clock)."""
+        return {
+            (topic, number): len(queue)
+            for number, part in self._partitions.items()
+            for topic, queue in part.queues.items()
+        }
+
+    def silent(self) -> list[TopicPartition]:
+        """List the topics that hold others back: no record, no watermark (replay clock)."""
+        if not self._replay:
+            return []
+        return [
+            (topic, number)
+            for number, part in self._partitions.items()
+            if any(part.queues.values())
+            for topic, queue in part.queues.items()
+            if not queue and topic not in part.ended
+        ]
+
+    def add(self, records: Iterable[KafkaRecord], now_ms: int) -> None:
+        """Decode records and queue them; those of partitions that are not ours are dropped.
+
+        Raises:
+            TransientError: the schema registry does not answer; call again, without records, to go on.
+        """
+        decode, topics, replay = self._decode, self._topics, self._replay
+        self._undecoded.extend(records)
+        while self._undecoded:
+            record = self._undecoded[0]
+            part = self._partitions.get(record.partition())
+            if part is None:
+                self._undecoded.popleft()
+                continue
+            topic = record.topic()
+            value = record.value()
+            if not value and (watermark_ms := _watermark_ms(record)) is not None:
+                item = _Item(watermark_ms, record)
+            else:
+                try:
+                    # only Avro senders put a schema's id there, and reading headers costs
+                    headers = record.headers() if value and value[0] != _JSON_START else None
+                    event = decode(topics[topic], value, record.key(), now_ms, headers)
+                    item = _Item(event.time, record, event)
+                except InvalidEvent as error:
+                    item = _Item(_INVALID_MS, record, None, DeadRecord(record, error.reason, error.detail))
+            part.queues[topic if replay else "live"].append(item)
+            self._undecoded.popleft()
+
+    def step(self, max_events: int, now_ms: int) -> Step | None:
+        """Take the next step, or None when nothing can go on.
+
+        Args:
+            max_events: most events in the step, over all partitions.
+            now_ms: the wall clock; the live clock's `now` for every row.
+        """
+        step = Step()
+        partitions = [part for part in self._partitions.values() if any(part.queues.values())]
+        for part in partitions:
+            # an even share, so that one partition can't starve another; the rest follows in the next step
+            self._take(part, step, max(1, max_events // len(partitions)), now_ms)
+        return step if step.records or step.clock_ms else None
+
+    def _take(self, part: _Partition, step: Step, share: int, now_ms: int) -> None:
+        """Move up to `share` events of one partition into the step."""
+        events, offsets, number, replay = step.events, step.offsets, part.number, self._replay
+        new_ids: list[int] = []
+        live_queue = None if replay else part.queues["live"]
+        start_ms = part.clock_ms
+        records_before = step.records
+        while len(new_ids) < share and not part.ids.full:
+            queue = part.next_queue() if live_queue is None else live_queue
+            if not queue:
+                break
+            start_ms = start_ms or part.clock_ms
+            if replay and start_ms and start_ms + MAX_STEP_SPAN_MS < queue[0].time_ms < END_OF_STREAM_MS:
+                if step.records == records_before:
+                    # a long silence: let the timers in it go first, a span at a time
+                    part.clock_ms = step.clock_ms[number] = start_ms + MAX_STEP_SPAN_MS
+                    return
+                break
+            item = queue.popleft()
+            record = item.record
+            topic = record.topic()
+            offsets[topic, number] = record.offset() + 1
+            step.records += 1
+            event = item.event
+            if event is None:
+                self._take_other(part, step, item, topic)
+                continue
+            key = event_key(event)
+            if not part.ids.add(key):
+                step.duplicates += 1
+                continue
+            new_ids.append(key)
+            part.clock_ms = max(part.clock_ms, event.time)
+            row_now_ms = part.clock_ms if replay else now_ms
+            events.append(EventRow(number, event, EVENT_TYPES[event.type].code, row_now_ms, record))
+        if step.records == records_before:
+            return
+        step.ids[number] = new_ids
+        if part.ids.full:
+            part.ids.rotate()
+            step.rotate.add(number)
+        step.clock_ms[number] = part.clock_ms
+
+    def _take_other(self, part: _Partition, step: Step, item: _Item, topic: str) -> None:
+        """Take a broken record or a watermark out of its queue."""
+        if item.dead is not None:
+            step.dead.append(item.dead)
+        elif item.time_ms == END_OF_STREAM_MS:
+            part.ended.add(topic)
+        elif self._replay:
+            part.clock_ms = max(part.clock_ms, item.time_ms)
+
+
+def _watermark_ms(record: KafkaRecord) -> int | None:
+    """Return the instant a control record promises, or None when it is no watermark."""
+    for name, value in record.headers() or ():
+        if name == WATERMARK_HEADER:
+            try:
+                return int(value)
+            except ValueError:
+                log.warning("unreadable watermark", topic=record.topic(), partition=record.partition())
+                return None
+    return None

@@ -1,0 +1,72 @@
+"""The due timers of one partition, from memory.
+
+Redis holds every customer's timer; memory holds those due before a horizon, so a partition with millions of
+waiting customers costs no more than what falls due soon. The worker moves the horizon on with `needs_load`
+and `extend`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping
+
+
+class TimerQueue:
+    """A heap of (due, customer) up to a horizon, with at most one valid entry a customer."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, str]] = []
+        self._due_ms: dict[str, int] = {}
+        self.horizon_ms = 0
+
+    def __len__(self) -> int:
+        return len(self._due_ms)
+
+    def needs_load(self, until_ms: int) -> bool:
+        """Whether timers up to `until_ms` may exist that memory does not hold yet."""
+        return until_ms > self.horizon_ms
+
+    def extend(self, timers: Iterable[tuple[str, int]], horizon_ms: int) -> None:
+        """Take over what the store holds up to a new horizon."""
+        self.horizon_ms = max(self.horizon_ms, horizon_ms)
+        for customer_id, due_ms in timers:
+            self._set(customer_id, due_ms)
+
+    def update(self, changes: Mapping[str, int | None]) -> None:
+        """Take over changed timers; None removes one."""
+        for customer_id, due_ms in changes.items():
+            if due_ms is None or due_ms > self.horizon_ms:
+                self._due_ms.pop(customer_id, None)
+            else:
+                self._set(customer_id, due_ms)
+
+    def due(self, until_ms: int, limit: int) -> list[tuple[str, int]]:
+        """List what is due, earliest first, without taking it out.
+
+        An entry leaves when `update` moves it: a step that fails leaves its timers due.
+
+        Args:
+            until_ms: due up to and including this instant.
+            limit: most entries returned.
+        """
+        heap, current = self._heap, self._due_ms
+        found: list[tuple[int, str]] = []
+        while heap and heap[0][0] <= until_ms and len(found) < limit:
+            entry = heapq.heappop(heap)
+            if current.get(entry[1]) == entry[0] and (not found or found[-1] != entry):
+                found.append(entry)
+        for entry in found:
+            heapq.heappush(heap, entry)
+        return [(customer_id, due_ms) for due_ms, customer_id in found]
+
+    def next_due_ms(self) -> int | None:
+        """Return the earliest due instant in memory."""
+        heap, current = self._heap, self._due_ms
+        while heap and current.get(heap[0][1]) != heap[0][0]:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
+
+    def _set(self, customer_id: str, due_ms: int) -> None:
+        if self._due_ms.get(customer_id) != due_ms:
+            self._due_ms[customer_id] = due_ms
+            heapq.heappush(self._heap, (due_ms, customer_id))

@@ -1,0 +1,102 @@
+"""Waves: customers in order, as many rows at once as may be."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.events import EVENT_TYPES, TIMER_CODE, ClickEvent, Event, ProfileEvent
+from engine.features.state import CustomerState
+from engine.pipeline.waves import EventRow, Waves
+
+DAY_MS = 86_400_000
+
+
+def click(customer_id: str, now_ms: int, name: str = "e") -> EventRow:
+    """Return a row that changes no profile."""
+    event: Event = ClickEvent(id=name, type="page.viewed", customer_id=customer_id, time=now_ms)
+    return EventRow(0, event, EVENT_TYPES["page.viewed"].code, now_ms)
+
+
+def consent(customer_id: str, now_ms: int, name: str = "m") -> EventRow:
+    """Return a row that changes the profile."""
+    event: Event = ProfileEvent(
+        id=name, type="consent.granted", customer_id=customer_id, time=now_ms, purpose="marketing"
+    )
+    return EventRow(0, event, EVENT_TYPES["consent.granted"].code, now_ms)
+
+
+def run(
+    events: list[EventRow],
+    due: dict[str, int],
+    until_ms: int,
+    *,
+    replay: bool = True,
+    every_ms: int = 0,
+    min_delay_ms: int = 1,
+) -> list[list[tuple[str, int, int]]]:
+    """Run waves; a timer row sets the next timer `every_ms` later, or none."""
+    states = {name: CustomerState(name) for name in {row.event.customer_id for row in events} | set(due)}
+    for name, due_ms in due.items():
+        states[name].due_ms = due_ms
+    waves = Waves(
+        events, dict.fromkeys(due, 0), states, {0: until_ms}, replay=replay, min_delay_ms=min_delay_ms
+    )
+    seen = []
+    for rows in waves:
+        seen.append([(row.state.customer_id, row.code, row.now_ms) for row in rows])
+        for row in rows:
+            if row.event is None:
+                row.state.due_ms = row.now_ms + every_ms if every_ms else 0
+    return seen
+
+
+def test_rows_of_one_instant_share_a_wave() -> None:
+    """On the live clock a customer's clicks of one batch are one wave."""
+    assert len(run([click("a", 5), click("a", 5), click("b", 5), click("a", 5)], {}, 5, replay=False)) == 1
+
+
+def test_profile_changes_stand_alone() -> None:
+    """A row that changes the profile is alone for its customer in its wave."""
+    waves = run([click("a", 5), consent("a", 5), click("a", 5), click("b", 5)], {}, 5, replay=False)
+    assert [[name for name, _, _ in wave] for wave in waves] == [["a", "b"], ["a"], ["a"]]
+
+
+def test_timers_come_between_events_on_the_replay_clock() -> None:
+    """A weekly timer fires at its own instants between two events of its customer."""
+    waves = run(
+        [click("a", 10 * DAY_MS), click("a", 30 * DAY_MS)],
+        {"a": 7 * DAY_MS},
+        30 * DAY_MS,
+        every_ms=7 * DAY_MS,
+    )
+    days = [(code == TIMER_CODE, now_ms // DAY_MS) for wave in waves for _, code, now_ms in wave]
+    assert days == [(True, 7), (False, 10), (True, 14), (True, 21), (True, 28), (False, 30)]
+
+
+def test_late_timer_fires_once_at_the_wall_clock() -> None:
+    """On the live clock a timer that is due fires now, before the customer's events."""
+    waves = run([click("a", 100)], {"a": 40}, 100, replay=False)
+    assert waves == [[("a", TIMER_CODE, 100)], [("a", 0, 100)]]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.booleans()), max_size=40),
+    st.booleans(),
+    st.integers(1, 10),
+)
+def test_each_customer_keeps_its_order(
+    moves: list[tuple[str, int, bool]], replay: bool, min_delay_ms: int
+) -> None:
+    """However rows are cut into waves, each comes once and a customer's rows come in order."""
+    now_ms, events = 10, []
+    for number, (name, step_ms, mutates) in enumerate(moves):
+        now_ms += step_ms if replay else 0
+        events.append((consent if mutates else click)(name, now_ms, str(number)))
+    states = {name: CustomerState(name) for name in "abc"}
+    waves = Waves(events, {}, states, {0: now_ms}, replay=replay, min_delay_ms=min_delay_ms)
+    seen = [row.event.id for rows in waves for row in rows if row.event is not None]
+    assert sorted(seen, key=int) == [row.event.id for row in events]
+    for name in "abc":
+        mine = [row.event.id for row in events if row.event.customer_id == name]
+        assert [one for one in seen if one in set(mine)] == mine
