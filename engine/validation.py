@@ -251,10 +251,21 @@ def _field(info: msgspec.structs.FieldInfo, value: object) -> Any:
         )
     if isinstance(value, Mapping):
         return _mapping(info, value)
+    if isinstance(value, str) and _has_lone_surrogate(value):
+        raise _invalid(DeadLetterReason.FIELD_INVALID, f"field {info.name} holds a lone surrogate")
     try:
         return msgspec.convert(value, info.type)
     except msgspec.ValidationError as error:
         raise _invalid(DeadLetterReason.FIELD_INVALID, _mismatch(info.name, value, error)) from None
+
+
+def _has_lone_surrogate(text: str) -> bool:
+    """Say whether a text holds half a surrogate pair and so cannot be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _mapping(info: msgspec.structs.FieldInfo, value: Mapping[object, object]) -> Any:
@@ -263,6 +274,9 @@ def _mapping(info: msgspec.structs.FieldInfo, value: Mapping[object, object]) ->
     if any(isinstance(entry, float) and not math.isfinite(entry) for entry in entries.values()):
         detail = f"field {info.name} holds a number that is not finite"
         raise _invalid(DeadLetterReason.FIELD_INVALID, detail)
+    texts = (text for entry in entries.items() for text in entry if isinstance(text, str))
+    if any(map(_has_lone_surrogate, texts)):
+        raise _invalid(DeadLetterReason.FIELD_INVALID, f"field {info.name} holds a lone surrogate")
     try:
         return msgspec.convert(entries, info.type)
     except msgspec.ValidationError as error:
@@ -285,10 +299,9 @@ def _identifier(info: msgspec.structs.FieldInfo, value: object) -> Any:
     reason = DeadLetterReason.CUSTOMER_ID_INVALID if is_customer else DeadLetterReason.FIELD_INVALID
     if not isinstance(value, str):
         raise _invalid(reason, f"field {info.name} is {_kind(value)}, expected text")
-    try:
-        length = len(value.encode())
-    except UnicodeEncodeError:
-        raise _invalid(reason, f"field {info.name} holds a lone surrogate") from None
+    if _has_lone_surrogate(value):
+        raise _invalid(reason, f"field {info.name} holds a lone surrogate")
+    length = len(value.encode())
     if not 1 <= length <= MAX_ID_BYTES:
         detail = f"field {info.name} has {length} bytes of UTF-8, allowed are 1 to {MAX_ID_BYTES}"
         raise _invalid(reason, detail)

@@ -33,7 +33,8 @@ from engine.validation import accepts, read_fields
 
 Headers = list[tuple[str, bytes]]
 
-_JSON_FIRST = frozenset(b"{ \t\r\n")
+_JSON = ord("{")
+_JSON_SPACE = frozenset(b" \t\r\n")
 _SINGLE_OBJECT = 0xC3
 _REGISTRY = 0x00
 _CONTENT_TYPE = ("content-type", b"application/json")
@@ -87,7 +88,7 @@ class Decoder:
         if not value or len(value) > MAX_RECORD_BYTES:
             _refuse_size(value)
         first = value[0]
-        if first in _JSON_FIRST:
+        if first == _JSON or (first in _JSON_SPACE and _schema_id(headers) is None):
             try:
                 event = self._json[family](value)
                 accepted = accepts(event, family, latest_ms)
@@ -104,16 +105,20 @@ class Decoder:
     def _avro_fields(
         self, family: Family, first: int, value: bytes, headers: Iterable[tuple[str, bytes]] | None
     ) -> dict[str, Any]:
-        if headers is not None:
-            guid = next((content for name, content in headers if name == GUID_HEADER), None)
-            if guid is not None:
-                return self._avro.by_guid(family, guid, value)
+        guid = _schema_id(headers)
+        if guid is not None:
+            return self._avro.by_guid(family, guid, value)
         if first == _SINGLE_OBJECT:
             return self._avro.single_object(family, value)
         if first == _REGISTRY:
             return self._avro.registry_format(family, value)
         detail = f"first byte 0x{first:02x} belongs to no known wire format"
         raise InvalidEvent(DeadLetterReason.NOT_DECODABLE, detail)
+
+
+def _schema_id(headers: Iterable[tuple[str, bytes]] | None) -> bytes | None:
+    """Return the schema's id from a record's headers; the value is then Avro, whatever its first byte."""
+    return next((content for name, content in headers or () if name == GUID_HEADER), None)
 
 
 def _refuse_size(value: bytes | None) -> NoReturn:

@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.errors import ConfigError, InvalidEvent, TransientError
 from engine.events import DeadLetterReason
+from engine.settings import Settings
 from engine.streams.avro import Schema, SchemaId, parse_schema
 
 DEFAULTS: Mapping[str, Any] = {"timeout": 2, "max.retries": 0}  # the worker retries; it must not stand still
@@ -103,6 +104,25 @@ class ConfluentRegistry:
         if len(self._unknown) >= MAX_UNKNOWN:
             del self._unknown[next(iter(self._unknown))]
         self._unknown[schema_id] = self._clock()
+
+
+def open_registry(settings: Settings) -> ConfluentRegistry | None:
+    """Open the registry the settings name.
+
+    Args:
+        settings: the engine's settings.
+
+    Returns:
+        The registry, or `None` when no address is set.
+
+    Raises:
+        ConfigError: the client refuses the settings.
+    """
+    section = settings.schema_registry
+    if not section.url:
+        return None
+    login = {"basic.auth.user.info": f"{section.user}:{section.password}"} if section.user else {}
+    return ConfluentRegistry(section.url, login)
 
 
 def _unknown(schema_id: SchemaId) -> InvalidEvent:

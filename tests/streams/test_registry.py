@@ -15,9 +15,10 @@ import pytest
 from engine.errors import ConfigError, InvalidEvent, TransientError
 from engine.events import DeadLetterReason, Event, Family, OrderEvent
 from engine.resources import shipped
+from engine.settings import SchemaRegistrySettings, Settings
 from engine.streams.avro import GUID_HEADER, parse_schema, write_avro
 from engine.streams.codec import Decoder
-from engine.streams.registry import FORGET_UNKNOWN_S, ConfluentRegistry
+from engine.streams.registry import FORGET_UNKNOWN_S, ConfluentRegistry, open_registry
 
 NOW_MS = 1_700_000_000_000
 GUID = uuid.UUID("12345678-1234-5678-1234-567812345678")
@@ -32,12 +33,14 @@ class StubRegistry:
         self.answers: dict[str, Any] = {}
         self.status = 200
         self.asked: list[str] = []
+        self.authorizations: list[str | None] = []
         stub = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 path = self.path.partition("?")[0]
                 stub.asked.append(path)
+                stub.authorizations.append(self.headers["Authorization"])
                 answer = stub.answers.get(path)
                 status = 404 if stub.status == 200 and answer is None else stub.status
                 body = json.dumps(answer or {"error_code": status * 100 + 3, "message": "none"}).encode()
@@ -164,9 +167,12 @@ def test_a_schema_that_refers_to_another(stub: StubRegistry, decoder: Decoder) -
 def test_the_schema_id_in_a_header(stub: StubRegistry, decoder: Decoder) -> None:
     """Newer serializers put a GUID into a header and leave the value bare."""
     stub.answers[f"/schemas/guids/{GUID}"] = {"schema": json.dumps(order_schema()), "guid": str(GUID)}
-    bare = write_avro(parse_schema(order_schema()), FIELDS)
+    like_space = {**FIELDS, "id": "sixteen-letters!"}  # Avro writes its length as the byte of a space
+    bare = write_avro(parse_schema(order_schema()), like_space)
+    assert bare[:1] == b" "
     headers = [("other", b"x"), (GUID_HEADER, b"\1" + GUID.bytes)]
-    assert decoder.decode(Family.ORDER, bare, "王".encode(), NOW_MS, headers) == ORDER
+    found = decoder.decode(Family.ORDER, bare, "王".encode(), NOW_MS, headers)
+    assert found == msgspec.structs.replace(ORDER, id="sixteen-letters!")
     with pytest.raises(InvalidEvent, match=r"not_decodable: the schema id in the header"):
         decoder.decode(Family.ORDER, bare, "王".encode(), NOW_MS, [(GUID_HEADER, b"\1short")])
 
@@ -238,3 +244,13 @@ def test_a_wrong_property_is_refused_at_start() -> None:
     """A misspelt client property is the operator's to mend, before anything is read."""
     with pytest.raises(ConfigError, match=r"no\.such\.property"):
         ConfluentRegistry("http://127.0.0.1:1", {"no.such.property": 1})
+
+
+def test_the_registry_of_the_settings(stub: StubRegistry) -> None:
+    """Without an address there is no registry; with one it is asked, with the settings' user."""
+    assert open_registry(Settings()) is None
+    stub.answers["/schemas/ids/7"] = {"schema": json.dumps(order_schema())}
+    section = SchemaRegistrySettings(url=stub.url, user="engage", password="secret")
+    registry = open_registry(Settings(schema_registry=section))
+    assert decode(Decoder("live", registry), wire(7, order_schema(), FIELDS)) == ORDER
+    assert stub.authorizations == ["Basic ZW5nYWdlOnNlY3JldA=="]
