@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class _RedisLike(LocalServer):
         scratch: see `LocalServer`.
         appendonly: keep the append-only file, synced once a second, as production should.
         rewrite_aof: let the server rewrite the file when it has grown; a rewrite disturbs latency runs.
+        settings: more server settings.
     """
 
     def __init__(
@@ -43,10 +45,12 @@ class _RedisLike(LocalServer):
         *,
         appendonly: bool = True,
         rewrite_aof: bool = True,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(folder, scratch)
         self._appendonly = appendonly
         self._rewrite_aof = rewrite_aof
+        self._settings = dict(settings or {})
 
     @property
     def url(self) -> str:
@@ -70,6 +74,7 @@ class _RedisLike(LocalServer):
             "auto-aof-rewrite-percentage": "100" if self._rewrite_aof else "0",
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
+            **self._settings,
         }
         return [self._binary(), *(part for key, value in settings.items() for part in (f"--{key}", value))]
 

@@ -15,7 +15,7 @@ from engine.streams.store import (
     PartitionWrite,
     StoreHealth,
 )
-from engine.streams.store_link import Command, Link, checked
+from engine.streams.store_link import Command, Link, checked, open_link
 from engine.streams.store_ownership import Ownership, Verdict
 from engine.streams.store_scripts import ACQUIRE, COMMIT
 
@@ -25,10 +25,10 @@ _CONFIG_NAMES = ("maxmemory-policy", "appendfsync")
 
 
 class RedisStore:
-    """A store on one Redis server.
+    """A store on a Redis server or cluster.
 
-    All keys of a partition carry it as their hash tag: `{PREFIX:PARTITION}:meta`, `:timers`, `:ids:0`,
-    `:ids:1` and `:c:CUSTOMER`.
+    All keys of a partition carry it as their hash tag: `{PREFIX:PARTITION}:fence`, `:meta`, `:timers`,
+    `:ids:0` (current), `:ids:1` (previous) and `:c:CUSTOMER`.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`.
@@ -37,7 +37,9 @@ class RedisStore:
     """
 
     def __init__(self, url: str, prefix: str = "engage", timeout_s: float = _DEFAULT_TIMEOUT_S) -> None:
-        self._link = Link(url, timeout_s)
+        self._url = url
+        self._timeout_s = timeout_s
+        self._link: Link | None = None
         self._prefix = prefix
         self._ownership = Ownership()
 
@@ -49,10 +51,10 @@ class RedisStore:
             raise StateError(
                 f"partition {partition} has meta format {reply.decode()}, known is {META_FORMAT}"
             )
-        meta, current_ids, previous_ids = reply
+        fence, meta, current_ids, previous_ids = reply
         values = dict(zip(meta[::2], meta[1::2], strict=True))
-        epoch = int(values[b"epoch"])
-        self._ownership.take(partition, epoch, int(values.get(b"sequence", 0)))
+        epoch, sequence = _parse_fence(fence)
+        self._ownership.take(partition, epoch, sequence)
         return PartitionMeta(
             partition=partition,
             epoch=epoch,
@@ -70,17 +72,16 @@ class RedisStore:
     async def load(self, reads: Mapping[int, Sequence[bytes]]) -> dict[int, list[bytes | None]]:
         """See `Store`."""
         self._ownership.require(reads)
-        wanted = {partition: customers for partition, customers in reads.items() if customers}
         commands: list[Command] = []
-        for partition, customers in wanted.items():
+        for partition, customers in reads.items():
             start = self._state_start(partition)
-            commands.append(("HMGET", self._key(partition, b"meta"), "epoch", "sequence"))
-            commands.append(("MGET", *[start + customer for customer in customers]))
-        replies = [checked(reply) for reply in await self._link.send(commands)]
-        numbers = zip(wanted, replies[::2], strict=True)
-        self._ownership.check({p: (int(epoch or 0), int(sequence or 0)) for p, (epoch, sequence) in numbers})
-        found = dict(zip(wanted, replies[1::2], strict=True))
-        return {partition: found.get(partition, []) for partition in reads}
+            states = [start + customer for customer in customers]
+            commands.append(("MGET", self._key(partition, b"fence"), *states))
+        replies = [checked(reply) for reply in await self._send(commands)]
+        found: dict[int, list[bytes | None]] = dict(zip(reads, replies, strict=True))
+        # The fence came first in each reply: it goes, the states stay.
+        self._ownership.check({number: _parse_fence(values.pop(0)) for number, values in found.items()})
+        return found
 
     async def commit(self, writes: Sequence[PartitionWrite]) -> None:
         """See `Store`."""
@@ -117,7 +118,7 @@ class RedisStore:
 
     async def health(self) -> StoreHealth:
         """See `Store`."""
-        replies = await self._link.send([("INFO",), ("TIME",), ("CONFIG", "GET", *_CONFIG_NAMES)])
+        replies = await self._send([("INFO",), ("TIME",), ("CONFIG", "GET", *_CONFIG_NAMES)])
         info = _parse_info(checked(replies[0]))
         seconds, microseconds = checked(replies[1])
         # Managed servers forbid CONFIG.
@@ -140,7 +141,15 @@ class RedisStore:
 
     async def close(self) -> None:
         """See `Store`."""
-        await self._link.close()
+        if self._link is not None:
+            await self._link.close()
+
+    async def _send(self, commands: Sequence[Command]) -> list[Any]:
+        if not commands:
+            return []
+        if self._link is None:
+            self._link = await open_link(self._url, self._timeout_s)
+        return await self._link.send(commands)
 
     def _key(self, partition: int, name: bytes) -> bytes:
         return b"{%s:%d}:%s" % (self._prefix.encode(), partition, name)
@@ -149,7 +158,8 @@ class RedisStore:
         return self._key(partition, b"c:")
 
     def _partition_keys(self, partition: int) -> list[bytes]:
-        return [self._key(partition, name) for name in (b"meta", b"timers", b"ids:0", b"ids:1")]
+        tag = b"{%s:%d}:" % (self._prefix.encode(), partition)
+        return [tag + name for name in (b"fence", b"meta", b"timers", b"ids:0", b"ids:1")]
 
     def _commit_call(self, write: PartitionWrite, sequence: int) -> Command:
         """Return keys and arguments of the commit script."""
@@ -161,20 +171,20 @@ class RedisStore:
         meta = _meta_arguments(write)
         keys = [*self._partition_keys(write.partition), *(key for key, _ in kept), *erased]
         counts = (len(kept), len(due), len(done), len(meta))
-        head = (write.epoch, sequence, write.ids, int(write.rotate_ids), *counts)
+        head = (write.epoch, sequence, sequence + 1, write.ids, int(write.rotate_ids), *counts)
         return (len(keys), *keys, *head, *(state for _, state in kept), *due, *done, *meta)
 
     async def _one(self, *command: bytes | str | int) -> Any:
-        (reply,) = await self._link.send([command])
+        (reply,) = await self._send([command])
         return checked(reply)
 
     async def _run(self, script: bytes, calls: Sequence[Command]) -> list[Any]:
         """Run a script several times in one round trip (two when the server has not seen it yet)."""
         name = _script_name(script)
-        replies = await self._link.send([("EVALSHA", name, *call) for call in calls])
+        replies = await self._send([("EVALSHA", name, *call) for call in calls])
         unknown = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
-            again = await self._link.send([("EVAL", script, *calls[index]) for index in unknown])
+            again = await self._send([("EVAL", script, *calls[index]) for index in unknown])
             for index, reply in zip(unknown, again, strict=True):
                 replies[index] = reply
         return [checked(reply) for reply in replies]
@@ -182,6 +192,14 @@ class RedisStore:
 
 def _script_name(script: bytes) -> str:
     return hashlib.sha1(script, usedforsecurity=False).hexdigest()
+
+
+def _parse_fence(text: bytes | None) -> tuple[int, int]:
+    """Return epoch and sequence; zeros when the server holds none."""
+    if text is None:
+        return 0, 0
+    epoch, sequence = text.split()
+    return int(epoch), int(sequence)
 
 
 def _meta_arguments(write: PartitionWrite) -> list[bytes | str | int]:
