@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from confluent_kafka import Message
 
+from engine.errors import ConfigError
 from engine.streams.kafka import TopicPartition
 
 
@@ -87,3 +88,22 @@ class ConsumerStats:
     last_commit_ns: int = 0
     last_rebalance_ns: int = 0
     last_poll_ns: int = 0
+
+
+def check_together(assigned: Collection[TopicPartition], topics: Collection[str]) -> None:
+    """One worker must own a partition number across all topics: a customer's state has one writer.
+
+    Args:
+        assigned: the partitions of this worker.
+        topics: the subscription.
+
+    Raises:
+        ConfigError: a number is assigned for some topics only.
+    """
+    for number in {partition for _, partition in assigned}:
+        missing = [topic for topic in topics if (topic, number) not in assigned]
+        if missing:
+            raise ConfigError(
+                f"partition {number} was assigned without topic {min(missing)!r}: "
+                "event topics need equal partition counts and the `range` assignor"
+            )

@@ -18,9 +18,9 @@ from typing import Any, Literal, TypeVar
 import confluent_kafka
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
-from engine.errors import ConfigError, EngineError
-from engine.streams.batch import Batch, ConsumerStats, PartitionListener
-from engine.streams.kafka import KafkaSettings, TopicPartition, consumer_config, given_up, keys, named
+from engine.errors import EngineError
+from engine.streams.batch import Batch, ConsumerStats, PartitionListener, check_together
+from engine.streams.kafka import KafkaSettings, TopicPartition, consumer_config, given_up, judge, keys, named
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +31,6 @@ RebalanceHook = Callable[[frozenset[TopicPartition], frozenset[TopicPartition]],
 
 #: How long a seek may be refused because the partition's fetcher has not started yet.
 SEEK_PATIENCE_S = 5.0
-
-_AUTHORIZATION_ERRORS = frozenset(
-    {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}
-)
 
 
 class BatchConsumer:
@@ -179,11 +175,16 @@ class BatchConsumer:
             behind[partition] = max(0, end - max(0, done))
         return behind
 
+    def begin_close(self) -> None:
+        """Take no more partitions; what is given up must be within `drain_timeout_s` from now."""
+        if self._close_by is None:
+            self._close_by = time.monotonic() + self._settings.drain_timeout_s
+
     async def close(self) -> None:
         """Leave the group: offsets are committed, the listener gives its partitions up."""
+        self.begin_close()
         if self._consumer is None:
             return
-        self._close_by = time.monotonic() + self._settings.drain_timeout_s
         try:
             await self._in_thread(self._close)
         finally:
@@ -210,8 +211,7 @@ class BatchConsumer:
         rest = self._consumer.consume(self._settings.batch_max_records - 1, 0)
         records = [record for record in (first, *rest) if record.error() is None]
         if len(records) <= len(rest):
-            for record in (first, *rest):
-                self._judge(record.error())
+            judge(record.error() for record in (first, *rest))
         return self._without_touched(records) if self._touched else records
 
     def _without_touched(self, records: list[Message]) -> list[Message]:
@@ -221,15 +221,6 @@ class BatchConsumer:
             again = {p: offset for p, offset in self._starts.items() if p in self._touched & self._assigned}
             self._seek(again)
         return kept
-
-    def _judge(self, error: KafkaError | None) -> None:
-        if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - confluent's name
-            return
-        if error.fatal():
-            raise given_up(error)
-        if error.code() in _AUTHORIZATION_ERRORS:
-            raise ConfigError(f"kafka refuses access: {error.str()}")
-        logger.warning("kafka: %s", error.str())
 
     def _seek(self, offsets: Mapping[TopicPartition, int]) -> None:
         assert self._consumer is not None
@@ -260,7 +251,13 @@ class BatchConsumer:
         if self._close_by is not None:  # a rebalance overtook the stop
             consumer.unassign()
             return
-        offsets = self._on_loop(self._assign(added))
+        try:
+            offsets = self._on_loop(self._assign(added), lambda: self._close_by is not None)
+        except TimeoutError:
+            if self._close_by is None:
+                raise
+            consumer.unassign()
+            return
         positions = named(added, offsets)
         if self._incremental:
             consumer.incremental_assign(positions)
@@ -278,7 +275,7 @@ class BatchConsumer:
         self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition], *, lost: bool
     ) -> None:
         try:
-            self._on_loop(self._revoke(keys(partitions), lost=lost))
+            self._on_loop(self._revoke(keys(partitions), lost=lost), self._out_of_time)
         except TimeoutError:
             logger.warning("stopping without the listener: it did not give its partitions up in time")
         if self._incremental:
@@ -315,7 +312,7 @@ class BatchConsumer:
         else:
             logger.warning("kafka: %s", error.str())
 
-    def _on_loop(self, work: Coroutine[Any, Any, T]) -> T:
+    def _on_loop(self, work: Coroutine[Any, Any, T], give_up: Callable[[], bool]) -> T:
         """Run a coroutine on the event loop and wait for it, at a stop not for ever."""
         assert self._loop is not None
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -323,9 +320,12 @@ class BatchConsumer:
             try:
                 return future.result(0.1)
             except TimeoutError:
-                if future.done() or (self._close_by is not None and time.monotonic() > self._close_by):
+                if future.done() or give_up():
                     future.cancel()
                     raise
+
+    def _out_of_time(self) -> bool:
+        return self._close_by is not None and time.monotonic() > self._close_by
 
     # ---- on the event loop ------------------------------------------------------------------------
 
@@ -335,7 +335,7 @@ class BatchConsumer:
 
     async def _assign(self, added: frozenset[TopicPartition]) -> Mapping[TopicPartition, int]:
         assigned = self._assigned | added
-        self._check_together(assigned)
+        check_together(assigned, self._topics)
         self._begin_rebalance(added)
         offsets = await self._listener.on_assigned(added) if added else {}
         self._assigned = assigned
@@ -363,16 +363,6 @@ class BatchConsumer:
         self._touched |= touched
         self.stats.rebalances += 1
         self.stats.last_rebalance_ns = time.perf_counter_ns()
-
-    def _check_together(self, assigned: frozenset[TopicPartition]) -> None:
-        """One worker must own a partition number across all topics: a customer's state has one writer."""
-        for number in {partition for _, partition in assigned}:
-            missing = [topic for topic in self._topics if (topic, number) not in assigned]
-            if missing:
-                raise ConfigError(
-                    f"partition {number} was assigned without topic {min(missing)!r}: "
-                    "event topics need equal partition counts and the `range` assignor"
-                )
 
     def _mirror_offsets(self) -> None:
         if self._consumer is None or self._durable == self._mirrored:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -11,6 +12,8 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic
 
 from engine.errors import ConfigError, EngineError, TransientError
+
+logger = logging.getLogger(__name__)
 
 TopicPartition: TypeAlias = tuple[str, int]
 
@@ -317,6 +320,26 @@ def given_up(error: KafkaError) -> EngineError:
     if error.code() in (KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE):  # noqa: SLF001
         return ConfigError(f"{error.str()}: this broker needs the group protocol `classic`")
     return EngineError(f"kafka client gave up: {error.str()}")
+
+
+def judge(errors: Iterable[KafkaError | None]) -> None:
+    """Log errors that pass, raise on those that do not.
+
+    Args:
+        errors: what librdkafka handed out in place of records.
+
+    Raises:
+        ConfigError: access is refused.
+        EngineError: librdkafka gave up for good.
+    """
+    for error in errors:
+        if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - confluent's name
+            continue
+        if error.fatal():
+            raise given_up(error)
+        if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
+            raise ConfigError(f"kafka refuses access: {error.str()}")
+        logger.warning("kafka: %s", error.str())
 
 
 def keys(partitions: Iterable[confluent_kafka.TopicPartition]) -> frozenset[TopicPartition]:

@@ -22,6 +22,18 @@ Headers: TypeAlias = Mapping[str, bytes] | Sequence[tuple[str, bytes]] | None
 OutRecord: TypeAlias = tuple[str, bytes | None, bytes | None, Headers]
 
 
+#: Errors that the same record meets again however often it is sent.
+_REFUSALS = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_RECORD,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_EXCEPTION,
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Delivered:
     """Where a record came to stand."""
@@ -29,6 +41,21 @@ class Delivered:
     topic: str
     partition: int
     offset: int
+
+
+class DeliveryError(TransientError):
+    """Records of a flush that Kafka did not acknowledge.
+
+    Args:
+        message: how many, and the first reason.
+        failed: positions of the records, in the order they were taken.
+        refused: positions of those among them that no retry will help, for example too large ones.
+    """
+
+    def __init__(self, message: str, failed: tuple[int, ...], refused: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.failed = failed
+        self.refused = refused
 
 
 class ActionProducer:
@@ -64,8 +91,8 @@ class ActionProducer:
             Where each record stands, in the order they were taken.
 
         Raises:
-            TransientError: at least one record was not acknowledged; the message counts them and
-                names the first reason. The records are no longer held: produce them again.
+            DeliveryError: at least one record was not acknowledged (a `TransientError`). The records are
+                no longer held: produce them again.
         """
         records, self._pending = self._pending, []
         if not records:
@@ -84,7 +111,7 @@ class ActionProducer:
             Where each record stands.
 
         Raises:
-            TransientError: at least one record was not acknowledged.
+            DeliveryError: at least one record was not acknowledged (a `TransientError`).
         """
         self.produce_many(records)
         return await self.flush()
@@ -110,14 +137,18 @@ class ActionProducer:
         return outcome.places  # type: ignore[return-value] # all were delivered, so none is None
 
     def _fail(self, producer: Producer, outcome: _Outcome, count: int) -> None:
-        failed = count - outcome.delivered
-        self.failed_total += failed
+        failed = tuple(index for index, place in enumerate(outcome.places) if place is None)
+        self.failed_total += len(failed)
         # A fatal error of an idempotent producer is for good, and late reports of this batch must not
         # reach the next one: start afresh.
         producer.purge()
         self._producer = None
         reason = outcome.first_error or "no acknowledgement in time"
-        raise TransientError(f"{failed} of {count} records not acknowledged by kafka, first: {reason}")
+        raise DeliveryError(
+            f"{len(failed)} of {count} records not acknowledged by kafka, first: {reason}",
+            failed,
+            tuple(outcome.refused),
+        )
 
     def _open(self) -> Producer:
         self._producer = Producer(self._config, logger=logger)
@@ -127,12 +158,13 @@ class ActionProducer:
 class _Outcome:
     """Delivery reports of one batch."""
 
-    __slots__ = ("delivered", "first_error", "places")
+    __slots__ = ("delivered", "first_error", "places", "refused")
 
     def __init__(self, count: int) -> None:
         self.places: list[Delivered | None] = [None] * count
         self.delivered = 0
         self.first_error = ""
+        self.refused: list[int] = []
 
     def hand_over(
         self,
@@ -149,8 +181,8 @@ class _Outcome:
             if error is None:
                 self.delivered += 1
                 self.places[index] = Delivered(message.topic(), message.partition(), message.offset())
-            elif not self.first_error:
-                self.first_error = f"{error.name()} on topic {topic!r}"
+            else:
+                self._note(index, topic, error)
 
         while True:
             try:
@@ -158,10 +190,15 @@ class _Outcome:
             except BufferError:
                 producer.poll(0.05)
             except KafkaException as error:
-                self.first_error = self.first_error or f"{error.args[0].name()} on topic {topic!r}"
+                self._note(index, topic, error.args[0])
                 return
             else:
                 return
+
+    def _note(self, index: int, topic: str, error: KafkaError) -> None:
+        self.first_error = self.first_error or f"{error.name()} on topic {topic!r}"
+        if error.code() in _REFUSALS:
+            self.refused.append(index)
 
 
 def _headers(headers: Headers) -> Any:

@@ -1,8 +1,8 @@
 """Faust transport driver over confluent-kafka, in the entry-point group `faust.transports` as `engage://`.
 
-Everything that knows Faust's inside is in this file. One poll is one Faust message whose value is a
-`Batch`; the next poll happens when that batch is done. Faust's own acknowledgements, commits, fetcher
-and tables play no part: offsets belong to the `PartitionListener`.
+Everything that knows Faust's inside is in this file and in `faust_parts`. One poll is one Faust message
+whose value is a `Batch`; the next poll happens when that batch is done. Faust's own acknowledgements,
+commits, fetcher and tables play no part: offsets belong to the `PartitionListener`.
 """
 
 from __future__ import annotations
@@ -18,40 +18,20 @@ from typing import Any, ClassVar
 
 import confluent_kafka
 import faust
-from faust.tables import TableManager
 from faust.transport import base
 from faust.types.tuples import TP, ConsumerMessage
 from mode import Service
-from mode.utils.queues import FlowControlEvent
 
 from engine.errors import ConfigError, EngineError
 from engine.streams.batch import Batch, PartitionListener
 from engine.streams.consumer import BatchConsumer
-from engine.streams.faust_producer import Producer
+from engine.streams.faust_parts import BatchSchema, Fetcher, NoTables, OpenFlow, Producer
 from engine.streams.kafka import KafkaSettings, TopicPartition
 
 logger = logging.getLogger(__name__)
 
 #: Handles one batch and calls `batch.done(offsets)`; an exception stops the worker.
 BatchHandler = Callable[[Batch], Awaitable[None]]
-
-
-class OpenFlow(FlowControlEvent):  # type: ignore[misc]
-    """Faust's flow control, never closed.
-
-    Faust suspends its streams at a rebalance and empties their queues, once more when it resumes them in
-    the background some time later. Here a rebalance only happens while no batch is in flight, so there is
-    nothing to hold back; but the late emptying would swallow the first batch after it.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(initially_suspended=False)
-
-    def suspend(self) -> None:
-        """Stay open."""
-
-    def clear(self) -> None:
-        """Keep the batch."""
 
 
 class EngageApp(faust.App):  # type: ignore[misc] # Faust has no type hints we follow
@@ -75,23 +55,6 @@ class EngageApp(faust.App):  # type: ignore[misc] # Faust has no type hints we f
         """Finish the batch in flight and leave the group while the agent still runs."""
         await self.consumer.drain()
         await super().on_stop()
-
-
-class NoTables(TableManager):  # type: ignore[misc]
-    """Faust's rebalance ends in its table manager; without tables it need not wait for them to appear."""
-
-    async def on_start(self) -> None:
-        """Start without Faust's second of grace for tables."""
-        await self._update_channels()
-        await self.recovery.start()
-
-
-class Fetcher(Service):  # type: ignore[misc]
-    """Stands in for Faust's fetcher: the consumer pulls by itself."""
-
-    def __init__(self, app: Any, **kwargs: Any) -> None:
-        self.app = app
-        super().__init__(**kwargs)
 
 
 class Consumer(base.Consumer):  # type: ignore[misc]
@@ -187,6 +150,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]
             return
         self._draining = True
         self._subscribed.set()
+        self.batches.begin_close()
         try:
             await self._await_pump()
             await self.batches.close()
@@ -349,7 +313,7 @@ def create_app(settings: KafkaSettings, listener: PartitionListener, handler: Ba
     )
     app.kafka_settings = settings
     app.listener = listener
-    topics = app.topic(*settings.topics, key_serializer="raw", schema=_BatchSchema(), acks=False)
+    topics = app.topic(*settings.topics, key_serializer="raw", schema=BatchSchema(), acks=False)
 
     async def run_batches(batches: Any) -> None:
         async for batch in batches:
@@ -375,16 +339,6 @@ async def _handle(handler: BatchHandler, batch: Batch) -> None:
         batch.fail(error)
     else:
         batch.fail(EngineError("the batch handler returned without batch.done()"))
-
-
-class _BatchSchema(faust.Schema):  # type: ignore[misc]
-    """Hands the batch through: decoding is the handler's."""
-
-    def loads_key(self, app: Any, message: Any, **kwargs: Any) -> Any:  # noqa: ARG002
-        return message.key
-
-    def loads_value(self, app: Any, message: Any, **kwargs: Any) -> Any:  # noqa: ARG002
-        return message.value
 
 
 async def run(app: EngageApp, stop: asyncio.Event | None = None) -> None:

@@ -10,69 +10,26 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from faust.transport import by_url
 
-from engine.errors import ConfigError, TransientError
-from engine.streams.batch import Batch
-from engine.streams.consumer import BatchConsumer
-from engine.streams.kafka import (
-    EMBEDDED_PARTITIONS,
-    KafkaSettings,
-    TopicSpec,
-    check_topics,
-    consumer_config,
-    create_topics,
-    producer_config,
-)
-from engine.streams.producer import ActionProducer
+from engine.errors import ConfigError, StateError
+from engine.streams.batch import Batch, check_together
+from engine.streams.kafka import EMBEDDED_PARTITIONS, KafkaSettings
 from engine.streams.transport import Transport, create_app
 from tests.streams.transport_harness import (
+    Lane,
     Place,
     Worker,
     assert_once_in_order,
     committed,
     produce,
     read_journals,
-    settings_for,
     until,
 )
-
-
-@dataclass(frozen=True)
-class Lane:
-    """One broker and one group protocol, with two event topics of its own."""
-
-    bootstrap: str
-    protocol: Literal["consumer", "classic"]
-    topics: tuple[str, str]
-    partitions: int
-
-    def settings(self, group: str = "", **more: object) -> KafkaSettings:
-        """Settings of a worker on this lane; without a group, one of its own."""
-        return settings_for(self.bootstrap, self.protocol, group or uuid.uuid4().hex, self.topics, **more)
-
-
-@pytest.fixture(
-    params=[
-        "embedded-classic",
-        pytest.param("apache-classic", marks=pytest.mark.kafka),
-        pytest.param("apache-consumer", marks=pytest.mark.kafka),
-    ]
-)
-def lane(request: pytest.FixtureRequest) -> Lane:
-    """Provide fresh topics on each broker and protocol."""
-    broker, protocol = request.param.split("-")
-    server = request.getfixturevalue("apache_kafka" if broker == "apache" else "embedded_broker")
-    topics = (f"clicks-{uuid.uuid4().hex[:8]}", f"orders-{uuid.uuid4().hex[:8]}")
-    partitions = 6 if broker == "apache" else EMBEDDED_PARTITIONS
-    create_topics(KafkaSettings(server.bootstrap), [TopicSpec(topic, partitions) for topic in topics])
-    return Lane(server.bootstrap, protocol, topics, partitions)
 
 
 async def test_delivers_everything_once_in_order(lane: Lane) -> None:
@@ -136,6 +93,51 @@ async def test_a_raising_handler_stops_the_worker(lane: Lane) -> None:
             await until(lambda: app.crash_reason is not None, "the worker fails")
     assert committed(worker.settings, lane.partitions) == worker.offsets
     assert not any(value.endswith(b"/57") for *_, value in worker.seen)
+
+
+async def test_a_listener_that_fails_stops_the_worker(lane: Lane) -> None:
+    """A worker that cannot take its partitions over reads nothing and ends with the listener's exception."""
+    worker = Worker(lane.settings())
+
+    async def refuse(_partitions: frozenset[Place]) -> Mapping[Place, int]:
+        raise StateError("layout too new")
+
+    worker.on_assigned = refuse  # type: ignore[method-assign,assignment]
+    await produce(worker.settings, lane.topics, 10)
+    with pytest.raises(StateError, match="layout too new"):
+        async with worker.running() as app:
+            await until(lambda: app.crash_reason is not None, "the worker fails")
+    assert not worker.seen
+
+
+async def test_stops_while_the_listener_waits(lane: Lane) -> None:
+    """A stop is not held up by a listener that waits for its store to take partitions over."""
+    worker = Worker(lane.settings())
+    entered = asyncio.Event()
+
+    async def wait_for_ever(_partitions: frozenset[Place]) -> Mapping[Place, int]:
+        entered.set()
+        await asyncio.Event().wait()
+        return {}
+
+    worker.on_assigned = wait_for_ever  # type: ignore[method-assign,assignment]
+    async with worker.running():
+        await asyncio.wait_for(entered.wait(), 20)
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 2
+    assert not worker.seen
+
+
+async def test_a_stuck_batch_delays_a_stop_only_so_long(lane: Lane) -> None:
+    """A batch not done within the drain timeout is given up uncommitted, its handler cancelled."""
+    worker = Worker(lane.settings(drain_timeout_s=0.5), work_s=3_600.0)
+    await produce(worker.settings, lane.topics[:1], 10)
+    async with worker.running():
+        await until(lambda: worker.in_flight == 1, "a batch in flight")
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 3
+    assert worker.in_flight == 0
+    assert committed(worker.settings, lane.partitions) == {}
 
 
 async def test_rebalance_with_work_in_flight(lane: Lane) -> None:
@@ -263,72 +265,6 @@ async def test_sigterm_ends_cleanly(lane: Lane, tmp_path: Path) -> None:
         assert worker.returncode == 0
 
 
-async def test_produced_records_land_by_murmur2(lane: Lane) -> None:
-    """Keys land on the partition the Java client's partitioner gives, headers and values unharmed."""
-    worker = Worker(lane.settings())
-    producer = ActionProducer(worker.settings)
-    headers = {"ce_id": b"1"}
-    async with worker.running():
-        places = await producer.send(
-            [(lane.topics[0], b"21", b"x", headers), (lane.topics[0], b"foobar", b"y", None)]
-        )
-        await until(lambda: len(worker.seen) >= 2, "both seen")
-    await producer.aclose()
-    # Kafka's own test vectors: murmur2("21") = -973932308, murmur2("foobar") = -790332482.
-    expected = [(value & 0x7FFFFFFF) % lane.partitions for value in (-973932308, -790332482)]
-    assert [place.partition for place in places] == expected
-    headers_seen = {m.value(): m.headers() for batch in worker.batches for m in batch.records}
-    assert headers_seen == {b"x": [("ce_id", b"1")], b"y": None}
-
-
-async def test_failed_produce_raises() -> None:
-    """A flush that no broker acknowledged raises, with the count; it never passes silently."""
-    settings = KafkaSettings("127.0.0.1:9", delivery_timeout_ms=300, extra={"log_level": 0})
-    producer = ActionProducer(settings)
-    with pytest.raises(TransientError, match="2 of 2 records not acknowledged"):
-        await producer.send([("actions", b"k", b"1", None), ("actions", b"k", b"2", None)])
-    assert producer.failed_total == 2
-    await producer.aclose()
-
-
-async def test_a_partly_failed_flush_raises(lane: Lane) -> None:
-    """One record too large among good ones fails the flush; the producer works afterwards."""
-    producer = ActionProducer(lane.settings())
-    topic = lane.topics[0]
-    with pytest.raises(TransientError, match=r"1 of 2 records .* MSG_SIZE_TOO_LARGE"):
-        await producer.send([(topic, b"k", b"small", None), (topic, b"k", bytes(2_000_000), None)])
-    assert len(await producer.send([(topic, b"k", b"again", None)])) == 1
-    await producer.aclose()
-
-
-def test_missing_topics_are_refused(lane: Lane) -> None:
-    """A missing topic stops the start with its name and the command that helps."""
-    settings = lane.settings()
-    assert check_topics(settings, lane.topics) == lane.partitions
-    with pytest.raises(ConfigError, match=r"nowhere.*engage topics create"):
-        check_topics(settings, [*lane.topics, "nowhere"])
-
-
-@pytest.mark.kafka
-def test_unequal_partition_counts_are_refused(request: pytest.FixtureRequest) -> None:
-    """Event topics with different partition counts would tear customers apart: the start is refused."""
-    settings = KafkaSettings(request.getfixturevalue("apache_kafka").bootstrap)
-    names = [f"uneven-{uuid.uuid4().hex[:8]}" for _ in range(2)]
-    made = create_topics(
-        settings, [TopicSpec(name, count) for name, count in zip(names, (2, 3), strict=True)]
-    )
-    assert made == names
-    with pytest.raises(ConfigError, match=f"{names[0]}=2, {names[1]}=3"):
-        check_topics(settings, names)
-    assert create_topics(settings, [TopicSpec(names[0], 2)]) == []
-
-
-def test_topics_are_checked_against_a_silent_broker() -> None:
-    """Without a broker the check says so instead of naming topics as missing."""
-    with pytest.raises(TransientError, match="does not answer"):
-        check_topics(KafkaSettings("127.0.0.1:9", extra={"log_level": 0}), ["any"], timeout_s=0.2)
-
-
 def test_faust_finds_the_driver_by_entry_point() -> None:
     """`engage://` is registered in the official group, so any Faust tool finds the driver."""
     assert by_url("engage://127.0.0.1:9092") is Transport
@@ -341,27 +277,9 @@ async def test_an_app_needs_topics() -> None:
         create_app(worker.settings, worker, worker.handle)
 
 
-@pytest.mark.parametrize(
-    "name", ["enable.auto.commit", "partition.assignment.strategy", "group.remote.assignor"]
-)
-def test_guarantees_cannot_be_configured_away(name: str) -> None:
-    """A property the guarantees rest on is refused by name."""
-    with pytest.raises(ConfigError, match=name):
-        consumer_config(KafkaSettings("x", extra={name: "y"}))
-
-
-def test_tls_and_sasl_reach_every_client() -> None:
-    """Any librdkafka property is passed through to the consumer and the producer."""
-    extra = {"security.protocol": "sasl_ssl", "sasl.mechanism": "PLAIN", "ssl.ca.location": "/ca.pem"}
-    settings = KafkaSettings("x", extra=extra)
-    assert extra.items() <= consumer_config(settings).items()
-    assert extra.items() <= producer_config(settings).items()
-
-
 def test_torn_assignments_are_refused() -> None:
     """A partition number assigned for one topic but not for the other stops the worker."""
-    settings = KafkaSettings("x", topics=("clicks", "orders"))
-    consumer = BatchConsumer(settings, Worker(settings))
-    consumer._check_together(frozenset({("clicks", 1), ("orders", 1)}))
+    whole = {("clicks", 1), ("orders", 1)}
+    check_together(whole, ["clicks", "orders"])
     with pytest.raises(ConfigError, match="partition 2 was assigned without topic 'orders'"):
-        consumer._check_together(frozenset({("clicks", 1), ("orders", 1), ("clicks", 2)}))
+        check_together(whole | {("clicks", 2)}, ["clicks", "orders"])

@@ -11,6 +11,7 @@ import contextlib
 import os
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,6 +117,20 @@ class Worker:
         finally:
             self.stop.set()
             await task
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One broker and one group protocol, with two event topics of its own."""
+
+    bootstrap: str
+    protocol: Literal["consumer", "classic"]
+    topics: tuple[str, str]
+    partitions: int
+
+    def settings(self, group: str = "", **more: object) -> KafkaSettings:
+        """Settings of a worker on this lane; without a group, one of its own."""
+        return settings_for(self.bootstrap, self.protocol, group or uuid.uuid4().hex, self.topics, **more)
 
 
 async def until(holds: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:

@@ -1,4 +1,4 @@
-"""The producer Faust asks a transport driver for."""
+"""The lesser parts Faust asks a driver for: producer, schema, stand-ins for what is not used."""
 
 from __future__ import annotations
 
@@ -6,10 +6,61 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
+import faust
+from faust.tables import TableManager
 from faust.transport.producer import Producer as FaustProducer
 from faust.types.tuples import TP, RecordMetadata
+from mode import Service
+from mode.utils.queues import FlowControlEvent
 
 from engine.streams.producer import ActionProducer
+
+
+class OpenFlow(FlowControlEvent):  # type: ignore[misc]
+    """Faust's flow control, never closed.
+
+    Faust suspends its streams at a rebalance and empties their queues, once more when it resumes them in
+    the background some time later. Here a rebalance only happens while no batch is in flight, so there is
+    nothing to hold back; but the late emptying would swallow the first batch after it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(initially_suspended=False)
+
+    def suspend(self) -> None:
+        """Stay open."""
+
+    def clear(self) -> None:
+        """Keep the batch."""
+
+
+class NoTables(TableManager):  # type: ignore[misc]
+    """Faust's rebalance ends in its table manager; without tables it need not wait for them to appear."""
+
+    async def on_start(self) -> None:
+        """Start without Faust's second of grace for tables."""
+        await self._update_channels()
+        await self.recovery.start()
+
+
+class Fetcher(Service):  # type: ignore[misc]
+    """Stands in for Faust's fetcher: the consumer pulls by itself."""
+
+    def __init__(self, app: Any, **kwargs: Any) -> None:
+        self.app = app
+        super().__init__(**kwargs)
+
+
+class BatchSchema(faust.Schema):  # type: ignore[misc]
+    """Hands the batch through: decoding is the handler's."""
+
+    def loads_key(self, app: Any, message: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+        """A batch has no key."""
+        return message.key
+
+    def loads_value(self, app: Any, message: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+        """The batch."""
+        return message.value
 
 
 class Producer(FaustProducer):  # type: ignore[misc]
