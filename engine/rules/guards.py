@@ -13,6 +13,7 @@ import xxhash
 
 from engine.actions import Outcome
 from engine.events import Scalar
+from engine.features.apply import ANY_CHANNEL
 from engine.features.profile import MAX_CONTACTS, Contact, Profile
 from engine.rules.check import AGENT
 from engine.rules.context import MachineSettings
@@ -62,9 +63,9 @@ def judge_send(
         return Verdict(Outcome.SUPPRESSED, "consent", text)
     if send.channel == AGENT:
         return None
-    why = profile.suppressed.get(send.channel)
-    if why is not None:
-        return Verdict(Outcome.SUPPRESSED, "suppression", f"nothing may go to {send.channel} any more")
+    if profile.suppressed and (send.channel in profile.suppressed or ANY_CHANNEL in profile.suppressed):
+        why = profile.suppressed.get(send.channel) or profile.suppressed[ANY_CHANNEL]
+        return Verdict(Outcome.SUPPRESSED, "suppression", f"nothing may go to {send.channel}: {why}")
     if journey.transactional:
         return None
     return _judge_caps(journey, profile, now_ms, settings) or _judge_quiet(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
-
-import msgspec
 
 from engine.events import EVENT_CLASSES, EVENT_TYPES
 from engine.rules.cel import Kind
@@ -54,13 +54,14 @@ class Scope:
     roots: tuple[str, ...]
 
 
+@lru_cache(maxsize=64)
 def event_fields(event_type: str) -> dict[str, Kind]:
     """Return the fields of an event type and their kinds; empty for an unknown type."""
     known = EVENT_TYPES.get(event_type)
     if known is None:
         return {}
-    fields = msgspec.structs.fields(EVENT_CLASSES[known.family])
-    return {each.name: _KIND_BY_TYPE.get(each.type, "map") for each in fields if each.name not in _HIDDEN}
+    hints = typing.get_type_hints(EVENT_CLASSES[known.family])
+    return {name: _KIND_BY_TYPE.get(hint, "map") for name, hint in hints.items() if name not in _HIDDEN}
 
 
 def prefixed(root: str, fields: Mapping[str, Kind]) -> dict[str, Kind]:

@@ -1,0 +1,308 @@
+"""Who enters a journey at a row: events, absences, unanswered inquiries, segment changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.actions import Decision, Outcome, Reason, deterministic_id
+from engine.events import EVENT_TYPES, ServiceEvent
+from engine.features.profile import MAX_POSITIONS, MAX_TEXT, Inquiry, Position
+from engine.rules.condition import Condition
+from engine.rules.context import MachineSettings
+from engine.rules.guards import held_out, share_of
+from engine.rules.journey import Journey
+from engine.rules.limits import MAX_ENTERED, MAX_MISMATCHES
+from engine.rules.runner import REASON, Runner
+from engine.rules.sentences import Facts, say_condition, say_mismatch, seen_values
+from engine.rules.units import say_duration
+
+_OPENED = EVENT_TYPES["inquiry.opened"].code
+_MARK = "/"  # `journey/inquiry`: this inquiry has been dealt with; journey names hold no slash
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What makes a customer enter.
+
+    Args:
+        event_id: the event's id, or what stands for it.
+        event_type: its type.
+        time_ms: when it happened.
+        fields: its fields kept for the journey's steps.
+        trigger: the cause in words.
+        instance: tells apart runs of one journey side by side, or empty.
+        where: the condition on the event that has been judged, to be said in the reason.
+        when: the condition on the customer that has been judged, to be said in the reason.
+    """
+
+    event_id: str
+    event_type: str
+    time_ms: int
+    fields: Mapping[str, Any]
+    trigger: str
+    instance: str = ""
+    where: Condition | None = None
+    when: Condition | None = None
+
+
+def mark_of(journey: Journey, inquiry_id: str) -> str:
+    """Return the key under which an inquiry is noted as dealt with by a journey."""
+    return f"{journey.name}{_MARK}{inquiry_id}"
+
+
+def unmark_closed(runner: Runner) -> None:
+    """Forget the marks of inquiries that are not open any more."""
+    profile = runner.context.state.profile
+    gone = [
+        key for key in profile.entered if _MARK in key and key.partition(_MARK)[2] not in profile.inquiries
+    ]
+    if gone:
+        profile = runner.context.state.mutate()
+        for key in gone:
+            del profile.entered[key]
+
+
+def enter_unanswered(runner: Runner) -> None:
+    """Let inquiries in whose answer is overdue, and those that are not to wait at all; each one once."""
+    context = runner.context
+    for inquiry_id, inquiry in sorted(
+        context.state.profile.inquiries.items(), key=lambda item: item[1].opened_ms
+    ):
+        for index in runner.rules.unanswered:
+            journey = runner.rules.journeys[index]
+            mark = mark_of(journey, inquiry_id)
+            if mark in context.state.profile.entered or inquiry.replied:
+                continue
+            cause = _at_once(runner, journey, inquiry_id, inquiry)
+            overdue = inquiry.opened_ms + journey.for_ms <= context.now_ms
+            if cause is None and overdue:
+                cause = _inquiry_cause(journey.trigger, inquiry_id, inquiry)
+            if cause is None:
+                continue
+            context.state.mutate().entered[mark] = context.now_ms
+            if journey.when is None or runner.facts().holds(journey.when):
+                _enter(runner, journey, cause)
+
+
+def _at_once(runner: Runner, journey: Journey, inquiry_id: str, inquiry: Inquiry) -> Cause | None:
+    """Return the cause if the row's event has just opened the inquiry and it is not to wait."""
+    event = runner.context.event
+    if runner.context.code != _OPENED or not isinstance(event, ServiceEvent):
+        return None
+    if event.inquiry_id[:MAX_TEXT] != inquiry_id:
+        return None
+    facts = runner.facts()
+    where, when = journey.at_once_where, journey.at_once_when
+    if where is not None and not facts.holds(where):
+        where = None
+    if when is not None and not facts.holds(when):
+        when = None
+    if where is None and when is None:
+        return None
+    return _inquiry_cause("inquiry opened", inquiry_id, inquiry, where, when)
+
+
+def _inquiry_cause(
+    trigger: str,
+    inquiry_id: str,
+    inquiry: Inquiry,
+    where: Condition | None = None,
+    when: Condition | None = None,
+) -> Cause:
+    fields = {
+        "id": inquiry.event_id,
+        "type": "inquiry.opened",
+        "time": inquiry.opened_ms,
+        "inquiry_id": inquiry_id,
+        "sentiment": inquiry.sentiment,
+    }
+    return Cause(
+        inquiry.event_id, "inquiry.opened", inquiry.opened_ms, fields, trigger, inquiry_id, where, when
+    )
+
+
+def enter_absent(runner: Runner) -> None:
+    """Let customers in whose absence deadline fired at this row."""
+    for index, deadline_ms in runner.context.absences:
+        journey = runner.rules.journeys[index]
+        cause = Cause(f"absent:{deadline_ms}", "timer.absence", deadline_ms, {}, journey.trigger)
+        _consider(runner, index, cause)
+
+
+def enter_segments(runner: Runner) -> None:
+    """Let customers in who changed their segment at this row."""
+    context = runner.context
+    before, after = context.segment_before, context.segment_after
+    if before == after:
+        return
+    for kind, segment in (("segment_exited", before), ("segment_entered", after)):
+        for index in runner.rules.by_segment.get((kind, segment), ()):
+            cause = Cause(
+                f"segment:{before}>{after}:{context.now_ms}",
+                f"customer.{kind}",
+                context.now_ms,
+                {},
+                runner.rules.journeys[index].trigger,
+            )
+            _consider(runner, index, cause)
+
+
+def enter_by_event(runner: Runner) -> None:
+    """Let customers in by the row's own event: the candidates of the column index."""
+    event = runner.context.event
+    if event is None:
+        return
+    for index in runner.context.candidates:
+        journey = runner.rules.journeys[index]
+        fields = {name: getattr(event, name) for name in journey.correlation}
+        _consider(runner, index, Cause(event.id, event.type, event.time, fields, journey.trigger))
+
+
+def _consider(runner: Runner, index: int, cause: Cause) -> None:
+    """Judge what is left of the entry's conditions, then re-entry; let in or say why not."""
+    journey = runner.rules.journeys[index]
+    facts = runner.facts()
+    # Candidates have passed their columns; the other kinds of entry have passed nothing yet.
+    judge = facts.rest_holds if journey.kind == "event" else facts.holds
+    if all(judge(condition) for condition in (journey.where, journey.when) if condition is not None):
+        _enter(runner, journey, cause)
+
+
+def _enter(runner: Runner, journey: Journey, cause: Cause) -> None:
+    """Let a customer in whose conditions hold, unless re-entry, holdout or a bound forbid it."""
+    context = runner.context
+    profile = context.state.profile
+    facts = runner.facts()
+    text = " and ".join(_reason_parts(journey, cause, facts))
+    kept = {"type": cause.event_type, "time": cause.time_ms, **cause.fields, REASON: text}
+    position = Position(
+        journey=journey.name,
+        version=journey.version,
+        instance=cause.instance,
+        pc=0,
+        entered_ms=context.now_ms,
+        due_ms=0,
+        event_id=cause.event_id,
+        event=kept,
+    )
+    barred = _barred(journey, position, runner)
+    if barred is not None:
+        if sampled(cause.event_id, runner.settings):
+            runner.decide(position, "entry", Outcome.NOT_MATCHED, barred)
+        return
+    full = _full(journey, runner)
+    if full is not None:
+        runner.decide(position, "entry", Outcome.SUPPRESSED, full)
+        return
+    if journey.reentry.rule != "always" and not cause.instance:
+        context.state.mutate().entered[journey.name] = context.now_ms
+    if held_out(journey, context.state.customer_id):
+        share = f"{journey.holdout * 100:g}%"
+        reason = Reason(
+            text=f"in the {share} who get nothing from this journey, to compare with", guard="holdout"
+        )
+        runner.decide(position, "entry", Outcome.HELD_OUT, reason)
+        return
+    if journey.waits:
+        values = seen_values(journey.when, facts) if journey.when else {}
+        runner.decide(position, "entry", Outcome.ENTERED, Reason(text=text, values=values))
+    moved = runner.advance(journey, position)
+    if moved is not None:
+        profile = context.state.mutate()
+        profile.positions = [*profile.positions, moved]
+    elif journey.waits:
+        runner.decide(position, "end", Outcome.COMPLETED, Reason(text="went through every step"))
+
+
+def _reason_parts(journey: Journey, cause: Cause, facts: Facts) -> Iterator[str]:
+    yield cause.trigger
+    conditions = (cause.where, cause.when) if cause.where or cause.when else (journey.where, journey.when)
+    for condition in conditions:
+        if condition is not None:
+            yield say_condition(condition, facts)
+
+
+def _barred(journey: Journey, position: Position, runner: Runner) -> Reason | None:
+    """Say why the customer may not enter (again) now, or None."""
+    profile = runner.context.state.profile
+    if any(each.journey == journey.name and each.instance == position.instance for each in profile.positions):
+        return Reason(text="already inside this journey", guard="reentry")
+    last_ms = profile.entered.get(journey.name)
+    if position.instance or journey.reentry.rule == "always" or last_ms is None:
+        return None
+    if journey.reentry.rule == "never":
+        return Reason(text="has been in this journey before, and re-entry is never", guard="reentry")
+    if position.entered_ms - last_ms < journey.reentry.after_ms:
+        pause = say_duration(journey.reentry.after_ms)
+        return Reason(text=f"was in this journey less than {pause} ago", guard="reentry")
+    return None
+
+
+def _full(journey: Journey, runner: Runner) -> Reason | None:
+    """Say which bound of the customer's state forbids another entry, or None."""
+    profile = runner.context.state.profile
+    if journey.waits and len(profile.positions) >= MAX_POSITIONS:
+        return Reason(
+            text=f"already inside {len(profile.positions)} journeys, the most there can be", guard="bound"
+        )
+    if len(profile.entered) >= MAX_ENTERED and journey.name not in profile.entered:
+        return Reason(
+            text=f"{len(profile.entered)} entries are remembered, the most there can be", guard="bound"
+        )
+    return None
+
+
+def sampled(event_id: str, settings: MachineSettings) -> bool:
+    """Tell whether this event's non-matches are to be reported: stable by event id."""
+    rate = settings.not_matched_sample
+    return rate > 0 and share_of("not_matched", event_id) < rate
+
+
+def explain_mismatches(runner: Runner) -> None:
+    """Report, for a sampled event, which condition kept the customer out of the journeys on its type."""
+    context = runner.context
+    event = context.event
+    if event is None or not sampled(event.id, runner.settings):
+        return
+    facts = runner.facts()
+    reported = 0
+    for index in runner.rules.by_code.get(context.code, ()):
+        journey = runner.rules.journeys[index]
+        reason = explain_mismatch(journey, facts)
+        if reason is None:
+            continue
+        reported += 1
+        if reported > MAX_MISMATCHES:
+            return
+        runner.outbox.decisions.append(
+            Decision(
+                id=deterministic_id(
+                    "mismatch", journey.name, journey.version, context.state.customer_id, event.id
+                ),
+                customer_id=context.state.customer_id,
+                journey=journey.name,
+                version=journey.version,
+                step="entry",
+                outcome=Outcome.NOT_MATCHED,
+                reason=reason,
+                event_id=event.id,
+                event_type=event.type,
+                time=context.now_ms,
+            )
+        )
+
+
+def explain_mismatch(journey: Journey, facts: Facts) -> Reason | None:
+    """Say which of a journey's entry conditions does not hold, or None when all do.
+
+    Args:
+        journey: the journey.
+        facts: the customer's values and the event.
+    """
+    for condition, guard in ((journey.where, "where"), (journey.when, "when")):
+        if condition is not None and not facts.holds(condition):
+            text = say_mismatch(condition, facts) or f"`{guard}` does not hold"
+            return Reason(text=text, guard=guard, values=seen_values(condition, facts))
+    return None

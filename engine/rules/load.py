@@ -1,0 +1,120 @@
+"""From files to a rule set: parse, check, compile; every error of every file at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from engine.errors import RuleError, RuleErrors
+from engine.rules.check import check_journey
+from engine.rules.compile import compile_journey
+from engine.rules.journey import Journey
+from engine.rules.limits import MAX_FILES
+from engine.rules.parse import parse_journey
+from engine.rules.parsed import ParsedJourney
+from engine.rules.ruleset import RuleSet
+from engine.rules.scope import Vocabulary
+
+_KINDS = {"number": "double", "bool": "bool", "code": "string"}
+_SUFFIXES = (".yaml", ".yml")
+
+
+def vocabulary_of(
+    kinds: Mapping[str, str],
+    names: Sequence[str],
+    segments: Sequence[str],
+    texts: Iterable[str] = (),
+    channels: Iterable[str] = (),
+) -> Vocabulary:
+    """Return what rules can talk about, from a feature space and segments.
+
+    Args:
+        kinds: `FeatureSpace.kinds`: name to `number`, `bool` or `code`.
+        names: `FeatureSpace.names`: the matrix's columns in order.
+        segments: `Segments.names`: the name of each code, empty for 0.
+        texts: names of texts of the profile (`catalog.TEXTS`).
+        channels: the deployment's channels; empty = any.
+    """
+    features = {name: _KINDS[kind] for name, kind in kinds.items()}
+    features.update(dict.fromkeys(texts, "string"))
+    return Vocabulary(
+        features=features,
+        columns={name: column for column, name in enumerate(names)},
+        segments={name: code for code, name in enumerate(segments) if name},
+        channels=frozenset(channels),
+    )
+
+
+def journey_files(paths: Iterable[Path]) -> list[Path]:
+    """Return the rule files: the paths given, and of folders every YAML file in them, by name."""
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files.extend(
+                sorted(each for each in path.rglob("*") if each.suffix in _SUFFIXES and each.is_file())
+            )
+        else:
+            files.append(path)
+    return files
+
+
+def load_journeys(paths: Iterable[Path], vocabulary: Vocabulary) -> RuleSet:
+    """Read, check and compile every journey.
+
+    Args:
+        paths: files and folders.
+        vocabulary: features, segments, channels.
+
+    Raises:
+        RuleErrors: with every problem of every file, in file order.
+    """
+    errors: list[RuleError] = []
+    sources: list[tuple[str, bytes]] = []
+    files = journey_files(paths)
+    if len(files) > MAX_FILES:
+        message = f"{len(files)} rule files, the limit is {MAX_FILES}"
+        raise RuleErrors([RuleError("E0208", message, str(files[MAX_FILES]), 1, 1)])
+    for file in files:
+        try:
+            sources.append((str(file), file.read_bytes()))
+        except OSError as error:
+            why = (error.strerror or "unreadable").lower()
+            errors.append(RuleError("E0100", f"cannot read the file: {why}", str(file), 1, 1))
+    return compile_sources(sources, vocabulary, errors)
+
+
+def compile_sources(
+    sources: Iterable[tuple[str, bytes]], vocabulary: Vocabulary, errors: list[RuleError] | None = None
+) -> RuleSet:
+    """Compile journeys given as (file name, bytes).
+
+    Args:
+        sources: in order.
+        vocabulary: features, segments, channels.
+        errors: problems found before.
+
+    Raises:
+        RuleErrors: with every problem of every file, in file order.
+    """
+    found = list(errors or ())
+    journeys: list[Journey] = []
+    seen: dict[tuple[str, int], ParsedJourney] = {}
+    for file, data in sources:
+        try:
+            parsed = parse_journey(file, data)
+            first = seen.setdefault((parsed.name.value, parsed.version), parsed)
+            if first is not parsed:
+                found.append(_twice(parsed, first))
+            journeys.append(compile_journey(check_journey(parsed, vocabulary), vocabulary))
+        except RuleErrors as error:
+            found.extend(error.errors)
+    if found:
+        raise RuleErrors(found)
+    return RuleSet(journeys, vocabulary)
+
+
+def _twice(parsed: ParsedJourney, first: ParsedJourney) -> RuleError:
+    name, place = parsed.name.value, parsed.name.place
+    message = f"journey {name!r} version {parsed.version} exists already, in {first.source.file}"
+    hint = "give it another name, or raise `version`"
+    return RuleError("E0213", message, parsed.source.file, place.line, place.column, hint)

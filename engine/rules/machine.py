@@ -1,0 +1,174 @@
+"""The journey machine: one row of one customer, in a fixed order.
+
+1. exits: the row's event takes the customer out of journeys, also in the middle of a wait;
+2. what is due: waits that are over, timeouts, deferred messages;
+3. waits for an event: the row's event may be the one;
+4. inquiries: overdue ones, and those that are not to wait;
+5. entries: absences, segment changes, the row's own event.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.actions import Outcome, Reason
+from engine.features.profile import Position
+from engine.features.state import CustomerState
+from engine.rules.context import CustomerValues, MachineSettings, Outbox, RowContext
+from engine.rules.entries import (
+    enter_absent,
+    enter_by_event,
+    enter_segments,
+    enter_unanswered,
+    explain_mismatches,
+    mark_of,
+    sampled,
+    unmark_closed,
+)
+from engine.rules.journey import Journey, WaitUntil
+from engine.rules.ruleset import RuleSet
+from engine.rules.runner import Runner, step_path
+from engine.rules.sentences import say_condition
+
+
+class JourneyMachine:
+    """Runs journeys, row by row; holds no state of its own.
+
+    Args:
+        rules: the rule set.
+        settings: default zone, global caps, sampling.
+    """
+
+    def __init__(self, rules: RuleSet, settings: MachineSettings | None = None) -> None:
+        self.rules = rules
+        self.settings = settings or MachineSettings()
+
+    def run(self, context: RowContext, outbox: Outbox) -> None:
+        """Work on one row.
+
+        Args:
+            context: the row; its customer's profile is changed.
+            outbox: takes actions and decisions in order.
+        """
+        state = context.state
+        values = CustomerValues(context.values, state.profile)
+        runner = Runner(self.rules, self.settings, context, outbox, values)
+        if state.profile.positions:
+            self._exits(runner)
+            # Who comes to a wait in this row waits for a later event: this one lies before the wait.
+            waiting = self._waiting(runner)
+            self._due(runner)
+            self._waits(runner, waiting)
+        if state.profile.entered:
+            unmark_closed(runner)
+        if state.profile.inquiries and self.rules.unanswered:
+            enter_unanswered(runner)
+        enter_absent(runner)
+        enter_segments(runner)
+        enter_by_event(runner)
+        if self.settings.not_matched_sample:
+            explain_mismatches(runner)
+
+    def journey_due_ms(self, state: CustomerState) -> int:
+        """Return the earliest instant anything in the customer's journeys is due; 0 = nothing is.
+
+        Args:
+            state: the customer, after `run`.
+        """
+        profile = state.profile
+        due = [position.due_ms for position in profile.positions if position.due_ms]
+        for inquiry_id, inquiry in profile.inquiries.items():
+            if not inquiry.replied:
+                for index in self.rules.unanswered:
+                    journey = self.rules.journeys[index]
+                    if mark_of(journey, inquiry_id) not in profile.entered:
+                        due.append(inquiry.opened_ms + journey.for_ms)
+        return min(due, default=0)
+
+    def sampled(self, event_id: str) -> bool:
+        """Tell whether an event's row should be run even if nothing matched, to report why not."""
+        return sampled(event_id, self.settings)
+
+    def _exits(self, runner: Runner) -> None:
+        """Take the customer out where the event says so, or where the journey is gone."""
+        for position in runner.context.state.profile.positions:
+            journey = self.rules.by_name.get((position.journey, position.version))
+            if journey is None or position.pc >= len(journey.program):
+                _lost(runner, position)
+                continue
+            text = _exit_reason(runner, journey, position)
+            if text:
+                _leave(runner, position)
+                path = step_path(journey, position.pc)
+                runner.decide(position, path, Outcome.EXITED, Reason(text=text, guard="exit"))
+
+    def _due(self, runner: Runner) -> None:
+        """Go on with what is due, the earliest first."""
+        now_ms = runner.context.now_ms
+        positions = runner.context.state.profile.positions
+        due = [position for position in positions if 0 < position.due_ms <= now_ms]
+        for position in sorted(due, key=lambda each: each.due_ms):
+            journey = self.rules.by_name[position.journey, position.version]
+            _settle(runner, position, runner.resume(journey, position))
+
+    def _waiting(self, runner: Runner) -> list[tuple[Journey, Position, WaitUntil]]:
+        """Return the positions that wait for an event of the row's type."""
+        if runner.context.event is None:
+            return []
+        found = []
+        for position in runner.context.state.profile.positions:
+            journey = self.rules.by_name[position.journey, position.version]
+            step = journey.program[position.pc]
+            if isinstance(step, WaitUntil) and step.code == runner.context.code:
+                found.append((journey, position, step))
+        return found
+
+    @staticmethod
+    def _waits(runner: Runner, waiting: list[tuple[Journey, Position, WaitUntil]]) -> None:
+        """Go on where the row's event is the one waited for, unless the time was over before."""
+        for journey, position, step in waiting:
+            if all(each is not position for each in runner.context.state.profile.positions):
+                continue
+            if step.where is None or runner.facts(position).holds(step.where):
+                begun = msgspec.structs.replace(position, pc=step.then_pc, due_ms=0)
+                _settle(runner, position, runner.advance(journey, begun))
+
+
+def _exit_reason(runner: Runner, journey: Journey, position: Position) -> str:
+    """Return why the row's event takes the customer out of a run, or an empty text."""
+    for each in journey.exits:
+        if runner.context.event is not None and each.code == runner.context.code:
+            facts = runner.facts(position)
+            if each.where is None:
+                return each.event_type.replace(".", " ").replace("_", " ")
+            if facts.holds(each.where):
+                return f"{each.event_type.replace('.', ' ')} and {say_condition(each.where, facts)}"
+    return ""
+
+
+def _lost(runner: Runner, position: Position) -> None:
+    """End a run whose journey (or step) is not in the rule set any more."""
+    _leave(runner, position)
+    newest = max(
+        (journey for journey in runner.rules.journeys if journey.name == position.journey),
+        key=lambda journey: journey.version,
+        default=None,
+    )
+    text = f"version {position.version} of this journey is not there any more"
+    reason = Reason(text=text, guard="version" if newest else "removed")
+    runner.decide(position, "end", Outcome.EXITED, reason)
+
+
+def _leave(runner: Runner, position: Position) -> None:
+    profile = runner.context.state.mutate()
+    profile.positions = [each for each in profile.positions if each is not position]
+
+
+def _settle(runner: Runner, before: Position, after: Position | None) -> None:
+    """Put a moved position in the place of the old one, or end the run."""
+    profile = runner.context.state.mutate()
+    if after is not None:
+        profile.positions = [after if each is before else each for each in profile.positions]
+        return
+    profile.positions = [each for each in profile.positions if each is not before]
+    runner.decide(before, "end", Outcome.COMPLETED, Reason(text="went through every step"))

@@ -1,0 +1,229 @@
+"""Carries one customer through the steps of a journey: sends, waits, traits, the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from engine.actions import Action, Decision, Outcome, Reason, action_id, deterministic_id
+from engine.events import Scalar
+from engine.features.profile import MAX_TRAITS, Contact, Position, Profile
+from engine.rules.cel import CelFailure
+from engine.rules.check import AGENT
+from engine.rules.condition import Bound
+from engine.rules.context import CustomerValues, MachineSettings, Outbox, RowContext
+from engine.rules.guards import Verdict, contacts_full, judge_send, remember_contact
+from engine.rules.journey import DataValue, Journey, Jump, Leave, Send, SetTrait, Wait, WaitUntil
+from engine.rules.limits import MAX_ACTION_TEXT
+from engine.rules.ruleset import RuleSet
+from engine.rules.sentences import Facts, seen_values
+
+REASON = "_reason"  # key of a position's fields under which the reason of the entry is kept
+_EVENT_TYPE, _EVENT_TIME = "type", "time"
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Works on one row; every decision goes to the outbox.
+
+    Args:
+        rules: the rule set.
+        settings: default zone, global caps.
+        context: the row.
+        outbox: takes actions and decisions.
+        values: the customer's features as of the row.
+    """
+
+    rules: RuleSet
+    settings: MachineSettings
+    context: RowContext
+    outbox: Outbox
+    values: CustomerValues
+
+    def facts(self, position: Position | None = None) -> Facts:
+        """Return what conditions are judged on, for a customer inside a journey or about to enter one."""
+        entry: Mapping[str, Any] = position.event if position is not None else {}
+        return Facts(self.values, self.context.event, entry, self.context.state.profile.traits)
+
+    def advance(self, journey: Journey, position: Position) -> Position | None:
+        """Go on from where the position stands until something has to be waited for.
+
+        Args:
+            journey: the position's journey.
+            position: where to begin.
+
+        Returns:
+            the position with its next due instant, or None when the run is over.
+        """
+        now_ms = self.context.now_ms
+        pc = position.pc
+        while pc < len(journey.program):
+            match journey.program[pc]:
+                case Send() as send:
+                    until_ms = self._send(journey, send, position)
+                    if until_ms:
+                        return msgspec.structs.replace(position, pc=pc, due_ms=until_ms, deferred=True)
+                    pc += 1
+                case Wait(wait_ms=wait_ms):
+                    return msgspec.structs.replace(position, pc=pc, due_ms=now_ms + wait_ms, deferred=False)
+                case WaitUntil(timeout_ms=timeout_ms):
+                    return msgspec.structs.replace(
+                        position, pc=pc, due_ms=now_ms + timeout_ms, deferred=False
+                    )
+                case SetTrait() as step:
+                    self._set_trait(step, position)
+                    pc += 1
+                case Jump(pc=target):
+                    pc = target
+                case Leave():
+                    return None
+        return None
+
+    def resume(self, journey: Journey, position: Position) -> Position | None:
+        """Go on with a position whose instant has come."""
+        step = journey.program[position.pc]
+        pc = position.pc
+        if isinstance(step, Send):
+            late_ms = self.context.now_ms - position.due_ms
+            if late_ms > step.expires_ms:
+                verdict = Verdict(Outcome.SUPPRESSED, "expired", "the message came too late to be of use")
+                self._decide_send(step, position, verdict)
+                pc += 1
+        elif isinstance(step, WaitUntil):
+            pc = step.otherwise_pc
+        else:
+            pc += 1
+        return self.advance(journey, msgspec.structs.replace(position, pc=pc, due_ms=0, deferred=False))
+
+    def _send(self, journey: Journey, send: Send, position: Position) -> int:
+        """Fire the action or say why not; return when to try again, or 0."""
+        now_ms = self.context.now_ms
+        profile = self.context.state.profile
+        verdict = judge_send(journey, send, profile, now_ms, self.settings)
+        remembered = send.channel != AGENT and not journey.transactional
+        if verdict is None and remembered and contacts_full(profile, now_ms, *self._windows()):
+            text = f"{len(profile.contacts)} contacts are still counted by caps, no further one can be kept"
+            verdict = Verdict(Outcome.SUPPRESSED, "contact_history", text)
+        data: dict[str, Scalar] = {}
+        if verdict is None:
+            try:
+                data = {name: self._value(value, position) for name, value in send.data}
+            except CelFailure as failure:
+                verdict = Verdict(
+                    Outcome.SUPPRESSED, "data", f"a message value could not be computed: {failure}"
+                )
+        if verdict is not None:
+            self._decide_send(send, position, verdict)
+            return verdict.until_ms
+        self._fire(journey, send, position, data)
+        if remembered:
+            contact = Contact(now_ms // 1000, journey.name, send.channel)
+            remember_contact(self.context.state.mutate(), contact, now_ms, *self._windows())
+        return 0
+
+    def _windows(self) -> tuple[Mapping[str, int], int]:
+        every_ms = max((cap.window_ms for cap in self.settings.global_caps), default=0)
+        return self.rules.cap_windows_ms, every_ms
+
+    def _fire(self, journey: Journey, send: Send, position: Position, data: dict[str, Scalar]) -> None:
+        customer_id = self.context.state.customer_id
+        now_ms = self.context.now_ms
+        step = f"{send.path}#{position.instance}" if position.instance else send.path
+        action = Action(
+            id=action_id(journey.name, journey.version, customer_id, position.event_id, step),
+            customer_id=customer_id,
+            journey=journey.name,
+            version=journey.version,
+            step=send.path,
+            channel=send.channel,
+            template=send.template,
+            data=data,
+            priority=send.priority,
+            transactional=journey.transactional,
+            reason=self._reason(journey, send, position),
+            event_id=position.event_id,
+            event_type=str(position.event.get(_EVENT_TYPE, "")),
+            event_time=_whole(position.event.get(_EVENT_TIME, 0)),
+            time=now_ms,
+            expires_at=now_ms + send.expires_ms,
+        )
+        self.outbox.actions.append(action)
+        self.decide(position, send.path, Outcome.FIRED, action.reason, fired_id=action.id)
+
+    def _reason(self, journey: Journey, send: Send, position: Position) -> Reason:
+        text = str(position.event.get(REASON, journey.trigger))
+        if send.because:
+            text = f"{text}; {send.because}"
+        values = seen_values(journey.when, self.facts(position)) if journey.when else {}
+        return Reason(text=text, values=values)
+
+    def _decide_send(self, send: Send, position: Position, verdict: Verdict) -> None:
+        reason = Reason(text=verdict.text, guard=verdict.guard, values=dict(verdict.values))
+        self.decide(position, send.path, verdict.outcome, reason, until_ms=verdict.until_ms)
+
+    def _value(self, value: DataValue, position: Position) -> Scalar:
+        if not isinstance(value, Bound):
+            return value
+        facts = self.facts(position)
+        found = value.program.value(value.bindings(facts.values, None, facts.entry, facts.traits))
+        return found[:MAX_ACTION_TEXT] if isinstance(found, str) else found
+
+    def _set_trait(self, step: SetTrait, position: Position) -> None:
+        profile: Profile = self.context.state.mutate()
+        if step.trait not in profile.traits and len(profile.traits) >= MAX_TRAITS:
+            return
+        try:
+            profile.traits[step.trait] = self._value(step.value, position)
+        except CelFailure:
+            return
+
+    def decide(
+        self,
+        position: Position,
+        step: str,
+        outcome: Outcome,
+        reason: Reason,
+        *,
+        until_ms: int = 0,
+        fired_id: str = "",
+    ) -> None:
+        """Put a decision about a run into the outbox."""
+        self.outbox.decisions.append(
+            Decision(
+                id=deterministic_id(
+                    "decision",
+                    position.journey,
+                    position.version,
+                    self.context.state.customer_id,
+                    position.event_id,
+                    position.instance,
+                    step,
+                    outcome,
+                    until_ms,
+                ),
+                customer_id=self.context.state.customer_id,
+                journey=position.journey,
+                version=position.version,
+                step=step,
+                outcome=outcome,
+                reason=reason,
+                event_id=position.event_id,
+                event_type=str(position.event.get(_EVENT_TYPE, "")),
+                time=self.context.now_ms,
+                until=until_ms,
+                action_id=fired_id,
+            )
+        )
+
+
+def _whole(value: object) -> int:
+    return int(value) if isinstance(value, int | float) else 0
+
+
+def step_path(journey: Journey, pc: int) -> str:
+    """Return the path of the step at `pc`."""
+    step = journey.program[pc] if pc < len(journey.program) else None
+    return step.path if step is not None and not isinstance(step, Jump) else "end"
