@@ -1,0 +1,1 @@
+"""Open-loop load generator, latency recorder and report: `python -m loadtest`, or `make bench`."""

@@ -1,0 +1,294 @@
+"""The phases of a load test, on one broker and one store, each bounded in time."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import redis
+
+from engine.commands.topics import topic_specs
+from engine.config import load_settings
+from engine.resources import shipped
+from engine.streams.kafka import KafkaSettings, TopicSpec, create_topics
+from engine.streams.local import ApacheKafka, ValkeyServer
+from loadtest import generator, reader, relay
+from loadtest.figures import engine_figures, read_samples
+from loadtest.generator import Order, Sent
+from loadtest.processes import (
+    Engine,
+    Helper,
+    LoadTestError,
+    cpu_s,
+    create_relay_topics,
+    running_engine,
+    stock_faust_rate,
+)
+from loadtest.reader import Latencies
+from loadtest.search import LagSample, Trial, judge
+from loadtest.workload import (
+    ACTION_PREFIX,
+    FIRE_CHANNELS,
+    PARTITIONS,
+    RELAY_OUTPUT,
+    RELAY_TOPICS,
+    TOPICS,
+    Workload,
+    write_journeys,
+)
+
+_LEAD_S = 0.5
+_SAMPLE_EVERY_S = 0.5
+_RAMP_S = 3.0
+_TAIL_S = 10.0
+_REWRITE_S = 60.0
+# Old segments go within seconds: a load test must not fill the memory it keeps its files in.
+_BROKER = {"log.retention.check.interval.ms": "10000", "log.segment.delete.delay.ms": "1000"}
+_RETENTION = {"retention.bytes": str(96 << 20), "segment.bytes": str(24 << 20)}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run and everything seen of it.
+
+    Args:
+        subject: `engine` or `relay`.
+        rate: records per second.
+        duration_s: how long.
+        sent: what the generator did.
+        latencies: what the reader saw; None when it did not look.
+        samples: looks at the engine's progress.
+        figures: the engine's own view.
+        cpu_cores: processor cores used by process, on average.
+        fault: why the run must not be reported; empty when it may.
+    """
+
+    subject: str
+    rate: float
+    duration_s: float
+    sent: Sent
+    latencies: Latencies | None = None
+    samples: list[LagSample] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+    cpu_cores: dict[str, float] = field(default_factory=dict)
+    fault: str = ""
+
+
+class Bench:
+    """Broker, store, generator and reader, and the runs on them.
+
+    Args:
+        workload: how the load looks.
+        scratch: where files are kept, /dev/shm for latency runs.
+        say: tells the person what is going on.
+    """
+
+    def __init__(self, workload: Workload, scratch: Path | None, say: Callable[[str], None]) -> None:
+        self._workload = workload
+        self._scratch = scratch
+        self._say = say
+        self._runs = 0
+        self._cleanup = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="loadtest-", dir=self._scratch))
+            self.folder = Path(folder)
+            self._say("starting Apache Kafka and Valkey")
+            self.broker = stack.enter_context(
+                ApacheKafka(scratch=self._scratch, bench=True, settings=_BROKER)
+            )
+            self.store = stack.enter_context(ValkeyServer(scratch=self._scratch, rewrite_aof=False))
+            self.environment = self._prepare()
+            outputs = [ACTION_PREFIX + channel for channel in FIRE_CHANNELS]
+            self.generator = stack.enter_context(
+                Helper(generator.main, self.broker.bootstrap, self._workload)
+            )
+            self.reader = stack.enter_context(
+                Helper(reader.main, self.broker.bootstrap, [*outputs, RELAY_OUTPUT])
+            )
+            self._cleanup = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._cleanup.close()
+
+    def _prepare(self) -> dict[str, str]:
+        """Make topics, journeys and an empty settings file; return the worker's environment."""
+        journeys = self.folder / "journeys"
+        journeys.mkdir()
+        written = write_journeys(journeys, self._workload)
+        (self.folder / "engage.toml").write_text("", "utf-8")
+        environment = {
+            "ENGAGE_CONFIG": str(self.folder / "engage.toml"),
+            "ENGAGE_KAFKA_BOOTSTRAP_SERVERS": self.broker.bootstrap,
+            "ENGAGE_KAFKA_GROUP_PROTOCOL": "consumer",
+            "ENGAGE_REDIS_URL": self.store.url,
+            "ENGAGE_TOPICS_PARTITIONS": str(PARTITIONS),
+            "ENGAGE_RULES_PATHS": f"{shipped('journeys')},{journeys}",
+            "ENGAGE_LOG_LEVEL": "warning",
+        }
+        settings = load_settings(environ=environment)
+        assert settings.event_topics() == TOPICS
+        specs = [
+            TopicSpec(spec.name, spec.partitions, spec.replication, {**_RETENTION, **spec.config})
+            for spec in topic_specs(settings)
+        ]
+        create_topics(KafkaSettings(self.broker.bootstrap), specs, timeout_s=60.0)
+        create_relay_topics(self.broker.bootstrap)
+        self._say(f"{written} generated journeys beside the shipped ones")
+        return environment
+
+    def engine(self) -> Any:
+        """Start a worker; a context manager that gives it when it is ready."""
+        return running_engine(self.environment, self.folder / "worker.log")
+
+    def relay_run(self, rate: float, duration_s: float) -> Run:
+        """Measure the relay at a rate."""
+        self._say(f"relay at {rate:,.0f}/s for {duration_s:.0f} s")
+        with Helper(relay.main, self.broker.bootstrap, list(RELAY_TOPICS.values())) as process:
+            return self._latency_run("relay", rate, duration_s, RELAY_TOPICS, {"relay": process.pid})
+
+    def engine_run(self, engine: Engine, rate: float, duration_s: float) -> Run:
+        """Measure the engine at a rate."""
+        self._say(f"engine at {rate:,.0f}/s for {duration_s:.0f} s")
+        before = read_samples(engine.metrics())
+        run = self._latency_run("engine", rate, duration_s, TOPICS, {"engine": engine.pid}, engine)
+        figures = engine_figures(before, read_samples(engine.metrics()))
+        return Run(**{**{name: getattr(run, name) for name in Run.__slots__}, "figures": figures})
+
+    def _latency_run(
+        self,
+        subject: str,
+        rate: float,
+        duration_s: float,
+        topics: Mapping[str, str],
+        pids: Mapping[str, int | None],
+        engine: Engine | None = None,
+    ) -> Run:
+        name = self._next_name()
+        start_s = time.time() + _LEAD_S
+        self.reader.ask(("begin", name, int((start_s + _RAMP_S) * 1e6)))
+        order = Order(name, rate, duration_s, topics, start_s)
+        processes = {**self._server_pids(), **pids}
+        used = {process: cpu_s(pid) for process, pid in processes.items()}
+        sent, samples = self._drive(order, engine)
+        took_s = time.time() - start_s
+        cores = {
+            process: round((cpu_s(pid) - used[process]) / took_s, 2) for process, pid in processes.items()
+        }
+        self._await_actions(sent.fired)
+        latencies: Latencies = self.reader.ask(("end",))
+        fault = sent.fault(duration_s)
+        if not fault and latencies.actions < sent.fired:
+            fault = f"{sent.fired - latencies.actions} of {sent.fired} actions were not seen"
+        return Run(subject, rate, duration_s, sent, latencies, samples, cpu_cores=cores, fault=fault)
+
+    def trial(self, engine: Engine, rate: float, duration_s: float) -> tuple[Trial, Run]:
+        """Find out whether the engine sustains a rate; wait until it has worked everything off."""
+        run = self.engine_run(engine, rate, duration_s)
+        verdict = judge(run.samples, rate, duration_s, run.sent.fault(duration_s))
+        outcome = "sustained" if verdict.sustained else verdict.why
+        self._say(f"  {rate:,.0f}/s: {outcome}")
+        self.drain(engine)
+        return verdict, run
+
+    def load(self, engine: Engine, rate: float, duration_s: float) -> None:
+        """Run without looking: warms the broker's compiler, the caches and the customers' states."""
+        self._say(f"warming up: {rate:,.0f}/s for {duration_s:.0f} s")
+        order = Order(self._next_name(), rate, duration_s, TOPICS, time.time() + _LEAD_S)
+        self._drive(order, engine)
+        self.drain(engine)
+
+    def drain(self, engine: Engine, timeout_s: float = 90.0) -> None:
+        """Wait until the engine's progress stands still, then let the store rewrite its file."""
+        deadline_s = time.monotonic() + timeout_s
+        done = -1
+        while time.monotonic() < deadline_s:
+            now = int(engine.status()["events_total"])
+            if now == done:
+                break
+            done = now
+            time.sleep(1.0)
+        else:
+            raise LoadTestError(f"the engine did not catch up within {timeout_s:.0f} s")
+        self._rewrite_store_file()
+
+    def stock_faust(self, seconds: float) -> float | None:
+        """Measure stock Faust's empty agent on what lies in the event topics."""
+        self._say("stock Faust, empty agent")
+        return stock_faust_rate(self.broker.bootstrap, self.folder / "faust", seconds, seconds + 60)
+
+    def bytes_per_customer(self) -> float | None:
+        """Return memory the store uses for each customer, everything included."""
+        client = redis.Redis.from_url(self.store.url)
+        try:
+            used = int(client.info("memory")["used_memory_dataset"])
+            keys = sum(1 for _ in client.scan_iter("*:c:*", count=5_000))
+        finally:
+            client.close()
+        return round(used / keys, 1) if keys else None
+
+    def _rewrite_store_file(self) -> None:
+        client = redis.Redis.from_url(self.store.url)
+        try:
+            client.bgrewriteaof()
+            deadline_s = time.monotonic() + _REWRITE_S
+            while time.monotonic() < deadline_s:
+                state = client.info("persistence")
+                if not state["aof_rewrite_in_progress"] and not state["aof_rewrite_scheduled"]:
+                    return
+                time.sleep(0.1)
+        finally:
+            client.close()
+
+    def _server_pids(self) -> dict[str, int | None]:
+        return {
+            "kafka": self.broker.pid,
+            "valkey": self.store.pid,
+            "generator": self.generator.pid,
+            "reader": self.reader.pid,
+        }
+
+    def _next_name(self) -> str:
+        self._runs += 1
+        return f"r{self._runs:03d}"
+
+    def _await_actions(self, expected: int) -> None:
+        deadline_s = time.monotonic() + _TAIL_S
+        while time.monotonic() < deadline_s and self.reader.ask(("count",)) < expected:
+            time.sleep(0.1)
+
+    def _drive(self, order: Order, engine: Engine | None) -> tuple[Sent, list[LagSample]]:
+        """Let the generator go and look at the engine's progress meanwhile."""
+        begun = int(engine.status()["events_total"]) if engine else 0
+        self.generator.pipe.send(order)
+        samples: list[LagSample] = []
+        limit_s = time.monotonic() + 2 * order.duration_s + 60
+        looked_s = 0.0
+        while time.monotonic() < limit_s:
+            if self.generator.pipe.poll(0.05):
+                message = self.generator.pipe.recv()
+                if isinstance(message, Sent):
+                    return message, samples
+            passed_s = time.time() - order.start_s
+            if engine and passed_s - looked_s >= _SAMPLE_EVERY_S and passed_s < order.duration_s:
+                looked_s = passed_s
+                # The schedule counts, not what the generator managed: its own lateness is lag, too.
+                done = int(engine.status()["events_total"]) - begun
+                passed_s = time.time() - order.start_s
+                samples.append(LagSample(passed_s, int(passed_s * order.rate), done))
+        raise LoadTestError(f"the generator did not finish {order.rate:,.0f}/s for {order.duration_s:.0f} s")
+
+
+def as_data(run: Run) -> dict[str, Any]:
+    """Return a run as plain data for the report."""
+    return asdict(run)

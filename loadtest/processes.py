@@ -1,0 +1,218 @@
+"""The processes of a load test: broker, store, worker, generator, reader, relay; each ends with the test."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from engine.streams.kafka import KafkaSettings, TopicSpec, create_topics
+from loadtest.workload import PARTITIONS, RELAY_OUTPUT, RELAY_TOPICS
+
+_READY_S = 30.0
+_STOP_S = 15.0
+_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class LoadTestError(Exception):
+    """The test cannot go on; the message says why."""
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def cpu_s(pid: int | None) -> float:
+    """Return the processor time a process has used, all threads, in seconds; 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS
+
+
+def create_relay_topics(bootstrap: str) -> None:
+    """Make the topics that only the relay uses."""
+    topics = (*RELAY_TOPICS.values(), RELAY_OUTPUT)
+    create_topics(KafkaSettings(bootstrap), [TopicSpec(topic, PARTITIONS, 1) for topic in topics])
+
+
+class Helper:
+    """A Python process of the test's own, spoken to through a pipe.
+
+    Args:
+        target: its main function, taking the pipe and `arguments`.
+        arguments: what else it takes.
+    """
+
+    def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe: Connection
+        self.pipe, theirs = context.Pipe()
+        self._process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
+        self._process.start()
+        theirs.close()
+        if not self.pipe.poll(_READY_S):
+            self.stop()
+            raise LoadTestError(f"{target.__module__} did not start within {_READY_S:.0f} s")
+        self.pipe.recv()
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id."""
+        return self._process.pid
+
+    def ask(self, message: Any, timeout_s: float = 60.0) -> Any:
+        """Send a message and wait for the answer."""
+        self.pipe.send(message)
+        if not self.pipe.poll(timeout_s):
+            raise LoadTestError(f"no answer to {message!r} within {timeout_s:.0f} s")
+        return self.pipe.recv()
+
+    def stop(self) -> None:
+        """End it."""
+        with suppress(OSError):
+            self.pipe.send(None)
+        self._process.join(_STOP_S / 3)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class Engine:
+    """A worker process as a user would start it.
+
+    Args:
+        environment: its settings.
+        log: file for what it writes.
+    """
+
+    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+        self._port = free_port()
+        self._log = log
+        self._output = log.open("ab")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "engine.cli", "worker"],
+            env={**os.environ, **environment, "ENGAGE_HTTP_PORT": str(self._port)},
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def wait_ready(self) -> None:
+        """Wait until it owns its partitions and says so."""
+        deadline_s = time.monotonic() + _READY_S
+        while time.monotonic() < deadline_s:
+            if self._process.poll() is not None:
+                raise LoadTestError(f"the worker ended at its start:\n{self._tail()}")
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=2):
+                    return
+            except OSError:
+                time.sleep(0.1)
+        raise LoadTestError(f"the worker was not ready within {_READY_S:.0f} s:\n{self._tail()}")
+
+    def status(self) -> dict[str, Any]:
+        """Return its page /status."""
+        return dict(json.loads(self._get("/status")))
+
+    def metrics(self) -> str:
+        """Return its page /metrics."""
+        return self._get("/metrics").decode()
+
+    def _get(self, path: str) -> bytes:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=10) as answer:
+                return bytes(answer.read())
+        except OSError as error:
+            raise LoadTestError(f"the worker does not answer: {error}\n{self._tail()}") from None
+
+    def _tail(self) -> str:
+        return "\n".join(self._log.read_text("utf-8", "replace").splitlines()[-15:])
+
+    def stop(self) -> None:
+        """Ask it to end; kill it when it does not."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._output.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+@contextmanager
+def running_engine(environment: Mapping[str, str], log: Path) -> Iterator[Engine]:
+    """Start a worker, wait until it is ready, stop it afterwards."""
+    with Engine(environment, log) as engine:
+        engine.wait_ready()
+        yield engine
+
+
+def stock_faust_rate(bootstrap: str, folder: Path, seconds: float, timeout_s: float) -> float | None:
+    """Measure stock Faust's empty agent on the backlog in the event topics.
+
+    Args:
+        bootstrap: Kafka.
+        folder: for its files.
+        seconds: how long to count.
+        timeout_s: how long everything may take.
+
+    Returns:
+        Events per second, or None when it did not come to an end.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "loadtest.stock_faust",
+        bootstrap,
+        "stock-faust",
+        str(folder),
+        str(seconds),
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired:
+        return None
+    lines = done.stdout.split()
+    try:
+        return float(lines[-1]) if lines else None
+    except ValueError:
+        return None
