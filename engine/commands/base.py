@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import os
@@ -190,14 +191,8 @@ def console() -> Console:
 
 def kafka_settings(settings: Settings, client_id: str = "engage-cli") -> KafkaSettings:
     """Return what the transport needs of the settings."""
-    from engine.streams.kafka import KafkaSettings  # noqa: PLC0415
+    from engine.streams.wiring import kafka_settings as wire  # noqa: PLC0415
 
-    return KafkaSettings(
-        bootstrap=settings.kafka.bootstrap_servers,
-        group_id=settings.kafka.group,
-        group_protocol=settings.kafka.group_protocol,
-        client_id=client_id,
-        topics=tuple(settings.event_topics().values()),
-        # librdkafka would write its own view of every failed connection to the terminal
-        extra={"log_level": 0, **settings.kafka.extra},
-    )
+    wired = wire(settings, client_id)
+    # librdkafka would write its own view of every failed connection to the terminal
+    return dataclasses.replace(wired, extra={"log_level": 0, **wired.extra})
