@@ -128,7 +128,7 @@ class ProfileEvent(Event, frozen=True, kw_only=True, gc=False):
     """Who the customer is and what they consent to.
 
     A trait whose value is `None` is removed. `time_zone` is an IANA name; `purpose` one of `PURPOSES`, which
-    together with `channel` says what a `consent.*` event is about.
+    together with the prop `channel` says what a `consent.*` event is about.
     """
 
     traits: Traits = {}
