@@ -207,7 +207,7 @@ def build(family: Family, fields: Mapping[str, object], latest_ms: int) -> Event
 
 
 def _invalid(reason: DeadLetterReason, detail: str) -> InvalidEvent:
-    return InvalidEvent(reason.value, detail)
+    return InvalidEvent(reason, detail)
 
 
 def _kind(value: object) -> str:
