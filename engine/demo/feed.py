@@ -30,6 +30,7 @@ WATERMARK_EVERY_EVENTS = 2_000
 _CHECK_EVERY_EVENTS = 128
 _PAUSE_S = 0.004
 _BLOCKED_POLL_S = 0.05
+_SAY_TIME_EVERY_S = 1.0
 _REPORT_EVERY_S = 0.25
 _METADATA_TIMEOUT_S = 10.0
 _FLUSH_TIMEOUT_S = 30.0
@@ -177,11 +178,20 @@ class Feeder:
             self._reported_s = time.monotonic()
             self._report(self._progress(time_ms))
         if self._settings.max_ahead and self._is_ahead():
-            # The workers may be waiting for a word about the time before they can go on.
-            self._watermark(time_ms)
-            while self._is_ahead(refresh=True) and not self._stop.is_set():
-                self._producer.poll(_BLOCKED_POLL_S)
-                self._report(self._progress(time_ms))
+            self._wait_for_group(time_ms)
+
+    def _wait_for_group(self, time_ms: int) -> None:
+        """Wait until the workers have committed enough; tell them the time now and then.
+
+        They may be waiting for a word about the time before they can go on, or for a batch to commit with.
+        """
+        said_s = float("-inf")
+        while self._is_ahead(refresh=True) and not self._stop.is_set():
+            if time.monotonic() - said_s >= _SAY_TIME_EVERY_S:
+                self._watermark(time_ms)
+                said_s = time.monotonic()
+            self._producer.poll(_BLOCKED_POLL_S)
+            self._report(self._progress(time_ms))
 
     def _is_ahead(self, *, refresh: bool = False) -> bool:
         limit = self._settings.max_ahead - len(self._producer)
