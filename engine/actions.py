@@ -28,7 +28,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Args:
         text: one sentence without personal data.
-        guard: the guard that decided, or empty (`consent`, `cap`, `quiet_hours`, `holdout`, `suppression`, …).
+        guard: the guard that decided, or empty (`consent`, `cap`, `quiet_hours`, `holdout`, …).
         values: feature values the decision saw, by name.
     """
 
