@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -9,12 +10,19 @@ import pytest
 from engine.events import EVENT_CLASSES, EVENT_TYPES, Event
 from engine.features.apply import apply_event
 from engine.features.profile import MAX_INQUIRIES, MAX_TEXT, MAX_TRAITS
+from engine.features.series import Series
 from engine.features.state import CustomerState, pack, unpack
 
 NOW_MS = 1_700_000_000_000
 
 
-def happen(state: CustomerState, name: str, after_s: int = 0, **fields: Any) -> None:
+def happen(
+    state: CustomerState,
+    name: str,
+    after_s: int = 0,
+    series: Mapping[int, Sequence[Series]] | None = None,
+    **fields: Any,
+) -> None:
     """Let an event of a type happen `after_s` seconds after NOW_MS."""
     kind = EVENT_TYPES[name]
     needed = {"order_id": "o"} if name.startswith("order.") else {}
@@ -28,7 +36,7 @@ def happen(state: CustomerState, name: str, after_s: int = 0, **fields: Any) -> 
         **fields,
     }
     event: Event = EVENT_CLASSES[kind.family](type=name, **values)
-    apply_event(state, event, kind.code, NOW_MS + after_s * 1000)
+    apply_event(state, event, kind.code, NOW_MS + after_s * 1000, series or {})
 
 
 @pytest.mark.parametrize("name", sorted(set(EVENT_TYPES) - {"erasure.requested"}))
