@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from engine.commands import config, deadletters, doctor, process, send, tail, topics
+from engine.commands import config, customer, deadletters, doctor, process, rules, send, tail, topics
 
 _HELP = """Real-time customer engagement: Kafka events in, reasoned actions out.
 
@@ -55,7 +55,7 @@ def _root(
     """Hold the options that come before any command."""
 
 
-for group in (process, topics, send, tail, deadletters, config, doctor):
+for group in (process, topics, send, tail, customer, deadletters, rules, config, doctor):
     group.register(app)
 
 

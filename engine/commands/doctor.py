@@ -199,4 +199,4 @@ def _rules(settings: Settings) -> Iterator[Finding]:
     except EngineError as error:
         yield Finding(subject="rules", verdict="failed", text=str(error), remedy="engage rules check")
     else:
-        yield Finding(subject="rules", verdict="ok", text=f"{len(rules)} journeys are valid")
+        yield Finding(subject="rules", verdict="ok", text=f"{len(rules.journeys)} journeys are valid")

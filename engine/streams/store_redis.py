@@ -112,6 +112,11 @@ class RedisStore:
             if cursor == b"0":
                 return
 
+    async def field(self, partition: int, name: str) -> bytes | None:
+        """Read one of the worker's small values without owning the partition; for tools."""
+        value: bytes | None = await self._one("HGET", self._key(partition, b"meta"), f"f:{name}")
+        return value
+
     async def ping(self) -> None:
         """See `Store`."""
         await self._one("PING")

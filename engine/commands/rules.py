@@ -1,0 +1,108 @@
+"""`engage rules check` and `engage features`: what authors of journeys need."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from engine.commands.base import EXIT_FAILED, AsJson, command, print_json
+from engine.errors import RuleError, RuleErrors
+from engine.settings import Settings
+
+if TYPE_CHECKING:
+    from engine.rules.ruleset import RuleSet
+
+_app = typer.Typer(help="Check journeys.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.add_typer(_app, name="rules")
+    command(app, "features")(features)
+
+
+def load_rules(settings: Settings) -> RuleSet:
+    """Read, check and compile the journeys of the settings.
+
+    Raises:
+        RuleErrors: with every problem of every file.
+    """
+    from engine.streams.wiring import definitions_of, rules_of  # noqa: PLC0415
+
+    return rules_of(settings, definitions_of(settings))
+
+
+@command(_app, "check")
+def check(
+    settings: Settings,
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Files or folders; default: rules.paths of the settings.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check journeys down to the last identifier: file, line, column, a caret and a hint for each error.
+
+    Exit code 0 when all are valid, 1 when not.
+    """
+    if paths:
+        rules = msgspec.structs.replace(settings.rules, paths=[str(path) for path in paths])
+        settings = msgspec.structs.replace(settings, rules=rules)
+    try:
+        found = load_rules(settings)
+    except RuleErrors as error:
+        _report(error.errors, as_json=as_json)
+        raise typer.Exit(EXIT_FAILED) from None
+    names = [f"{journey.name} v{journey.version}" for journey in found.journeys]
+    if as_json:
+        print_json({"journeys": names, "errors": []})
+    else:
+        typer.echo(f"{len(names)} journeys are valid: {', '.join(names)}" if names else "no journeys found")
+
+
+def _report(errors: list[RuleError], *, as_json: bool) -> None:
+    from engine.rules.render import render_errors  # noqa: PLC0415
+
+    if as_json:
+        keys = ("code", "message", "file", "line", "column", "hint")
+        print_json(
+            {"journeys": [], "errors": [{key: getattr(error, key) for key in keys} for error in errors]}
+        )
+        return
+    sources: dict[str, str] = {}
+    for file in {error.file for error in errors}:
+        with contextlib.suppress(OSError):
+            sources[file] = Path(file).read_text("utf-8", "replace")
+    typer.echo(render_errors(errors, sources))
+    typer.secho(f"{len(errors)} error{'s' if len(errors) > 1 else ''}", fg="red", bold=True)
+
+
+def features(
+    settings: Settings,
+    contains: Annotated[str | None, typer.Argument(help="Only names that contain this.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what journeys can ask of a customer: name, kind, unit, default, meaning."""
+    from engine.features.catalog import TEXTS  # noqa: PLC0415
+    from engine.streams.wiring import definitions_of  # noqa: PLC0415
+
+    found = [
+        feature
+        for feature in definitions_of(settings).space().features
+        if contains is None or contains in feature.name
+    ]
+    if as_json:
+        keys = ("name", "kind", "unit", "default", "window", "meaning", "since")
+        print_json([{key: getattr(feature, key) for key in keys} for feature in found])
+        return
+    width = max((len(feature.name) for feature in found), default=0)
+    for feature in sorted(found, key=lambda feature: feature.name):
+        unit = f" {feature.unit}" if feature.unit else ""
+        typer.echo(f"customer.{feature.name:<{width}}  {feature.kind + unit:<16} ", nl=False)
+        typer.secho(feature.meaning, dim=True)
+    for text in TEXTS:
+        if contains is None or contains in text:
+            typer.echo(f"customer.{text:<{width}}  text")

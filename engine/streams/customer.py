@@ -1,0 +1,213 @@
+"""What the engine knows of one customer, read from the store without disturbing the worker that owns them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from engine.errors import ConfigError, TransientError
+from engine.events import TIMER_CODE
+from engine.features.churn.purchases import unpack_many
+from engine.features.churn.rate import GlobalRate
+from engine.features.churn.scoring import Scorer
+from engine.features.churn.snapshot import Snapshot, decode_snapshot, shipped_prior
+from engine.features.profile import Profile
+from engine.features.registry import FeatureSpace
+from engine.features.rows import RowBatch
+from engine.features.state import CustomerState, unpack
+from engine.settings import Settings
+from engine.streams.kafka import KafkaSettings, partition_counts
+from engine.streams.partition import partition_of
+from engine.streams.partitions import RATE_FIELD
+from engine.streams.reader import TopicReader
+from engine.streams.store_redis import RedisStore
+from engine.streams.wiring import definitions_of
+
+
+class FeatureValue(msgspec.Struct, frozen=True, kw_only=True):
+    """One feature of the customer.
+
+    Args:
+        name: as rules call it, without `customer.`.
+        value: as of now.
+        unit: its unit, or empty.
+        meaning: one sentence.
+        is_default: whether nothing is known that would make it differ from its default.
+    """
+
+    name: str
+    value: float | bool | str
+    unit: str
+    meaning: str
+    is_default: bool
+
+
+class CustomerView(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about a customer, for people and for JSON.
+
+    Args:
+        customer_id: whose.
+        partition: of the event topics; decides which worker owns them.
+        state_bytes: size of the stored value.
+        now_ms: the instant everything is as of.
+        first_seen_ms: first event; 0 = unknown.
+        signup_ms: sign-up; 0 = unknown.
+        due_ms: the next timer; 0 = none.
+        next_score_ms: the next weekly churn score; 0 = none.
+        segment: the segment last announced, or empty.
+        churn_risk: probability of no purchase within the horizon; 0 before the first order.
+        churn_model: version of the model that says so; 0 is the one that ships.
+        profile: zone, consents, traits, inquiries, positions, entries, contacts.
+        features: every feature.
+    """
+
+    customer_id: str
+    partition: int
+    state_bytes: int
+    now_ms: int
+    first_seen_ms: int
+    signup_ms: int
+    due_ms: int
+    next_score_ms: int
+    segment: str
+    churn_risk: float
+    churn_model: int
+    profile: dict[str, Any]
+    features: tuple[FeatureValue, ...]
+
+
+async def read_customer(settings: Settings, kafka: KafkaSettings, customer_id: str) -> CustomerView | None:
+    """Read a customer from the store and compute everything as of now.
+
+    Args:
+        settings: all settings; on the replay clock "now" is the customer's own last instant.
+        kafka: how to reach Kafka; asked for the partition count and the live model.
+        customer_id: whom.
+
+    Returns:
+        The view, or None when the store does not know the customer.
+
+    Raises:
+        TransientError: Redis does not answer.
+        StateError: a newer engine wrote the state.
+    """
+    key = customer_id.encode()
+    partition = partition_of(key, _partitions(settings, kafka))
+    store = RedisStore(settings.redis.url, settings.redis.prefix, settings.redis.timeout_ms / 1000)
+    try:
+        data = await store.get(partition, key)
+        rate_data = await store.field(partition, RATE_FIELD)
+    finally:
+        await store.close()
+    if data is None:
+        return None
+    rate = GlobalRate.from_bytes(rate_data) if rate_data else GlobalRate()
+    return view(settings, unpack(customer_id, data), partition, len(data), rate, _model(settings, kafka))
+
+
+def view(
+    settings: Settings,
+    state: CustomerState,
+    partition: int,
+    state_bytes: int,
+    rate: GlobalRate,
+    model: Snapshot,
+) -> CustomerView:
+    """Compute the view of a state.
+
+    Args:
+        settings: all settings.
+        state: the customer.
+        partition: theirs.
+        state_bytes: size of the stored value.
+        rate: the partition's global purchase rate.
+        model: the churn model.
+
+    Returns:
+        The view.
+    """
+    now_ms = state.clock_ms if settings.clock == "replay" else time.time_ns() // 1_000_000
+    definitions = definitions_of(settings)
+    space = definitions.space()
+    segments = definitions.segments_over(space)
+    matrix = space.matrix(RowBatch.of([state], [now_ms], [TIMER_CODE]))
+    risk = _risk(state, now_ms, rate, model)
+    space.set_column(matrix, "churn_risk", [risk])
+    return CustomerView(
+        customer_id=state.customer_id,
+        partition=partition,
+        state_bytes=state_bytes,
+        now_ms=now_ms,
+        first_seen_ms=state.first_seen_ms,
+        signup_ms=state.signup_ms,
+        due_ms=state.due_ms,
+        next_score_ms=state.next_score_ms,
+        segment=segments.names[state.segment],
+        churn_risk=risk,
+        churn_model=model.version,
+        profile=_profile(state.profile),
+        features=_features(space, segments.names, matrix[0].tolist()),
+    )
+
+
+def _partitions(settings: Settings, kafka: KafkaSettings) -> int:
+    """Ask Kafka for the partition count; without Kafka believe the settings."""
+    try:
+        counts = partition_counts(kafka, settings.kafka.timeout_ms / 1000)
+    except TransientError:
+        return settings.topics.partitions
+    return counts.get(settings.topics.click, settings.topics.partitions)
+
+
+def _model(settings: Settings, kafka: KafkaSettings) -> Snapshot:
+    """Return the newest model on the topic; the one that ships when there is none or no Kafka."""
+    newest = shipped_prior()
+    try:
+        with TopicReader(kafka, [settings.topics.models], last=1) as reader:
+            for message in reader.until_end():
+                newest = decode_snapshot(message.value() or b"")
+    except (TransientError, ConfigError):
+        pass
+    return newest
+
+
+def _risk(state: CustomerState, now_ms: int, rate: GlobalRate, model: Snapshot) -> float:
+    if not state.purchases:
+        return 0.0
+    now_s = np.array([now_ms // 1000])
+    stats = unpack_many(state.purchases, np.ones(1, np.bool_))
+    return float(Scorer(model).score(stats, now_s.astype(np.float64), rate.at(now_s))[0])
+
+
+def _profile(profile: Profile) -> dict[str, Any]:
+    """Write the profile with names; it is stored without."""
+    fields: dict[str, Any] = {name: getattr(profile, name) for name in profile.__struct_fields__}
+    fields["inquiries"] = {key: msgspec.structs.asdict(item) for key, item in profile.inquiries.items()}
+    for name in ("positions", "contacts"):
+        fields[name] = [msgspec.structs.asdict(item) for item in fields[name]]
+    return fields
+
+
+def _features(
+    space: FeatureSpace, segments: tuple[str, ...], values: list[float]
+) -> tuple[FeatureValue, ...]:
+    found = []
+    for feature, number in zip(space.features, values, strict=True):
+        value: float | bool | str = number
+        if feature.kind == "bool":
+            value = bool(number)
+        elif feature.kind == "code":
+            value = segments[int(number)]
+        found.append(
+            FeatureValue(
+                name=feature.name,
+                value=value,
+                unit=feature.unit,
+                meaning=feature.meaning,
+                is_default=number == feature.default,
+            )
+        )
+    return tuple(found)
