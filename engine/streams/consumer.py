@@ -88,7 +88,7 @@ class BatchConsumer:
         """Wait for records or a due timer.
 
         Returns:
-            What came; None when nothing did within the longest wait.
+            What came; None when nothing did within the longest wait, or at a stop.
 
         Raises:
             ConfigError: topics are not assigned together, or access is refused.
@@ -97,7 +97,7 @@ class BatchConsumer:
         self._mirror_offsets()
         records = await self._in_thread(self._poll, self._wait_s())
         self.stats.last_poll_ns = received_ns = time.perf_counter_ns()
-        if not records and not (self._assigned and self._timer_due()):
+        if self._close_by is not None or not (records or (self._assigned and self._timer_due())):
             return None
         self.stats.batches += 1
         self.stats.records += len(records)
@@ -153,27 +153,23 @@ class BatchConsumer:
         await self._in_thread(self._hold, frozenset(partitions), "resume")
 
     def end_offset(self, partition: TopicPartition) -> int:
-        """Offset after the last record of a partition, as of the last fetch; -1 when unknown.
-
-        Args:
-            partition: topic and number.
-
-        Returns:
-            The offset.
-        """
-        if self._consumer is None or partition not in self._assigned:
-            return -1
-        marks: tuple[int, int] = self._consumer.get_watermark_offsets(named([partition])[0], cached=True)
-        return max(-1, marks[1])
+        """Offset after the last record of a partition, as of the last fetch; -1 when unknown."""
+        return self._marks(partition)[1]
 
     def lag(self) -> dict[TopicPartition, int]:
         """Records of each assigned partition that are not durable yet, as of the last fetch."""
         behind = {}
         for partition in self._assigned:
-            end = self.end_offset(partition)
+            low, end = self._marks(partition)
             done = self._durable.get(partition, self._starts.get(partition, 0))
-            behind[partition] = max(0, end - max(0, done))
+            behind[partition] = max(0, end - max(0, low, done))
         return behind
+
+    def _marks(self, partition: TopicPartition) -> tuple[int, int]:
+        if self._consumer is None or partition not in self._assigned:
+            return -1, -1
+        low, end = self._consumer.get_watermark_offsets(named([partition])[0], cached=True)
+        return max(-1, low), max(-1, end)
 
     def begin_close(self) -> None:
         """Take no more partitions; what is given up must be within `drain_timeout_s` from now."""
@@ -248,16 +244,14 @@ class BatchConsumer:
 
     def _on_assign(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         added = keys(partitions)
-        if self._close_by is not None:  # a rebalance overtook the stop
-            consumer.unassign()
-            return
-        try:
-            offsets = self._on_loop(self._assign(added), lambda: self._close_by is not None)
-        except TimeoutError:
-            if self._close_by is None:
-                raise
-            consumer.unassign()
-            return
+        offsets: Mapping[TopicPartition, int] = {}
+        if self._close_by is None:
+            try:
+                offsets = self._on_loop(self._assign(added), lambda: self._close_by is not None)
+            except TimeoutError:
+                if self._close_by is None:
+                    raise
+        # At a stop librdkafka still wants its answer; `poll` hands nothing out any more.
         positions = named(added, offsets)
         if self._incremental:
             consumer.incremental_assign(positions)
