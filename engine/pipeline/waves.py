@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from engine.events import TIMER_CODE, TYPE_BY_CODE, Event
 from engine.features.state import CustomerState
@@ -32,7 +32,7 @@ class EventRow(NamedTuple):
     event: Event
     code: int
     now_ms: int
-    origin: object = None
+    origin: Any = None
 
 
 class Row(NamedTuple):
@@ -87,11 +87,7 @@ class Waves:
         """Yield waves until no row is left; the caller updates the states in between."""
         while self._active:
             rows: list[Row] = []
-            remaining = []
-            for customer_id in self._active:
-                if self._take(customer_id, rows):
-                    remaining.append(customer_id)
-            self._active = remaining
+            self._active = [customer_id for customer_id in self._active if self._take(customer_id, rows)]
             if rows:
                 yield rows
 
@@ -113,23 +109,27 @@ class Waves:
         rows.append(Row(partition, state, event_row.event, code, first_ms))
         if code in _MUTATES:
             return True
-        while queue and self._joins(queue[0], due_ms, first_ms):
+        while queue and self._joins(event_row, queue[0], due_ms, first_ms):
             event_row = queue.popleft()
             rows.append(Row(partition, state, event_row.event, event_row.code, event_row.now_ms))
         return True
 
-    def _joins(self, event_row: EventRow, due_ms: int, first_ms: int) -> bool:
-        """Whether a customer's next row may go into the wave of its first one."""
-        return event_row.code not in _MUTATES and self._independent(due_ms, first_ms, event_row.now_ms)
+    def _joins(self, last: EventRow, following: EventRow, due_ms: int, first_ms: int) -> bool:
+        """Whether a customer's following row may go into the wave after its last one."""
+        if following.code in _MUTATES:
+            return False
+        if following.now_ms == first_ms:
+            return True
+        # a late event can arm a deadline at any moment: only what is on time is known to be harmless
+        on_time = last.event.time == last.now_ms
+        return (
+            on_time
+            and following.now_ms < first_ms + self._min_delay_ms
+            and not 0 < due_ms <= following.now_ms
+        )
 
     def _timer_limit_ms(self, partition: int, queue: deque[EventRow] | None) -> int:
         """Timers up to here come before the customer's next event."""
         if self._replay and queue:
             return queue[0].now_ms
         return self._until_ms[partition]
-
-    def _independent(self, due_ms: int, first_ms: int, now_ms: int) -> bool:
-        """Whether no timer can fall between a wave's first row of a customer and one at `now_ms`."""
-        if now_ms == first_ms:
-            return True
-        return now_ms < first_ms + self._min_delay_ms and not 0 < due_ms <= now_ms

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import structlog
+from confluent_kafka import Message
 
 from engine.errors import InvalidEvent
 from engine.events import EVENT_TYPES, Event, Family, event_key
@@ -33,28 +33,6 @@ _INVALID_MS = -1  # a broken record has no time: it leaves the merge as soon as 
 TopicPartition = tuple[str, int]
 
 
-class KafkaRecord(Protocol):
-    """What intake reads of a record; `confluent_kafka.Message` has it."""
-
-    def topic(self) -> str:
-        """Topic."""
-
-    def partition(self) -> int:
-        """Partition number."""
-
-    def offset(self) -> int:
-        """Offset."""
-
-    def key(self) -> bytes | None:
-        """Key."""
-
-    def value(self) -> bytes | None:
-        """Value."""
-
-    def headers(self) -> list[tuple[str, bytes]] | None:
-        """Headers."""
-
-
 Headers = list[tuple[str, bytes]]
 Decode = Callable[[Family, bytes | None, bytes | None, int, Headers | None], Event]
 _JSON_START = ord("{")
@@ -64,7 +42,7 @@ _JSON_START = ord("{")
 class DeadRecord:
     """A record for the dead letters and why."""
 
-    record: KafkaRecord
+    record: Message
     reason: str
     detail: str
     exception: str = ""
@@ -100,7 +78,7 @@ class _Item:
     """A decoded record waiting for its turn."""
 
     time_ms: int
-    record: KafkaRecord
+    record: Message
     event: Event | None = None
     dead: DeadRecord | None = None
 
@@ -177,7 +155,7 @@ class Intake:
         self._replay = replay
         self._remembered = ids_remembered
         self._partitions: dict[int, _Partition] = {}
-        self._undecoded: deque[KafkaRecord] = deque()
+        self._undecoded: deque[Message] = deque()
 
     def assign(self, partition: int, clock_ms: int, current_ids: bytes, previous_ids: bytes) -> None:
         """Take a partition over, with what the store knew of it."""
@@ -213,7 +191,7 @@ class Intake:
             if not queue and topic not in part.ended
         ]
 
-    def add(self, records: Iterable[KafkaRecord], now_ms: int) -> None:
+    def add(self, records: Iterable[Message], now_ms: int) -> None:
         """Decode records and queue them; those of partitions that are not ours are dropped.
 
         Raises:
@@ -309,7 +287,7 @@ class Intake:
             part.clock_ms = max(part.clock_ms, item.time_ms)
 
 
-def _watermark_ms(record: KafkaRecord) -> int | None:
+def _watermark_ms(record: Message) -> int | None:
     """Return the instant a control record promises, or None when it is no watermark."""
     for name, value in record.headers() or ():
         if name == WATERMARK_HEADER:

@@ -1,0 +1,384 @@
+"""The pure core: rows in; states, actions, decisions, timers and training rows out.
+
+No server, no clock, no randomness: `now` comes with the rows, so a backtest and the tests run the code that
+runs live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from engine.actions import Action, Decision, deterministic_id
+from engine.events import EVENT_TYPES
+from engine.features.apply import apply_event
+from engine.features.churn.blocks import TrainingBlock, customer_keys
+from engine.features.churn.hazard import hazard_matrix
+from engine.features.churn.purchases import unpack_many
+from engine.features.churn.rate import GlobalRate
+from engine.features.churn.scoring import Scorer
+from engine.features.registry import FeatureSpace
+from engine.features.rows import RowBatch
+from engine.features.segments import Segments
+from engine.features.series import Series
+from engine.features.state import CustomerState
+from engine.pipeline.waves import EventRow, Row, Waves
+from engine.rules.context import Outbox, RowContext
+from engine.rules.machine import JourneyMachine
+from engine.rules.ruleset import RuleSet
+
+Floats = npt.NDArray[np.float64]
+Int64s = npt.NDArray[np.int64]
+_T = TypeVar("_T")
+
+NEVER_MS = 2**62
+SCORE_INTERVAL_MS = 7 * 86_400_000
+_ORDER_PLACED = EVENT_TYPES["order.placed"].code
+_ERASURE = EVENT_TYPES["erasure.requested"].code
+
+
+class SegmentChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A customer entered one segment and left another; an event of its own.
+
+    Args:
+        id: deterministic.
+        customer_id: who.
+        entered: name of the new segment.
+        exited: name of the one left, empty for the first.
+        time: when, ms.
+    """
+
+    id: str
+    customer_id: str
+    entered: str
+    exited: str
+    time: int
+
+
+@dataclass(slots=True)
+class Work:
+    """One step's input.
+
+    Args:
+        events: in order; rows of one partition in the partition's order.
+        timers: customers with a timer due, and their partitions.
+        states: the state of every customer named in `events` and `timers`; changed in place.
+        until_ms: for each partition, timers are due up to here.
+        rates: the global purchase rate of each partition; updated in place.
+        replay: which clock.
+    """
+
+    events: Sequence[EventRow]
+    timers: Mapping[str, int]
+    states: Mapping[str, CustomerState]
+    until_ms: Mapping[int, int]
+    rates: Mapping[int, GlobalRate]
+    replay: bool
+
+
+@dataclass(slots=True)
+class Outcome:
+    """One step's output.
+
+    Args:
+        touched: customers whose state changed, and their partitions.
+        erased: customers whose state is to be deleted.
+        erased_from: partition and segment of each erased customer who was in one.
+        outbox: actions and decisions in order.
+        segment_changes: in order.
+        training: rows for the trainer, for each partition.
+        timers_fired: how many timer rows there were.
+        waves: how many waves the step took.
+    """
+
+    touched: dict[str, int] = field(default_factory=dict)
+    erased: set[str] = field(default_factory=set)
+    erased_from: list[tuple[int, str]] = field(default_factory=list)
+    outbox: Outbox = field(default_factory=Outbox)
+    segment_changes: list[SegmentChange] = field(default_factory=list)
+    training: dict[int, list[TrainingBlock]] = field(default_factory=dict)
+    timers_fired: int = 0
+    waves: int = 0
+
+    @property
+    def actions(self) -> list[Action]:
+        """Actions to send."""
+        return self.outbox.actions
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """Decisions to log."""
+        return self.outbox.decisions
+
+
+class Pipeline:
+    """Works on steps with one rule set, one set of features and the current model.
+
+    Args:
+        rules: compiled journeys.
+        space: feature columns.
+        segments: segment definitions.
+        machine: the journey machine over `rules`.
+        scorer: the churn model; replaced between steps when a new snapshot arrives.
+        series: declared series by the code of the event type they watch.
+    """
+
+    def __init__(
+        self,
+        rules: RuleSet,
+        space: FeatureSpace,
+        segments: Segments,
+        machine: JourneyMachine,
+        scorer: Scorer,
+        series: Mapping[int, Sequence[Series]],
+    ) -> None:
+        self.rules = rules
+        self.space = space
+        self.segments = segments
+        self.machine = machine
+        self.scorer = scorer
+        self.series = series
+        self._min_delay_ms = min(rules.min_delay_ms, SCORE_INTERVAL_MS)
+
+    def process(self, work: Work) -> Outcome:
+        """Work on one step.
+
+        Args:
+            work: see `Work`; the states in it are changed in place.
+
+        Returns:
+            The outcome; on an exception the states are no longer valid and must be loaded anew.
+        """
+        outcome = Outcome()
+        _count_purchases(work)
+        waves = Waves(
+            work.events,
+            work.timers,
+            work.states,
+            work.until_ms,
+            replay=work.replay,
+            min_delay_ms=self._min_delay_ms,
+        )
+        for rows in waves:
+            outcome.waves += 1
+            self._wave(rows, work, outcome)
+        return outcome
+
+    def _wave(self, rows: list[Row], work: Work, outcome: Outcome) -> None:
+        """Work on the rows of one wave at once."""
+        batch, clock_ms = self._apply(rows, outcome)
+        matrix = self.space.matrix(batch)
+        self._score(batch, matrix, rows, work, outcome)
+        segment_codes = self.segments.classify(matrix)
+        self.space.set_column(matrix, "segment", segment_codes)
+        matches = self.rules.match(batch.codes, matrix, [row.event for row in rows])
+        next_ms, fired = self.rules.absences(matrix, clock_ms, batch.now_ms)
+        next_ms = np.minimum(next_ms, self.segments.next_change_ms(matrix, batch.now_ms))
+        absences = _grouped((row, (journey, deadline_ms)) for row, journey, deadline_ms in fired)
+        found = _Found(_grouped(matches), absences, next_ms.tolist())
+        self._walk(rows, matrix, segment_codes.tolist(), found, outcome)
+
+    def _apply(self, rows: list[Row], outcome: Outcome) -> tuple[RowBatch, Int64s]:
+        """Apply each row's event; keep the state's bytes as of that row, and its clock before it."""
+        states, heads, marks, values, tiles, purchases, clocks = [], [], [], [], [], [], []
+        touched = outcome.touched
+        for partition, state, event, code, now_ms in rows:
+            if event is None:
+                outcome.timers_fired += 1
+            elif code == _ERASURE:
+                if state.segment:
+                    outcome.erased_from.append((partition, self.segments.names[state.segment]))
+                state.forget()
+                outcome.erased.add(state.customer_id)
+            else:
+                outcome.erased.discard(state.customer_id)
+                if apply_event(state, event, code, now_ms, self.series):
+                    state.fold(now_ms)
+                if not state.next_score_ms and state.purchases:
+                    state.next_score_ms = now_ms + SCORE_INTERVAL_MS
+            touched[state.customer_id] = partition
+            clocks.append(state.clock_ms)
+            state.clock_ms = max(state.clock_ms, now_ms)
+            states.append(state)
+            heads.append(state.head)
+            marks.append(state.marks)
+            values.append(state.values)
+            tiles.append(state.tiles)
+            purchases.append(state.purchases)
+        batch = RowBatch(
+            states=states,
+            heads=heads,
+            marks=marks,
+            values=values,
+            tiles=tiles,
+            purchases=purchases,
+            now_ms=np.array([row.now_ms for row in rows], np.int64),
+            codes=np.array([row.code for row in rows], np.uint8),
+        )
+        return batch, np.array(clocks, np.int64)
+
+    def _score(self, batch: RowBatch, matrix: Floats, rows: list[Row], work: Work, outcome: Outcome) -> None:
+        """Score the customers who have bought; freeze the rows the model learns from."""
+        risk = np.zeros(len(rows))
+        index = [number for number, blob in enumerate(batch.purchases) if blob]
+        if index:
+            stats = unpack_many(b"".join(batch.purchases), np.ones(len(index), np.bool_))
+            now_s = batch.now_ms[index] // 1000
+            rates = _rates([rows[number].partition for number in index], now_s, work.rates)
+            risk[index] = self.scorer.score(stats, now_s.astype(np.float64), rates)
+            _freeze([(rows[number], batch.purchases[number]) for number in index], rates, outcome)
+        self.space.set_column(matrix, "churn_risk", risk)
+
+    def _walk(
+        self,
+        rows: list[Row],
+        matrix: Floats,
+        segment_codes: list[int],
+        found: _Found,
+        outcome: Outcome,
+    ) -> None:
+        """Go through the rows in order: segment changes, journeys, the next timer."""
+        outbox, machine, names = outcome.outbox, self.machine, self.segments.names
+        reported = self.rules.by_code
+        for number, (_, state, event, code, now_ms) in enumerate(rows):
+            if code == _ERASURE:
+                continue
+            before, after = state.segment, segment_codes[number]
+            if after != before:
+                state.segment = after
+                outcome.segment_changes.append(_segment_change(state, names[before], names[after], now_ms))
+            candidates = found.candidates.get(number, ())
+            absences = found.absences.get(number, ())
+            profile = state.profile
+            if (
+                candidates
+                or absences
+                or after != before
+                or event is None
+                or profile.positions
+                or profile.inquiries
+            ):
+                context = RowContext(
+                    state=state,
+                    event=event,
+                    code=code,
+                    now_ms=now_ms,
+                    values=RowValues(self.space, names, matrix, number),
+                    segment_before=names[before],
+                    segment_after=names[after],
+                    absences=absences,
+                    candidates=candidates,
+                )
+                machine.run(context, outbox)
+                profile = state.profile
+            due_ms = found.next_ms[number]
+            if profile.positions or profile.inquiries:
+                due_ms = min(due_ms, machine.journey_due_ms(state) or NEVER_MS)
+            if state.next_score_ms:
+                due_ms = min(due_ms, state.next_score_ms)
+            assert due_ms > now_ms, "a timer must lie ahead"
+            state.due_ms = due_ms if due_ms < NEVER_MS else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the vector stage found, by row of the wave."""
+
+    candidates: Mapping[int, Sequence[int]]
+    absences: Mapping[int, Sequence[tuple[int, int]]]
+    next_ms: list[int]
+
+
+class RowValues(Mapping[str, float | bool | str]):
+    """The feature values of one row by name, read from the matrix when asked for."""
+
+    __slots__ = ("_matrix", "_row", "_segments", "_space")
+
+    def __init__(self, space: FeatureSpace, segments: Sequence[str], matrix: Floats, row: int) -> None:
+        self._space = space
+        self._segments = segments
+        self._matrix = matrix
+        self._row = row
+
+    def __getitem__(self, name: str) -> float | bool | str:
+        value = self._matrix[self._row, self._space.index[name]]
+        if name == "segment":
+            return self._segments[int(value)]
+        return float(value)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._space.names)
+
+    def __len__(self) -> int:
+        return len(self._space.names)
+
+
+def _count_purchases(work: Work) -> None:
+    """Bring the global purchase rates up to the end of the step; only completed days are read from them."""
+    first_time = set()
+    for partition, event, code, now_ms, _ in work.events:
+        if code == _ORDER_PLACED:
+            customer_id = event.customer_id
+            new = not work.states[customer_id].purchases and customer_id not in first_time
+            if new:
+                first_time.add(customer_id)
+            work.rates[partition].add(now_ms // 1000, 1, int(new))
+
+
+def _rates(partitions: list[int], now_s: npt.NDArray[np.int64], rates: Mapping[int, GlobalRate]) -> Floats:
+    """Return the global purchase rate each row sees, (rows,)."""
+    of_partition = np.array(partitions)
+    out = np.empty(len(partitions))
+    for partition in set(partitions):
+        mask = of_partition == partition
+        out[mask] = rates[partition].at(now_s[mask])
+    return out
+
+
+def _freeze(buyers: list[tuple[Row, bytes]], rates: Floats, outcome: Outcome) -> None:
+    """Freeze the rows of purchases and weekly timers as training rows, and set the next weekly timers."""
+    chosen: dict[int, list[int]] = {}
+    for number, (row, _) in enumerate(buyers):
+        state = row.state
+        if row.event is None:
+            if not 0 < state.next_score_ms <= row.now_ms:
+                continue
+            missed = (row.now_ms - state.next_score_ms) // SCORE_INTERVAL_MS
+            state.next_score_ms += (missed + 1) * SCORE_INTERVAL_MS
+        elif row.code != _ORDER_PLACED:
+            continue
+        chosen.setdefault(row.partition, []).append(number)
+    for partition, numbers in chosen.items():
+        stats = unpack_many(
+            b"".join(buyers[number][1] for number in numbers), np.ones(len(numbers), np.bool_)
+        )
+        time_s = np.array([buyers[number][0].now_ms // 1000 for number in numbers], np.uint32)
+        block = TrainingBlock(
+            customer_keys([buyers[number][0].state.customer_id for number in numbers]),
+            time_s,
+            hazard_matrix(stats, time_s.astype(np.float64), rates[numbers]).astype(np.float32),
+            np.array([buyers[number][0].event is not None for number in numbers], np.bool_),
+        )
+        outcome.training.setdefault(partition, []).append(block)
+
+
+def _segment_change(state: CustomerState, exited: str, entered: str, now_ms: int) -> SegmentChange:
+    return SegmentChange(
+        id=deterministic_id("segment", state.customer_id, exited, entered, now_ms),
+        customer_id=state.customer_id,
+        entered=entered,
+        exited=exited,
+        time=now_ms,
+    )
+
+
+def _grouped(found: Iterable[tuple[int, _T]]) -> dict[int, list[_T]]:
+    grouped: dict[int, list[_T]] = {}
+    for row, item in found:
+        grouped.setdefault(row, []).append(item)
+    return grouped

@@ -1,0 +1,162 @@
+"""The partitions a worker holds: taken over, given up, waited for when a server is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Protocol, TypeVar
+
+import structlog
+
+from engine.errors import TransientError
+from engine.streams.health import WorkerHealth
+from engine.streams.intake import Intake
+from engine.streams.kafka import TopicPartition
+from engine.streams.partitions import OwnedPartition
+from engine.streams.store import PartitionFenced, StateRolledBack, Store
+from engine.streams.tally import Tally
+
+log = structlog.get_logger(__name__)
+
+FIRST_RETRY_S = 0.05
+MAX_RETRY_S = 2.0
+_T = TypeVar("_T")
+
+
+class Consumer(Protocol):
+    """What the worker asks of the transport's consumer."""
+
+    async def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """Stop fetching."""
+
+    async def resume(self, partitions: Iterable[TopicPartition]) -> None:
+        """Fetch again."""
+
+    async def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Read on from other offsets."""
+
+
+class Holdings:
+    """The partitions this worker owns, as Kafka assigned them and the store confirmed.
+
+    Args:
+        store: customer state; draws the fencing epoch.
+        intake: told which partitions are ours.
+        tally: counts.
+        health: told what works and what does not.
+        topics: the event topics.
+    """
+
+    def __init__(
+        self, store: Store, intake: Intake, tally: Tally, health: WorkerHealth, topics: Iterable[str]
+    ) -> None:
+        self._store = store
+        self._intake = intake
+        self._tally = tally
+        self._health = health
+        self._topics = tuple(topics)
+        self._paused: set[TopicPartition] = set()
+        self.owned: dict[int, OwnedPartition] = {}
+        self.offsets: dict[TopicPartition, int] = {}
+        self.consumer: Callable[[], Consumer] | None = None
+
+    async def assigned(self, partitions: frozenset[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Take partitions over: a new epoch, the stored offsets, recent ids.
+
+        Args:
+            partitions: those newly assigned.
+
+        Returns:
+            Where to start reading each.
+        """
+        starts: dict[TopicPartition, int] = {}
+        for number in sorted({partition for _, partition in partitions}):
+            for topic, offset in (await self._acquire(number)).items():
+                if (topic, number) in partitions:
+                    starts[topic, number] = offset
+        self._health.rebalance_ended(tuple(sorted(self.owned)))
+        log.info("partitions assigned", partitions=sorted(self.owned))
+        return starts
+
+    def revoked(self, partitions: frozenset[TopicPartition], *, lost: bool) -> None:
+        """Let partitions go; no batch is in flight, so everything done is durable."""
+        self._health.rebalance_started()
+        for number in {partition for _, partition in partitions}:
+            self._drop(number)
+        self._health.rebalance_ended(tuple(sorted(self.owned)))
+        log.info("partitions revoked", partitions=sorted({number for _, number in partitions}), lost=lost)
+
+    async def give_up(self, error: PartitionFenced | StateRolledBack) -> frozenset[int]:
+        """Forget the memory of partitions; take those that went back in time up again.
+
+        A fenced one is left alone: its new owner has it, and Kafka will say so to this worker, too.
+
+        Returns:
+            The partitions of which the caller must drop everything it holds.
+        """
+        log.warning("partitions given up", error=str(error))
+        self._tally.refused(error)
+        fenced = error.partitions if isinstance(error, PartitionFenced) else error.fenced
+        rolled_back = frozenset() if isinstance(error, PartitionFenced) else error.partitions
+        for number in sorted(fenced | rolled_back):
+            self._drop(number)
+        for number in sorted(rolled_back):
+            offsets = await self._acquire(number)
+            if self.consumer is not None:
+                await self.consumer().seek({(topic, number): offsets.get(topic, 0) for topic in self._topics})
+        return fenced | rolled_back
+
+    async def balance(self, held_bound: int) -> None:
+        """Pause topics that run ahead of the replay clock's merge, resume those that caught up.
+
+        Args:
+            held_bound: records held back at most, over all topics and partitions.
+        """
+        held = self._intake.held()
+        bound = max(1, held_bound // max(1, len(held)))
+        full = {key for key, count in held.items() if count > bound}
+        low = {key for key in self._paused if held.get(key, 0) < bound // 2}
+        if self.consumer is not None:
+            if full - self._paused:
+                await self.consumer().pause(full - self._paused)
+            if low:
+                await self.consumer().resume(low)
+        self._paused = (self._paused | full) - low
+
+    async def retrying(self, step: str, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        """Try until the server answers; readiness says so meanwhile.
+
+        Args:
+            step: what is tried, for metrics and readiness.
+            attempt: the call, anew each time.
+        """
+        wait_s = FIRST_RETRY_S
+        while True:
+            try:
+                result = await attempt()
+            except TransientError as error:
+                self._tally.retried(step)
+                self._health.trouble(step, str(error))
+                log.warning("waiting for a server", step=step, error=str(error), retry_in_s=wait_s)
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, MAX_RETRY_S)
+            else:
+                if wait_s > FIRST_RETRY_S:
+                    self._health.trouble(step, "")
+                return result
+
+    async def _acquire(self, number: int) -> Mapping[str, int]:
+        """Become the owner of a partition; return its stored offsets."""
+        meta = await self.retrying("acquire", lambda: self._store.acquire(number))
+        self.owned[number] = OwnedPartition.restored(number, meta.epoch, meta.fields)
+        self._intake.assign(number, meta.clock_ms, meta.current_ids, meta.previous_ids)
+        self._tally.owned(self.owned)
+        return meta.offsets
+
+    def _drop(self, number: int) -> None:
+        if self.owned.pop(number, None) is not None:
+            self._store.release(number)
+        self._intake.revoke(number)
+        self.offsets = {key: offset for key, offset in self.offsets.items() if key[1] != number}
+        self._paused = {key for key in self._paused if key[1] != number}
+        self._tally.owned(self.owned)

@@ -1,0 +1,71 @@
+"""What a worker keeps in memory of the partitions it owns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from engine.features.churn.rate import GlobalRate
+from engine.features.state import CustomerState
+from engine.pipeline.core import SegmentChange
+from engine.streams.timers import TimerQueue
+
+RATE_FIELD = "rate"
+SEGMENTS_FIELD = "segments"
+
+
+@dataclass(slots=True)
+class OwnedPartition:
+    """One owned partition.
+
+    Args:
+        number: partition number, the same for all event topics.
+        epoch: the fencing epoch this worker holds it with.
+        rate: the global purchase rate.
+        segments: customers by name of the segment last announced.
+        timers: due timers up to a horizon.
+        states: cached customer states.
+        rate_changed: whether `rate` differs from the stored one.
+    """
+
+    number: int
+    epoch: int
+    rate: GlobalRate = field(default_factory=GlobalRate)
+    segments: dict[str, int] = field(default_factory=dict)
+    timers: TimerQueue = field(default_factory=TimerQueue)
+    states: dict[str, CustomerState] = field(default_factory=dict)
+
+    @classmethod
+    def restored(cls, number: int, epoch: int, fields: Mapping[str, bytes]) -> OwnedPartition:
+        """Build it from what the store holds."""
+        owned = cls(number, epoch)
+        if blob := fields.get(RATE_FIELD):
+            owned.rate = GlobalRate.from_bytes(blob)
+        if blob := fields.get(SEGMENTS_FIELD):
+            owned.segments = msgspec.json.decode(blob, type=dict[str, int])
+        return owned
+
+    def count_segments(self, changes: Iterable[SegmentChange], erased_from: Iterable[str]) -> bool:
+        """Follow segment changes and erasures; False when there were none."""
+        counts = self.segments
+        changed = False
+        for change in changes:
+            changed = True
+            counts[change.entered] = counts.get(change.entered, 0) + 1
+            if change.exited:
+                counts[change.exited] = max(0, counts.get(change.exited, 0) - 1)
+        for name in erased_from:
+            if name:
+                changed = True
+                counts[name] = max(0, counts.get(name, 0) - 1)
+        return changed
+
+    def evict(self, most: int, keep: Mapping[str, object]) -> None:
+        """Drop the states that came first until at most `most` are left, but none in `keep`."""
+        surplus = len(self.states) - most
+        if surplus <= 0:
+            return
+        for customer_id in [name for name in self.states if name not in keep][:surplus]:
+            del self.states[customer_id]

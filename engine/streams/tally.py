@@ -1,0 +1,119 @@
+"""Counts what the worker does into the metrics: once a step, never once an event."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+
+from engine import metrics as table
+from engine.actions import Outcome as Verdict
+from engine.events import TYPE_BY_CODE
+from engine.metrics import Metrics
+from engine.pipeline.core import Outcome
+from engine.streams.batch import Batch
+from engine.streams.intake import Step
+from engine.streams.partitions import OwnedPartition
+from engine.streams.store import PartitionFenced, StateRolledBack
+
+NS_PER_S = 1e9
+
+
+class Tally:
+    """The worker's bookkeeping for metrics.
+
+    Args:
+        metrics: where the counts go.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._received_ns = 0
+        self.added = False
+
+    def begin(self, batch: Batch) -> None:
+        """A batch begins; latencies are counted from when it was received."""
+        self._received_ns = batch.received_ns
+        self.added = False
+
+    def end(self, records: int) -> None:
+        """A batch is done."""
+        if records:
+            self._metrics.add(table.BATCHES)
+            self._metrics.observe(table.BATCH_RECORDS, records)
+            self._metrics.observe(
+                table.STAGE_LATENCY, (time.perf_counter_ns() - self._received_ns) / NS_PER_S, "total"
+            )
+
+    def stage(self, name: str, started_ns: int) -> int:
+        """A stage ended; return the instant, so that the next one starts from it."""
+        now_ns = time.perf_counter_ns()
+        self._metrics.observe(table.STAGE_LATENCY, (now_ns - started_ns) / NS_PER_S, name)
+        return now_ns
+
+    def produced(self, outcome: Outcome) -> None:
+        """Actions were acknowledged by Kafka."""
+        if outcome.actions:
+            latency_s = (time.perf_counter_ns() - self._received_ns) / NS_PER_S
+            self._metrics.observe(
+                table.ACTION_LATENCY, latency_s, weights=np.array([len(outcome.actions)], np.int64)
+            )
+
+    def step(self, step: Step, outcome: Outcome, owned: Mapping[int, OwnedPartition]) -> None:
+        """A step is durable."""
+        metrics = self._metrics
+        if step.events:
+            latency_s = (time.perf_counter_ns() - self._received_ns) / NS_PER_S
+            metrics.observe(table.ENGINE_LATENCY, latency_s, weights=np.array([len(step.events)], np.int64))
+            for code, count in Counter(row.code for row in step.events).items():
+                metrics.add(table.EVENTS, count, TYPE_BY_CODE[code].family)
+        metrics.add(table.DUPLICATES, step.duplicates)
+        metrics.add(table.TIMERS, outcome.timers_fired)
+        metrics.add(table.ERASURES, len(outcome.erased))
+        for letter in step.dead:
+            metrics.add(table.DEAD_LETTERS, 1, letter.reason)
+        for action in outcome.actions:
+            metrics.add(table.ACTIONS, 1, action.journey, action.channel)
+        for decision in outcome.decisions:
+            metrics.add(table.DECISIONS, 1, decision.journey, decision.outcome)
+            if decision.outcome is Verdict.SUPPRESSED:
+                metrics.add(table.SUPPRESSED, 1, decision.reason.guard)
+            elif decision.outcome is Verdict.DEFERRED:
+                metrics.add(table.DEFERRED, 1, decision.reason.guard)
+        for blocks in outcome.training.values():
+            metrics.add(table.TRAINING_ROWS, sum(map(len, blocks)))
+        if outcome.segment_changes or outcome.erased:
+            self._segments(owned)
+
+    def owned(self, owned: Mapping[int, OwnedPartition]) -> None:
+        """The owned partitions changed."""
+        self._metrics.add(table.REBALANCES)
+        self._segments(owned)
+
+    def cache(self, wanted: int, missed: int) -> None:
+        """States were looked up."""
+        self._metrics.add(table.CACHE_HITS, wanted - missed)
+        self._metrics.add(table.CACHE_MISSES, missed)
+
+    def retried(self, step: str) -> None:
+        """A server did not answer."""
+        self._metrics.add(table.RETRIES, 1, step)
+
+    def failed_batch(self) -> None:
+        """A batch is worked on record by record."""
+        self._metrics.add(table.HANDLER_ERRORS)
+
+    def refused(self, error: PartitionFenced | StateRolledBack) -> None:
+        """The store refused a write or a read."""
+        metric = table.FENCED if isinstance(error, PartitionFenced) else table.ROLLED_BACK
+        self._metrics.add(metric, len(error.partitions))
+
+    def _segments(self, owned: Mapping[int, OwnedPartition]) -> None:
+        totals: Counter[str] = Counter()
+        for partition in owned.values():
+            totals.update(partition.segments)
+        for name, count in totals.items():
+            self._metrics.set(table.SEGMENT_CUSTOMERS, count, name)
+        self._metrics.set(table.CUSTOMERS, sum(totals.values()))

@@ -1,0 +1,202 @@
+"""The trainer process: training rows in, model snapshots out. One for a deployment.
+
+Its whole state and the offsets it stands at are kept as one value in Redis, so a restart goes on where it
+stopped; rows that are read twice are recognised by the core and count once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from types import FrameType
+from typing import Final
+
+import msgspec
+import redis
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
+
+from engine.errors import ConfigError, EngineError, StateError, TransientError
+from engine.features.churn.blocks import TrainingBlock
+from engine.features.churn.snapshot import encode_snapshot
+from engine.features.churn.trainer import TrainerCore, TrainerSettings
+from engine.features.churn.trainer_state import dump_trainer, load_trainer
+from engine.settings import Settings
+from engine.streams.kafka import KafkaSettings, check_topics, common_config
+from engine.streams.models import MODEL_KEY
+from engine.streams.producer import ActionProducer
+from engine.streams.sink import CLOCK_HEADER
+from engine.streams.wiring import kafka_settings
+
+log = structlog.get_logger(__name__)
+
+CHECKPOINT_EVERY_S: Final = 30.0
+LOCK_MS: Final = 15_000
+_RENEW_EVERY_S: Final = 5.0
+_BATCH: Final = 200
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """Where the trainer stands: its core, and the next offset of each partition of the training topic."""
+
+    core: bytes
+    offsets: dict[int, int]
+
+
+class Trainer:
+    """Runs the trainer core on the training topic.
+
+    Args:
+        settings: all settings.
+        kafka: how to reach Kafka.
+        partitions: partition count of the event topics.
+    """
+
+    def __init__(self, settings: Settings, kafka: KafkaSettings, partitions: int) -> None:
+        self._settings = settings
+        self._kafka = kafka
+        self._redis = redis.Redis.from_url(
+            settings.redis.url, socket_timeout=settings.redis.timeout_ms / 1000
+        )
+        self._state_key = f"{settings.redis.prefix}:trainer"
+        self._lock_key = f"{settings.redis.prefix}:trainer:lock"
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._core_settings = TrainerSettings(partitions=partitions, horizon_days=settings.churn.horizon_days)
+        self._core = TrainerCore(self._core_settings)
+        self._offsets: dict[int, int] = {}
+        self._producer = ActionProducer(kafka)
+        self._days_done = 0
+        self._published_s = self._saved_s = self._renewed_s = 0.0
+        self.stopped = False
+
+    async def run(self) -> None:
+        """Work until `stopped`.
+
+        Raises:
+            ConfigError: another trainer runs.
+            TransientError: Redis does not answer.
+        """
+        consumer = Consumer(
+            common_config(self._kafka)
+            | {"group.id": f"{self._kafka.group_id}-trainer", "enable.auto.commit": False}
+        )
+        try:
+            self._lock()
+            self._restore()
+            self._assign(consumer)
+            while not self.stopped:
+                for message in consumer.consume(_BATCH, 0.2):
+                    self._take(message)
+                await self._between()
+            await self._publish()
+            self._save()
+            self._redis.delete(self._lock_key)
+        except redis.RedisError as error:
+            raise TransientError(f"redis does not answer: {type(error).__name__}") from error
+        finally:
+            consumer.close()
+            await self._producer.aclose()
+            self._redis.close()
+
+    def _lock(self) -> None:
+        """Make sure there is one trainer; the lock runs out by itself when a trainer dies."""
+        for _ in range(LOCK_MS // 500 + 2):
+            if self._redis.set(self._lock_key, self._name, nx=True, px=LOCK_MS):
+                return
+            if self.stopped:
+                return
+            time.sleep(0.5)
+        holder = self._redis.get(self._lock_key)
+        name = holder.decode() if isinstance(holder, bytes) else "unknown"
+        raise ConfigError(f"another trainer runs as {name}; stop it first, a deployment has one")
+
+    def _restore(self) -> None:
+        payload = self._redis.get(self._state_key)
+        if not isinstance(payload, bytes):
+            return
+        try:
+            checkpoint = msgspec.msgpack.decode(payload, type=Checkpoint)
+        except msgspec.DecodeError as error:
+            raise StateError(f"trainer checkpoint cannot be read: {error}") from error
+        self._core = load_trainer(checkpoint.core, self._core_settings)
+        self._offsets = checkpoint.offsets
+        log.info("trainer goes on", labels=sum(self._core.labels), version=self._core.version)
+
+    def _assign(self, consumer: Consumer) -> None:
+        topic = self._settings.topics.training
+        found = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        consumer.assign(
+            [TopicPartition(topic, number, self._offsets.get(number, OFFSET_BEGINNING)) for number in found]
+        )
+
+    def _take(self, message: Message) -> None:
+        """Take in one block; one that cannot be read is told and passed over."""
+        if message.error() is not None:
+            log.warning("training topic", error=message.error().str())
+            return
+        try:
+            partition = int(message.key() or b"")
+            clock_ms = int(dict(message.headers() or ())[CLOCK_HEADER])
+            self._core.add_block(partition, TrainingBlock.decode(message.value() or b""))
+            self._days_done += self._core.advance(partition, clock_ms // 1000)
+        except (ValueError, KeyError, EngineError) as error:
+            log.warning("training block refused", offset=message.offset(), error=str(error))
+        self._offsets[message.partition()] = message.offset() + 1
+
+    async def _between(self) -> None:
+        """Renew the lock, publish, save: each when it is time."""
+        now_s = time.monotonic()
+        if now_s - self._renewed_s > _RENEW_EVERY_S:
+            self._renewed_s = now_s
+            holder = self._redis.get(self._lock_key)
+            if holder not in (None, self._name.encode()):
+                raise ConfigError("another trainer took over; this one stops")
+            self._redis.set(self._lock_key, self._name, px=LOCK_MS)
+        if self._days_done and now_s - self._published_s > self._settings.churn.publish_every_s:
+            await self._publish()
+            self._published_s = now_s
+        if now_s - self._saved_s > CHECKPOINT_EVERY_S:
+            self._save()
+            self._saved_s = now_s
+
+    async def _publish(self) -> None:
+        """Publish what was learned; Kafka's absence is waited out by the next try."""
+        if not self._days_done:
+            return
+        snapshot = self._core.snapshot()
+        record = (self._settings.topics.models, MODEL_KEY, encode_snapshot(snapshot), None)
+        try:
+            await self._producer.send([record])
+        except TransientError as error:
+            log.warning("model snapshot not published", error=str(error))
+            return
+        self._days_done = 0
+        log.info("model snapshot published", version=snapshot.version, labels=snapshot.labels)
+
+    def _save(self) -> None:
+        checkpoint = Checkpoint(dump_trainer(self._core), self._offsets)
+        self._redis.set(self._state_key, msgspec.msgpack.encode(checkpoint))
+
+
+def run_trainer(settings: Settings) -> None:
+    """Run the trainer until SIGTERM or SIGINT.
+
+    Args:
+        settings: all settings.
+
+    Raises:
+        EngineError: it can't start, or a server is gone.
+    """
+    kafka = kafka_settings(settings, "engage-trainer")
+    partitions = check_topics(kafka, kafka.topics, (settings.topics.training, settings.topics.models))
+    trainer = Trainer(settings, kafka, partitions)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        trainer.stopped = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    asyncio.run(trainer.run())

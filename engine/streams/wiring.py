@@ -1,0 +1,116 @@
+"""From settings to the parts a process is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.errors import ConfigError
+from engine.features.catalog import TEXTS
+from engine.features.churn.scoring import Scorer
+from engine.features.churn.snapshot import Snapshot, shipped_prior
+from engine.features.definitions import Definitions, load_definitions
+from engine.pipeline.core import Pipeline
+from engine.resources import shipped
+from engine.rules.context import MachineSettings
+from engine.rules.load import load_journeys, vocabulary_of
+from engine.rules.machine import JourneyMachine
+from engine.rules.ruleset import RuleSet
+from engine.rules.units import read_cap
+from engine.settings import Settings
+from engine.streams.kafka import KafkaSettings
+
+
+def kafka_settings(settings: Settings, client_id: str) -> KafkaSettings:
+    """Return what the transport needs of the settings.
+
+    Args:
+        settings: all settings.
+        client_id: the client's name in the broker's logs.
+    """
+    kafka, batch = settings.kafka, settings.batch
+    return KafkaSettings(
+        bootstrap=kafka.bootstrap_servers,
+        group_id=kafka.group,
+        group_protocol=kafka.group_protocol,
+        client_id=client_id,
+        topics=tuple(settings.event_topics().values()),
+        batch_max_records=batch.max_records,
+        session_timeout_ms=kafka.session_timeout_ms,
+        fetch_min_bytes=batch.fetch_min_bytes,
+        fetch_wait_max_ms=batch.fetch_wait_ms,
+        extra=kafka.extra,
+    )
+
+
+def output_topics(settings: Settings) -> tuple[str, ...]:
+    """Return every topic a worker writes to or reads models from."""
+    topics = settings.topics
+    return (
+        *settings.action_topics().values(),
+        topics.decisions,
+        topics.segments,
+        topics.dlq,
+        topics.training,
+        topics.models,
+    )
+
+
+def definitions_of(settings: Settings) -> Definitions:
+    """Read the deployment's segments and features.
+
+    Raises:
+        ConfigError: the file is not there.
+        RuleErrors: it is wrong; every problem with its place.
+    """
+    path = Path(settings.segments.path) if settings.segments.path else shipped("segments.yaml")
+    try:
+        return load_definitions(path.read_text("utf-8"), str(path))
+    except OSError as error:
+        raise ConfigError(f"segments.path {str(path)!r}: {error.strerror}") from None
+
+
+def rules_of(settings: Settings, definitions: Definitions) -> RuleSet:
+    """Read the deployment's journeys, compiled against exactly the feature columns they need.
+
+    Raises:
+        RuleErrors: every problem of every file.
+    """
+    paths = [Path(path) for path in settings.rules.paths] or [shipped("journeys")]
+    whole = definitions.space()
+    segments = definitions.segments_over(whole).names
+    everything = vocabulary_of(whole.kinds, whole.names, segments, TEXTS, settings.channels)
+    needed = load_journeys(paths, everything).features
+    narrow = definitions.space(needed)
+    return load_journeys(paths, vocabulary_of(whole.kinds, narrow.names, segments, TEXTS, settings.channels))
+
+
+def build_pipeline(settings: Settings, snapshot: Snapshot | None = None) -> Pipeline:
+    """Put the pure core together.
+
+    Args:
+        settings: all settings.
+        snapshot: the churn model; the shipped prior when None.
+
+    Raises:
+        ConfigError: a file is not there, or a cap can't be read.
+        RuleErrors: rules or segments are wrong.
+    """
+    definitions = definitions_of(settings)
+    rules = rules_of(settings, definitions)
+    space = definitions.space(rules.features)
+    machine = JourneyMachine(
+        rules,
+        MachineSettings(
+            default_time_zone=settings.default_time_zone,
+            global_caps=tuple(cap for text in settings.global_cap if (cap := read_cap(text)) is not None),
+            not_matched_sample=settings.decisions.not_matched_sample,
+        ),
+    )
+    return Pipeline(
+        rules=rules,
+        space=space,
+        segments=definitions.segments_over(space),
+        machine=machine,
+        scorer=Scorer(snapshot or shipped_prior()),
+        series=definitions.series,
+    )

@@ -1,0 +1,147 @@
+"""The worker process: everything put together and run until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import structlog
+import uvloop
+
+from engine import metrics as table
+from engine.features.churn.scoring import Scorer
+from engine.features.churn.snapshot import Snapshot
+from engine.metrics import Metrics
+from engine.pipeline.core import Pipeline
+from engine.settings import Settings
+from engine.streams import transport
+from engine.streams.codec import Decoder
+from engine.streams.handler import Handler
+from engine.streams.health import HealthServer, WorkerHealth
+from engine.streams.kafka import check_topics
+from engine.streams.models import ModelFollower
+from engine.streams.producer import ActionProducer
+from engine.streams.registry import open_registry
+from engine.streams.store_redis import RedisStore
+from engine.streams.wiring import build_pipeline, kafka_settings, output_topics
+
+log = structlog.get_logger(__name__)
+
+LAG_EVERY_S = 1.0
+
+
+def run_worker(settings: Settings) -> None:
+    """Run a worker until SIGTERM or SIGINT; the batch in flight is finished first.
+
+    Args:
+        settings: all settings.
+
+    Raises:
+        EngineError: it can't start (topics, rules, settings), or can't go on.
+    """
+    uvloop.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    kafka = kafka_settings(settings, "engage-worker")
+    check_topics(kafka, kafka.topics, output_topics(settings))
+    pipeline = build_pipeline(settings)
+    metrics, health = Metrics(), WorkerHealth(now_s=time.monotonic)
+    metrics.set(table.JOURNEYS, len(pipeline.rules.journeys))
+    store = RedisStore(settings.redis.url, settings.redis.prefix, settings.redis.timeout_ms / 1000)
+    producer = ActionProducer(kafka)
+    decoder = Decoder(settings.clock, open_registry(settings))
+    handler = Handler(settings, pipeline, store, producer, decoder.decode, metrics, health)
+    models = _Models(settings, ModelFollower(kafka, settings.topics.models), pipeline, metrics, health)
+    handler.before_batch = models.switch
+    app = transport.create_app(kafka, handler, handler.handle)
+    handler.attach(lambda: app.batches)
+    server = HealthServer(metrics, health, settings)
+    await server.start()
+    log.info("worker listens", host=settings.http.host, port=server.port, clock=settings.clock)
+    models.start()
+    watch = asyncio.create_task(_watch(app, health), name="engage-watch")
+    try:
+        await transport.run(app)
+    finally:
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+        models.stop()
+        with contextlib.suppress(Exception):
+            await producer.aclose()
+        await store.close()
+        await server.stop()
+
+
+async def _watch(app: transport.EngageApp, health: WorkerHealth) -> None:
+    """Keep the lag current, also while no event comes."""
+    while True:
+        await asyncio.sleep(LAG_EVERY_S)
+        with contextlib.suppress(Exception):
+            health.lag_records = sum(app.batches.lag().values())
+
+
+class _Models:
+    """Switches the pipeline to newer snapshots, between batches."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        follower: ModelFollower,
+        pipeline: Pipeline,
+        metrics: Metrics,
+        health: WorkerHealth,
+    ) -> None:
+        follow = settings.churn.follow
+        self._follow = follow == "yes" or (follow == "auto" and settings.clock == "live")
+        self._follower = follower
+        self._pipeline = pipeline
+        self._metrics = metrics
+        self._health = health
+        self._horizon_days = settings.churn.horizon_days
+        self._show(pipeline.scorer.snapshot)
+
+    def start(self) -> None:
+        """Begin to follow, if told to."""
+        if self._follow:
+            self._follower.start()
+
+    def stop(self) -> None:
+        """Stop following."""
+        if self._follow:
+            self._follower.stop()
+
+    def switch(self) -> None:
+        """Take the newest snapshot, if there is one that fits."""
+        snapshot = self._follower.take()
+        if snapshot is None:
+            return
+        if snapshot.horizon_days != self._horizon_days:
+            log.warning("model snapshot refused, the live one stays", horizon_days=snapshot.horizon_days)
+            return
+        self._pipeline.scorer = Scorer(snapshot)
+        self._show(snapshot)
+
+    def _show(self, snapshot: Snapshot) -> None:
+        quality = snapshot.validation.get("all")
+        self._health.model = {
+            "version": snapshot.version,
+            "cut_off_ms": snapshot.cut_off_s * 1000,
+            "labels": snapshot.labels,
+            "auc": quality.auc if quality else None,
+            "log_loss": quality.log_loss if quality else None,
+            "base_log_loss": quality.base_log_loss if quality else None,
+        }
+        metrics = self._metrics
+        metrics.set(table.MODEL_LABELS, snapshot.labels_came_back, "came_back")
+        metrics.set(table.MODEL_LABELS, snapshot.labels_gone, "gone")
+        metrics.set(table.MODEL_AGE, snapshot.cut_off_s)
+        if quality is not None:
+            for metric, value in (
+                (table.MODEL_AUC, quality.auc),
+                (table.MODEL_LOG_LOSS, quality.log_loss),
+                (table.MODEL_BASE_LOG_LOSS, quality.base_log_loss),
+            ):
+                if value is not None:
+                    metrics.set(metric, value)

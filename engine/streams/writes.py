@@ -1,0 +1,71 @@
+"""From an outcome to one transaction a partition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+
+from engine.features.state import CustomerState, pack
+from engine.pipeline.core import Outcome
+from engine.streams.intake import Step
+from engine.streams.partitions import RATE_FIELD, SEGMENTS_FIELD, OwnedPartition
+from engine.streams.store import PartitionWrite
+
+
+def lay_out(
+    step: Step,
+    outcome: Outcome,
+    states: Mapping[str, CustomerState],
+    owned: Mapping[int, OwnedPartition],
+    rates: Mapping[int, bytes],
+) -> list[PartitionWrite]:
+    """Lay out everything a step makes durable.
+
+    Args:
+        step: offsets, ids and stream time.
+        outcome: touched states and segment changes.
+        states: the states themselves.
+        owned: the partitions; their segment counts follow the outcome.
+        rates: the global rates as they are stored now.
+
+    Returns:
+        One write for each partition that the step touched.
+    """
+    packed: dict[int, dict[bytes, bytes | None]] = {}
+    timers: dict[int, dict[bytes, int | None]] = {}
+    for name, number in outcome.touched.items():
+        key = name.encode()
+        state = states[name]
+        erased = name in outcome.erased
+        packed.setdefault(number, {})[key] = None if erased else pack(state)
+        timers.setdefault(number, {})[key] = None if erased or not state.due_ms else state.due_ms
+    numbers = {number for _, number in step.offsets} | set(packed) | set(step.clock_ms)
+    return [
+        PartitionWrite(
+            partition=number,
+            epoch=owned[number].epoch,
+            states=packed.get(number, {}),
+            timers=timers.get(number, {}),
+            offsets={topic: offset for (topic, part), offset in step.offsets.items() if part == number},
+            clock_ms=step.clock_ms.get(number),
+            fields=_fields(owned[number], outcome, rates.get(number)),
+            ids=np.array(step.ids.get(number, ()), "<u8").tobytes(),
+            rotate_ids=number in step.rotate,
+        )
+        for number in sorted(numbers & set(owned))
+    ]
+
+
+def _fields(owned: OwnedPartition, outcome: Outcome, stored_rate: bytes | None) -> dict[str, bytes]:
+    """Return the partition's small values that changed."""
+    number = owned.number
+    fields: dict[str, bytes] = {}
+    changes = [change for change in outcome.segment_changes if outcome.touched[change.customer_id] == number]
+    if owned.count_segments(changes, [name for part, name in outcome.erased_from if part == number]):
+        fields[SEGMENTS_FIELD] = msgspec.json.encode(owned.segments)
+    rate = owned.rate.to_bytes()
+    if rate != stored_rate:
+        fields[RATE_FIELD] = rate
+    return fields
