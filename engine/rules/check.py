@@ -30,7 +30,7 @@ from engine.rules.parsed import (
     ParsedWaitUntil,
 )
 from engine.rules.placement import place_in
-from engine.rules.scope import INQUIRY_FIELDS, Scope, Vocabulary, customer_variables, event_fields, prefixed
+from engine.rules.scope import INQUIRY_FIELDS, Scope, Vocabulary, event_fields, prefixed
 from engine.rules.source import ErrorList, Placed, nearest
 from engine.rules.yaml_nodes import Scalar
 
@@ -113,7 +113,7 @@ class _Checker:
     def _when(self, scalar: Scalar | None) -> CheckedExpression | None:
         if scalar is None:
             return None
-        scope = Scope("`when`", customer_variables(self.vocabulary), ("customer",))
+        scope = Scope("`when`", self.vocabulary.customer, ("customer",))
         when = check_condition(scalar, scope, self.errors)
         if when is not None:
             self._compared_segments(when, scalar)
@@ -162,7 +162,7 @@ class _Checker:
             assert scalar.value is not None
             return scalar.value
         entry = self._entry_variables()
-        variables = {**customer_variables(self.vocabulary), **entry}
+        variables = {**self.vocabulary.customer, **entry}
         roots = ("customer", "entry.event") if entry else ("customer",)
         checked = check_value(scalar, Scope(what, variables, roots), self.errors)
         return checked if checked is not None else scalar.text

@@ -30,7 +30,7 @@ from engine.rules.journey import (
     WaitUntil,
 )
 from engine.rules.parsed import ParsedEntry
-from engine.rules.scope import INQUIRY_FIELDS, Vocabulary, customer_variables, event_fields, prefixed
+from engine.rules.scope import INQUIRY_FIELDS, Vocabulary, event_fields, prefixed
 from engine.rules.sentences import say_name
 from engine.rules.units import say_duration
 
@@ -128,7 +128,7 @@ class _Compiler:
         return condition
 
     def _kinds(self) -> dict[str, Kind]:
-        return {**customer_variables(self.vocabulary), **self.entry_kinds}
+        return {**self.vocabulary.customer, **self.entry_kinds}
 
     def _correlate(self, bound: Bound) -> None:
         self.correlation.update(name for _, root, name, _ in bound.sources if root == "entry")

@@ -19,12 +19,13 @@ from engine.rules.journey import Journey
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+_ROWS_AT_ONCE = 128  # keeps the (journeys, rows) arrays in the processor's cache
 _SPARSE_BELOW = 0.1  # share of pairs left below which the rest is judged pair by pair
 
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """The n-th test of each journey that has one: row of the signed columns, and threshold."""
+    """The n-th test of each journey that has one: row of the signed columns, and threshold `(n, 1)`."""
 
     columns: NDArray[np.intp]
     thresholds: Floats
@@ -38,7 +39,8 @@ class _Group:
         journeys: index of each in the rule set.
         features: columns of the feature matrix in use.
         event_columns: event columns in use; they follow the features.
-        signs: for each signed column: +1 or -1, and its source among features and event columns.
+        sources: for each signed column its place among features and event columns.
+        signs: for each signed column +1 or -1, `(n, 1)`.
         slots: tests by number.
     """
 
@@ -78,10 +80,11 @@ class ColumnIndex:
         """
         found: list[tuple[int, int]] = []
         for code, group in self._groups.items():
-            rows = np.flatnonzero(codes == code)
-            if len(rows):
-                pairs = _judge(group, rows, matrix, events)
-                found.extend(zip(rows[pairs[1]].tolist(), group.journeys[pairs[0]].tolist(), strict=True))
+            of_type = np.flatnonzero(codes == code)
+            for start in range(0, len(of_type), _ROWS_AT_ONCE):
+                rows = of_type[start : start + _ROWS_AT_ONCE]
+                journey, row = _judge(group, rows, matrix, events)
+                found.extend(zip(rows[row].tolist(), group.journeys[journey].tolist(), strict=True))
         found.sort()
         return found
 
@@ -113,7 +116,7 @@ def _group(indices: list[int], journeys: Sequence[Journey], columns: Mapping[str
         slots.append(
             _Slot(
                 np.array([signed[column, sign] for column, sign, _ in having], dtype=np.intp),
-                np.array([threshold for _, _, threshold in having], dtype=np.float64),
+                np.array([[threshold] for _, _, threshold in having], dtype=np.float64),
             )
         )
     return _Group(
@@ -121,7 +124,7 @@ def _group(indices: list[int], journeys: Sequence[Journey], columns: Mapping[str
         features=np.array([columns[name.removeprefix("customer.")] for name in features], dtype=np.intp),
         event_columns=tuple(name.removeprefix("event.") for name in events),
         sources=np.array([source[column] for column, _ in used], dtype=np.intp),
-        signs=np.array([float(sign) for _, sign in used], dtype=np.float64),
+        signs=np.array([[float(sign)] for _, sign in used], dtype=np.float64).reshape(-1, 1),
         slots=tuple(slots),
     )
 
@@ -130,19 +133,26 @@ def _judge(
     group: _Group, rows: NDArray[np.intp], matrix: Floats, events: Sequence[Event | None]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return positions in the group and in `rows` of the pairs whose tests all hold."""
-    values = np.empty((len(group.features) + len(group.event_columns), len(rows)), dtype=np.float64)
-    values[: len(group.features)] = matrix[np.ix_(rows, group.features)].T
-    for number, name in enumerate(group.event_columns, start=len(group.features)):
-        values[number] = [getattr(events[row], name) for row in rows.tolist()]
-    signed = values[group.sources] * group.signs[:, None]
+    signed = _signed(group, rows, matrix, events)
     holds: Bools = np.ones((len(group.journeys), len(rows)), dtype=np.bool_)
     for number, slot in enumerate(group.slots):
         tested = len(slot.columns)
-        holds[:tested] &= signed[slot.columns] >= slot.thresholds[:, None]
-        if number + 1 < len(group.slots) and np.count_nonzero(holds[:tested]) < _SPARSE_BELOW * holds.size:
+        part = holds[:tested]
+        np.logical_and(part, signed.take(slot.columns, axis=0) >= slot.thresholds, out=part)
+        if number + 1 < len(group.slots) and np.count_nonzero(holds) < _SPARSE_BELOW * holds.size:
             return _judge_pairs(group, signed, holds, number + 1)
-    found = np.nonzero(holds)
+    found = holds.nonzero()
     return found[0], found[1]
+
+
+def _signed(group: _Group, rows: NDArray[np.intp], matrix: Floats, events: Sequence[Event | None]) -> Floats:
+    """Return the signed columns in use, `(signed columns, rows)`."""
+    values = matrix.take(rows, axis=0).take(group.features, axis=1).T
+    if group.event_columns:
+        picked = rows.tolist()
+        fields = [[getattr(events[row], name) for row in picked] for name in group.event_columns]
+        values = np.concatenate((values, np.array(fields, dtype=np.float64)))
+    return np.multiply(values.take(group.sources, axis=0), group.signs)
 
 
 def _judge_pairs(
@@ -154,6 +164,6 @@ def _judge_pairs(
         tested = int(np.searchsorted(journey, len(slot.columns)))  # pairs come sorted by journey
         keep = np.ones(len(journey), dtype=np.bool_)
         head = journey[:tested]
-        keep[:tested] = signed[slot.columns[head], row[:tested]] >= slot.thresholds[head]
+        keep[:tested] = signed[slot.columns[head], row[:tested]] >= slot.thresholds[head, 0]
         journey, row = journey[keep], row[keep]
     return journey, row

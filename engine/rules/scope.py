@@ -37,6 +37,12 @@ class Vocabulary:
     columns: Mapping[str, int]
     segments: Mapping[str, int] = field(default_factory=dict)
     channels: frozenset[str] = frozenset()
+    customer: Mapping[str, Kind] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Lay out every `customer.` variable once: the features, and the traits as a map."""
+        variables = {**prefixed("customer", self.features), "customer.traits": "map"}
+        object.__setattr__(self, "customer", variables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +73,3 @@ def event_fields(event_type: str) -> dict[str, Kind]:
 def prefixed(root: str, fields: Mapping[str, Kind]) -> dict[str, Kind]:
     """Return the fields as dotted variables under a root."""
     return {f"{root}.{name}": kind for name, kind in fields.items()}
-
-
-def customer_variables(vocabulary: Vocabulary) -> dict[str, Kind]:
-    """Return every `customer.` variable: the features, and the traits as a map."""
-    return {**prefixed("customer", vocabulary.features), "customer.traits": "map"}

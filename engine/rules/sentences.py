@@ -108,6 +108,8 @@ def _say_comparison(name: Name, operator: str, literal: Literal, facts: Facts) -
     value = _value(name, facts)
     said = f"{say_number(value)} " if isinstance(value, int | float) and not isinstance(value, bool) else ""
     constant = say_number(literal.value) if isinstance(literal.value, int | float) else str(literal.value)
+    if operator == "==" and said.strip() == constant:
+        return f"{say_name(name.path)} is {constant}"
     return f"{say_name(name.path)} {said}{operator} {constant}"
 
 
