@@ -40,7 +40,9 @@ class TrainingBlock:
         customers: customer keys, (rows,) uint64.
         time_s: time of each row, (rows,) uint32 seconds since the epoch.
         features: (rows, 17) float32, columns as in `HAZARD_FEATURES`.
-        is_purchase: which rows are purchases (the others are weekly timers), (rows,) bool.
+        is_purchase: which rows are purchases (the others are weekly timers), (rows,) bool. A purchase
+            row is taken after its purchase is folded in, at the purchase's own time: the trainer takes
+            a recency above zero to mean that the purchase continues an occasion.
     """
 
     customers: npt.NDArray[np.uint64]

@@ -29,12 +29,14 @@ class GlobalRate:
     counted as a known customer but not as a recent purchase.
     """
 
-    __slots__ = ("_first_day", "_head_day", "_known", "_new", "_purchases")
+    __slots__ = ("_cached", "_cached_day", "_first_day", "_head_day", "_known", "_new", "_purchases")
 
     def __init__(self) -> None:
         self._first_day = -1
         self._head_day = -1
         self._known = 0
+        self._cached_day = -1
+        self._cached = 0.0
         self._purchases = np.zeros(RING_D, np.uint32)
         self._new = np.zeros(RING_D, np.uint32)
 
@@ -47,6 +49,8 @@ class GlobalRate:
             new_customers: how many of them were a customer's first.
         """
         day = time_s // DAY_S
+        if day < self._cached_day:
+            self._cached_day = -1
         if self._first_day < 0:
             self._first_day = self._head_day = day
         if day > self._head_day:
@@ -72,10 +76,18 @@ class GlobalRate:
             (rows,) float64 purchases per known customer and day; 0 before the first full day.
         """
         days = np.asarray(now_s, np.float64) // DAY_S
+        if len(days) and days.min() == days.max():
+            return np.full(len(days), self._at_day(int(days[0])))
         unique, inverse = np.unique(days, return_inverse=True)
         return np.array([self._at_day(int(day)) for day in unique])[inverse]
 
     def _at_day(self, day: int) -> float:
+        # what is added for a day or later changes nothing that the day sees
+        if day != self._cached_day:
+            self._cached, self._cached_day = self._count(day), day
+        return self._cached
+
+    def _count(self, day: int) -> float:
         if self._first_day < 0 or day <= self._first_day:
             return 0.0
         oldest = max(day - WINDOW_D, self._first_day, self._head_day - RING_D + 1)

@@ -26,6 +26,8 @@ from engine.features.churn.snapshot import HazardParameters, Snapshot, check_sna
 
 MAX_LOG_ODDS: Final = 13.8
 """Risks stay within 1e-6 of 0 and 1, so that log-loss stays finite."""
+MAX_STEP_LOG_ODDS: Final = 50.0
+"""Bound on one step's log-odds; twelve steps of it still fit a float."""
 _TINY: Final = 1e-300
 
 
@@ -115,9 +117,14 @@ class Scorer:
         columns = feature_columns(basis, self._steps, float(snapshot.hazard_days))
         odds = self._weights @ columns.reshape(len(self._weights), -1)
         odds += self._intercept
-        # -log of the product over the steps of 1 - h = 1 / (1 + exp(odds))
-        returning = np.logaddexp(0.0, odds).reshape(self._steps, -1).sum(axis=0)
-        hazard = -returning - np.log(np.maximum(-np.expm1(-returning), _TINY))
+        np.minimum(odds, MAX_STEP_LOG_ODDS, out=odds)
+        np.maximum(odds, -MAX_STEP_LOG_ODDS, out=odds)
+        # 1 / product of 1 - h = product of 1 + exp(odds); kept less one, so that small hazards stay exact
+        steps = np.exp(odds, out=odds).reshape(self._steps, -1)
+        returning = steps[0]
+        for step in steps[1:]:
+            returning = returning * (1.0 + step) + step
+        hazard = -np.log(returning)
         buys = purchase_probability(
             snapshot.mbg,
             basis.count - 1.0,
@@ -126,7 +133,7 @@ class Scorer:
             float(snapshot.horizon_days),
         )
         np.minimum(np.maximum(buys, _TINY, out=buys), 1.0 - 1e-15, out=buys)
-        return hazard, np.log1p(-buys) - np.log(buys)
+        return hazard, np.log((1.0 - buys) / buys)
 
 
 def _to_risk(log_odds: Floats) -> Floats:

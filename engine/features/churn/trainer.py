@@ -36,6 +36,8 @@ from engine.features.churn.snapshot import HAZARD_DAYS, Snapshot, check_horizon,
 MAX_WAITING_ROWS: Final = 20_000_000
 """Rows that may wait for the slowest partition; past it the trainer must stop rather than swap."""
 ACTIONABLE_DAYS: Final = 90.0
+CONTINUES: Final = np.float32(np.log1p(0.9995 / DAY_S))
+"""Recency from which a purchase row continues an occasion: a second; less is the fraction of its own one."""
 MBG_REFIT_DAYS: Final = 30
 MAX_FIT_CUSTOMERS: Final = 200_000
 """MBG/NBD is fitted on at most so many customers, those with the smallest keys (keys are hashes)."""
@@ -58,7 +60,7 @@ class TrainerSettings(msgspec.Struct, frozen=True):
     partitions: int
     horizon_days: int = 90
     learning_rate: float = LEARNING_RATE
-    rows_per_day: int = 500
+    rows_per_day: int = 250
     mbg_share: float = 0.5
     prior_labels: int = 20_000
     evaluate_from_s: int = 0
@@ -162,7 +164,7 @@ class TrainerCore:
         if len(block) == 0:
             return
         # a purchase that only continues an occasion opens no row and answers no label
-        continues = block.is_purchase & (block.features[:, 0] > 0.0)
+        continues = block.is_purchase & (block.features[:, 0] > CONTINUES)
         if continues.any():
             block = block.take(~continues)
         late = block.time_s < max(self.next_day, 0) * DAY_S

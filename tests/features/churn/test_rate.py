@@ -55,6 +55,16 @@ def test_silence_of_a_year_reads_as_zero() -> None:
     assert rate.at([(FIRST_DAY + 401) * DAY_S])[0] == pytest.approx(1 / (5 * 30))
 
 
+def test_late_purchase_is_seen_by_the_days_after_it() -> None:
+    """What arrives late for an earlier day counts from then on, also when the rate was asked before."""
+    rate = GlobalRate()
+    rate.add(FIRST_DAY * DAY_S, 2, 2)
+    rate.add((FIRST_DAY + 2) * DAY_S, 1, 0)
+    assert rate.at([(FIRST_DAY + 2) * DAY_S])[0] == 2 / (2 * 2)
+    rate.add((FIRST_DAY + 1) * DAY_S, 4, 0)
+    assert rate.at([(FIRST_DAY + 2) * DAY_S])[0] == 6 / (2 * 2)
+
+
 def test_bytes_round_trip() -> None:
     """A restored rate answers and goes on like the original; other bytes are refused."""
     rate = GlobalRate()
