@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from engine.commands.base import EXIT_FAILED, EXIT_UNREACHABLE, AsJson, command, kafka_settings, print_json
-from engine.commands.topics import topic_specs
+from engine.streams.topics import topic_specs
 from engine.errors import ConfigError, EngineError, RuleErrors, TransientError
 from engine.settings import Settings
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import typer
 
 from engine.commands.base import AsJson, command, kafka_settings, print_json
 from engine.settings import Settings
-
-if TYPE_CHECKING:
-    from engine.streams.kafka import TopicSpec
 
 _app = typer.Typer(help="Create or check the engine's topics.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -18,24 +13,6 @@ _app = typer.Typer(help="Create or check the engine's topics.", no_args_is_help=
 def register(app: typer.Typer) -> None:
     """Add the group to the command line."""
     app.add_typer(_app, name="topics")
-
-
-def topic_specs(settings: Settings) -> list[TopicSpec]:
-    """Return every topic the engine reads or writes, as it should be."""
-    from engine.streams.kafka import TopicSpec  # noqa: PLC0415
-
-    topics = settings.topics
-    partitioned = [
-        *settings.event_topics().values(),
-        *settings.action_topics().values(),
-        topics.decisions,
-        topics.segments,
-        topics.training,
-    ]
-    specs = [TopicSpec(name, topics.partitions, topics.replication) for name in partitioned]
-    specs.append(TopicSpec(topics.dlq, 1, topics.replication))
-    specs.append(TopicSpec(topics.models, 1, topics.replication, {"cleanup.policy": "compact"}))
-    return specs
 
 
 @command(_app, "create")
@@ -46,6 +23,7 @@ def create(settings: Settings, as_json: AsJson = False) -> None:
     changing it later needs an empty start.
     """
     from engine.streams.kafka import check_topics, create_topics  # noqa: PLC0415
+    from engine.streams.topics import topic_specs  # noqa: PLC0415
 
     kafka, specs = kafka_settings(settings), topic_specs(settings)
     created = create_topics(kafka, specs)
@@ -62,6 +40,7 @@ def create(settings: Settings, as_json: AsJson = False) -> None:
 def check(settings: Settings, as_json: AsJson = False) -> None:
     """Check that every topic exists and that the event topics have equal partition counts."""
     from engine.streams.kafka import check_topics  # noqa: PLC0415
+    from engine.streams.topics import topic_specs  # noqa: PLC0415
 
     kafka, specs = kafka_settings(settings), topic_specs(settings)
     count = check_topics(kafka, kafka.topics, [spec.name for spec in specs])

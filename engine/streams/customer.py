@@ -35,6 +35,7 @@ class FeatureValue(msgspec.Struct, frozen=True, kw_only=True):
         value: as of now.
         unit: its unit, or empty.
         meaning: one sentence.
+        window: what time it looks back over, or empty.
         is_default: whether nothing is known that would make it differ from its default.
     """
 
@@ -42,6 +43,7 @@ class FeatureValue(msgspec.Struct, frozen=True, kw_only=True):
     value: float | bool | str
     unit: str
     meaning: str
+    window: str
     is_default: bool
 
 
@@ -207,6 +209,7 @@ def _features(
                 value=value,
                 unit=feature.unit,
                 meaning=feature.meaning,
+                window=feature.window,
                 is_default=number == feature.default,
             )
         )
