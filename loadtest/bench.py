@@ -13,11 +13,11 @@ from typing import Any, Self
 
 import redis
 
-from engine.commands.topics import topic_specs
 from engine.config import load_settings
 from engine.resources import shipped
 from engine.streams.kafka import KafkaSettings, TopicSpec, create_topics
 from engine.streams.local import ApacheKafka, ValkeyServer
+from engine.streams.topics import topic_specs
 from loadtest import generator, reader, relay
 from loadtest.figures import engine_figures, read_samples
 from loadtest.generator import Order, Sent

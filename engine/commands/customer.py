@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 def show(
     settings: Settings,
     customer_id: Annotated[str, typer.Argument(metavar="ID", help="The customer id.")],
-    everything: Annotated[bool, typer.Option("--all", help="Also features at their default.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every feature, in every window.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show segment, churn risk, features with meaning, journeys under way, contacts and timers.
@@ -57,14 +57,20 @@ def _print(view: CustomerView, *, everything: bool) -> None:
     for name, text in facts.items():
         typer.echo(f"  {name:<12} {text}")
     _print_profile(view.profile)
-    shown = [feature for feature in view.features if everything or not feature.is_default]
-    _heading(
-        f"features ({len(shown)} of {len(view.features)}{'' if everything else ', --all shows the rest'})"
-    )
+    shown = [feature for feature in view.features if everything or _is_telling(feature)]
+    rest = "" if everything else "; --all shows every window and those at their default"
+    _heading(f"features ({len(shown)} of {len(view.features)}{rest})")
     width = max((len(feature.name) for feature in shown), default=0)
     for feature in shown:
         typer.echo(f"  {feature.name:<{width}}  {_value(feature):>12}  ", nl=False)
         typer.secho(feature.meaning, dim=True)
+
+
+def _is_telling(feature: FeatureValue) -> bool:
+    """Leave out what is at its default, and most of the windows: they tell the same story."""
+    return (
+        not feature.is_default and feature.window in {"", "30d", "lifetime"} and "_days_" not in feature.name
+    )
 
 
 def _print_profile(profile: dict[str, Any]) -> None:

@@ -11,9 +11,9 @@ import msgspec
 import typer
 
 from engine.commands.base import EXIT_FAILED, EXIT_UNREACHABLE, AsJson, command, kafka_settings, print_json
-from engine.streams.topics import topic_specs
 from engine.errors import ConfigError, EngineError, RuleErrors, TransientError
 from engine.settings import Settings
+from engine.streams.topics import topic_specs
 
 if TYPE_CHECKING:
     from engine.streams.store import StoreHealth
