@@ -11,6 +11,7 @@ Folding depends on the state and the row's `now` alone, never on how events were
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -22,7 +23,7 @@ from engine.features.zones import DAY_S, half_months_of_days, local_seconds, mon
 
 MAX_MARKS = 128
 MAX_VALUES = 64
-MAX_TILES = 128  # or one per kind, if a customer has more kinds
+MAX_TILES = 256  # or one per kind, if a customer has more kinds
 
 # Of these the newest entry is never folded: its value is a feature of its own.
 LAST_VALUE_KINDS = (EVENT_TYPES["feedback.nps"].code, EVENT_TYPES["feedback.csat"].code)
@@ -59,9 +60,22 @@ class Ladder:
     ages_s: tuple[int, int, int, int, int]
 
 
+LIFETIME = Width.LIFETIME.value
+_STRETCH_BITS = 40
+# The stretch a local second falls into, by width; all of a lifetime is one.
+_STRETCHES: tuple[Callable[[Int64s], Int64s], ...] = (
+    lambda local_s: local_s // 300,
+    lambda local_s: local_s // 3600,
+    lambda local_s: local_s // DAY_S,
+    lambda local_s: half_months_of_days(local_s // DAY_S),
+    lambda local_s: months_of_days(local_s // DAY_S),
+    np.zeros_like,
+)
+
 # Taken in turn until the tiles fit `MAX_TILES`. The first leaves calendar months whole for 13 months.
 LADDERS = (
     Ladder((2 * 3600, 48 * 3600, 35 * DAY_S, 100 * DAY_S, 400 * DAY_S)),
+    Ladder((0, 26 * 3600, 35 * DAY_S, 100 * DAY_S, 400 * DAY_S)),
     Ladder((0, 26 * 3600, 9 * DAY_S, 100 * DAY_S, 400 * DAY_S)),
     Ladder((0, 0, 2 * DAY_S, 35 * DAY_S, 400 * DAY_S)),
     Ladder((0, 0, 0, 0, 130 * DAY_S)),
@@ -134,34 +148,33 @@ def _as_tiles(entries: npt.NDArray[np.void], values: npt.NDArray[np.float64] | N
 
 
 def _merge(pieces: npt.NDArray[np.void], ladder: Ladder, now_s: int, zone: int) -> npt.NDArray[np.void]:
-    """Join pieces of one kind in one stretch; the result is ordered by kind and time."""
+    """Join pieces of one kind in one stretch; the result is ordered by kind, width and time."""
     last_s = pieces["last_s"].astype(np.int64)
-    zones = np.full(len(pieces), zone, np.int64)
-    local_s = local_seconds(last_s, zones)
+    local_s = local_seconds(last_s, np.full(len(pieces), zone, np.int64))
     day = local_s // DAY_S
-    width = np.searchsorted(np.array(ladder.ages_s), now_s - last_s, side="right")
-    stretch = np.select(
-        [width == level for level in Width if level is not Width.LIFETIME],
-        [local_s // 300, local_s // 3600, day, half_months_of_days(day), months_of_days(day)],
-        default=0,
-    )
-    order = np.lexsort((pieces["first_s"], day, last_s, stretch, width, pieces["kind"]))
-    pieces, width, stretch, day = pieces[order], width[order], stretch[order], day[order]
+    width = np.searchsorted(ladder.ages_s, now_s - last_s, side="right")
+    # Sorted by this and by time, the pieces of one tile lie side by side and its days in order.
+    cell = (pieces["kind"].astype(np.int64) << _STRETCH_BITS + 3) | (width << _STRETCH_BITS)
+    for level in np.flatnonzero(np.bincount(width, minlength=len(_STRETCHES))[:LIFETIME]).tolist():
+        at = np.flatnonzero(width == level)
+        cell[at] += _STRETCHES[level](local_s[at])
+    order = np.lexsort((last_s, cell))
+    pieces, cell, day = pieces[order], cell[order], day[order]
     new = np.ones(len(pieces), bool)
-    new[1:] = (np.diff(pieces["kind"]) != 0) | (np.diff(width) != 0) | (np.diff(stretch) != 0)
+    np.not_equal(cell[1:], cell[:-1], out=new[1:])
     starts = np.flatnonzero(new)
     merged = pieces[starts]
     merged["first_s"] = np.minimum.reduceat(pieces["first_s"], starts)
     merged["last_s"] = np.maximum.reduceat(pieces["last_s"], starts)
-    merged["count"] = np.add.reduceat(pieces["count"].astype(np.int64), starts)
+    merged["count"] = np.add.reduceat(pieces["count"], starts)
     merged["sum"] = np.add.reduceat(pieces["sum"], starts)
     merged["days"] = _distinct_days(pieces["days"].astype(np.int64), day, new, starts)
-    return merged[np.lexsort((merged["first_s"], merged["last_s"], merged["kind"]))]
+    return merged
 
 
 def _distinct_days(days: Int64s, day: Int64s, new: npt.NDArray[np.bool_], starts: Int64s) -> Int64s:
     """Return distinct local days per merged tile: a day shared by neighbouring pieces counts once."""
     same_day = np.zeros(len(days), np.int64)
-    same_day[1:] = ~new[1:] & (np.diff(day) == 0)
+    same_day[1:] = ~new[1:] & (day[1:] == day[:-1])
     total: Int64s = np.add.reduceat(days - same_day, starts)
     return np.minimum(total, 65_535)
