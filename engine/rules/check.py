@@ -48,10 +48,21 @@ def check_journey(parsed: ParsedJourney, vocabulary: Vocabulary) -> CheckedJourn
         RuleErrors: with every problem found.
     """
     errors = ErrorList(parsed.source.file)
-    journey = _Checker(parsed, vocabulary, errors).journey()
+    journey = find_problems(parsed, vocabulary, errors)
     if errors.errors:
         raise RuleErrors(errors.in_order())
     return journey
+
+
+def find_problems(parsed: ParsedJourney, vocabulary: Vocabulary, errors: ErrorList) -> CheckedJourney:
+    """Check a journey, noting every problem; the result may be compiled only when there are none.
+
+    Args:
+        parsed: the journey.
+        vocabulary: features, segments, channels.
+        errors: takes every problem.
+    """
+    return _Checker(parsed, vocabulary, errors).journey()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,12 @@ from engine.rules.yaml_nodes import Scalar
 
 ROOTS = ("customer", "event", "entry")
 _OPERATORS = {"_&&_": "&&", "_||_": "||", "!_": "!", "-_": "-", "@in": "in", "_?_:_": "?:", "_[_]": "[]"}
+_SPELLINGS = {
+    "and": "write && for and",
+    "or": "write || for or",
+    "not": "write ! for not",
+    "=": "write == for equal",
+}
 _SCALARS = ("bool", "int", "uint", "double", "string", "dyn")
 
 
@@ -72,7 +78,8 @@ def _check(scalar: Scalar, scope: Scope, errors: ErrorList) -> CheckedExpression
     try:
         node = parse_expression(text)
     except ExpressionSyntaxError as error:
-        errors.add("E0301", error.message, place_in(scalar, error.offset))
+        spelling = _SPELLINGS.get(text[error.offset :].split(" ", 1)[0].strip("()"), "")
+        errors.add("E0301", error.message, place_in(scalar, error.offset), spelling)
         return None
     before = len(errors.errors)
     names = _names(node, scalar, scope, errors)

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from engine.errors import RuleError, RuleErrors
-from engine.rules.check import check_journey
+from engine.rules.check import find_problems
 from engine.rules.compile import compile_journey
 from engine.rules.journey import Journey
 from engine.rules.limits import MAX_FILES
-from engine.rules.parse import parse_journey
+from engine.rules.parse import read_journey
 from engine.rules.parsed import ParsedJourney
 from engine.rules.ruleset import RuleSet
 from engine.rules.scope import Vocabulary
+from engine.rules.source import ErrorList
 
 _KINDS = {"number": "double", "bool": "bool", "code": "string"}
 _SUFFIXES = (".yaml", ".yml")
@@ -100,21 +101,23 @@ def compile_sources(
     journeys: list[Journey] = []
     seen: dict[tuple[str, int], ParsedJourney] = {}
     for file, data in sources:
-        try:
-            parsed = parse_journey(file, data)
+        problems = ErrorList(file)
+        parsed = read_journey(file, data, problems)
+        if parsed is not None:
             first = seen.setdefault((parsed.name.value, parsed.version), parsed)
-            if first is not parsed:
-                found.append(_twice(parsed, first))
-            journeys.append(compile_journey(check_journey(parsed, vocabulary), vocabulary))
-        except RuleErrors as error:
-            found.extend(error.errors)
+            if first is not parsed and parsed.name.value:
+                _twice(parsed, first, problems)
+            checked = find_problems(parsed, vocabulary, problems)
+            if not problems.errors:
+                journeys.append(compile_journey(checked, vocabulary))
+        found.extend(problems.in_order())
     if found:
         raise RuleErrors(found)
     return RuleSet(journeys, vocabulary)
 
 
-def _twice(parsed: ParsedJourney, first: ParsedJourney) -> RuleError:
-    name, place = parsed.name.value, parsed.name.place
+def _twice(parsed: ParsedJourney, first: ParsedJourney, problems: ErrorList) -> None:
+    name = parsed.name.value
     message = f"journey {name!r} version {parsed.version} exists already, in {first.source.file}"
     hint = "give it another name, or raise `version`"
-    return RuleError("E0213", message, parsed.source.file, place.line, place.column, hint)
+    problems.add("E0213", message, parsed.name.place, hint)

@@ -76,12 +76,27 @@ def parse_journey(file: str, data: bytes) -> ParsedJourney:
         RuleErrors: with every problem found in the file.
     """
     errors = ErrorList(file)
-    source = read_text(file, data, errors)
-    node = read_yaml(source, errors) if source is not None else None
-    journey = _journey(source, node, Reader(errors)) if source is not None and node is not None else None
+    journey = read_journey(file, data, errors)
     if errors.errors or journey is None:
         raise RuleErrors(errors.in_order())
     return journey
+
+
+def read_journey(file: str, data: bytes, errors: ErrorList) -> ParsedJourney | None:
+    """Read one journey file as far as it can be read.
+
+    Args:
+        file: its path.
+        data: its bytes.
+        errors: takes every problem; the journey is only good for more checks when there are any.
+
+    Returns:
+        the journey, or None when not even its entry can be made out.
+    """
+    source = read_text(file, data, errors)
+    node = read_yaml(source, errors) if source is not None else None
+    journey = _journey(source, node, Reader(errors)) if source is not None and node is not None else None
+    return journey if journey is not None and journey.entry is not _NO_ENTRY else None
 
 
 def _journey(source: SourceText, node: Node, read: Reader) -> ParsedJourney | None:
