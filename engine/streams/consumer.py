@@ -304,7 +304,7 @@ class BatchConsumer:
         if error.fatal():
             self._fatal = error
         else:
-            logger.warning("kafka: %s", error.str())
+            logger.debug("kafka: %s", error.str())  # librdkafka logs it itself
 
     def _on_loop(self, work: Coroutine[Any, Any, T], give_up: Callable[[], bool]) -> T:
         """Run a coroutine on the event loop and wait for it, at a stop not for ever."""
