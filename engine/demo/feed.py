@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from engine.demo.cdnow import DAY_MS, END_MS, START_MS
+from engine.demo.cdnow import END_MS, START_MS
 from engine.demo.data import DEFAULT_SEED, Log, build_log
 from engine.errors import TransientError
 from engine.events import Event, Family
@@ -26,6 +26,7 @@ from engine.streams.intake import END_OF_STREAM_MS, WATERMARK_HEADER
 
 MAX_AHEAD = 4_000  # records; the embedded broker keeps the last 15,000 of a partition
 MAX_PENDING = 2_000  # records handed to librdkafka and not yet acknowledged
+WATERMARK_EVERY_MS = 6 * 3_600_000  # of simulated time: what the workers wait for before they go on
 WATERMARK_EVERY_EVENTS = 2_000
 _CHECK_EVERY_EVENTS = 128
 _PAUSE_S = 0.004
@@ -144,7 +145,8 @@ class Feeder:
         for family, event in self._paced(started_s):
             if event.time >= next_watermark_ms or unmarked >= WATERMARK_EVERY_EVENTS:
                 self._watermark(event.time)
-                next_watermark_ms, unmarked = event.time - event.time % DAY_MS + DAY_MS, 0
+                next_watermark_ms = event.time - event.time % WATERMARK_EVERY_MS + WATERMARK_EVERY_MS
+                unmarked = 0
             produce(topics[family], encode_json(event), event.customer_id.encode(), on_delivery=callback)
             self._sent += 1
             self._records += 1

@@ -171,8 +171,8 @@ def _population(rng: np.random.Generator, purchases: Purchases, purchase_ms: Int
     idle_ms = rng.integers(START_MS + HOUR_MS, END_MS - HOUR_MS, len(zone) - buyers)
     signup_ms = np.concatenate((first_ms - lead_ms.astype(np.int64), idle_ms))
     choice = rng.random(len(zone))
-    # The form's consent box is sent with the form: its event comes a moment before the sign-up's.
-    at_once = signup_ms - rng.integers(100, 900, len(zone))
+    # The form's consent box is an event of its own, a moment after the sign-up's.
+    at_once = signup_ms + rng.integers(100, 900, len(zone))
     later = signup_ms + rng.integers(DAY_MS, 90 * DAY_MS, len(zone))
     consent_ms = np.where(choice < 0.82, at_once, np.where(choice < 0.88, later, 0))
     return Population(zone=zone, signup_ms=signup_ms, consent_ms=consent_ms, last_purchase_ms=last_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from contextlib import ExitStack
@@ -14,10 +15,12 @@ import msgspec
 from engine.demo.feed import FeedSettings, Progress, read_progress
 from engine.demo.watch import WatchedTopics
 from engine.events import Family
-from engine.settings import Settings
+from engine.settings import Settings, TopicSettings
 from engine.streams.local import LocalStack
 from engine.streams.local_server import HOST, LocalServer
+from engine.streams.topics import topic_specs
 
+_SEGMENTS = Path(__file__).with_name("segments.yaml")
 GROUP = "engage-demo"
 PARTITIONS = 4
 _SETTINGS = """\
@@ -38,6 +41,9 @@ url = "{redis_url}"
 [http]
 host = "{host}"
 port = {port}
+
+[segments]
+path = {segments}
 """
 
 
@@ -109,6 +115,7 @@ class Worker(DemoProcess):
             redis_url=self._redis_url,
             host=HOST,
             port=self.port,
+            segments=json.dumps(str(_SEGMENTS)),  # a JSON string is a TOML string
         )
         self.settings_path.write_text(text, encoding="utf-8")
 
@@ -164,10 +171,8 @@ class DemoStack:
 
     def __init__(self, seed: int, customers: int | None, duration_s: float) -> None:
         self._seed, self._customers, self._duration_s = seed, customers, duration_s
-        self._settings = Settings()
-        topics = dict.fromkeys(self._topics(), PARTITIONS)
-        topics[self._settings.topics.models] = 1
-        self._local = LocalStack(topics=topics)
+        self._settings = Settings(topics=TopicSettings(partitions=PARTITIONS))
+        self._local = LocalStack(topics={spec.name: spec.partitions for spec in topic_specs(self._settings)})
         self._started = ExitStack()
         self.worker: Worker
         self.trainer: Trainer
@@ -236,8 +241,3 @@ class DemoStack:
             customers=self._customers,
             duration_s=self._duration_s,
         )
-
-    def _topics(self) -> list[str]:
-        topics = self._settings.topics
-        others = [topics.decisions, topics.dlq, topics.training, topics.models]
-        return [*self._settings.event_topics().values(), *self._settings.action_topics().values(), *others]
