@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar
@@ -50,6 +49,9 @@ class EngageApp(faust.App):  # type: ignore[misc] # Faust has no type hints we f
         """The consumer under the driver: pause, resume, seek, lag, counters."""
         consumer: BatchConsumer = self.consumer.batches
         return consumer
+
+    def _create_directories(self) -> None:
+        """Make none: the folders are for Faust's tables, and there are no tables."""
 
     async def on_stop(self) -> None:
         """Finish the batch in flight and leave the group while the agent still runs."""
@@ -303,8 +305,6 @@ def create_app(settings: KafkaSettings, listener: PartitionListener, handler: Ba
     app = EngageApp(
         settings.group_id,
         broker=[f"engage://{address}" for address in settings.bootstrap.split(",")],
-        # Faust creates this folder for its tables; there are none.
-        datadir=f"{tempfile.gettempdir()}/engage-faust",
         TableManager=NoTables,
         web_enabled=False,
         topic_disable_leader=True,
