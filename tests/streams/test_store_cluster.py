@@ -35,6 +35,7 @@ def cluster() -> Iterator[list[ValkeyServer]]:
                 "cluster-enabled": "yes",
                 "cluster-port": str(buses[-1]),
                 "cluster-node-timeout": "15000",
+                "appendfsync": "always",
             }
             nodes.append(running.enter_context(ValkeyServer(settings=settings)))
         clients = [running.enter_context(redis.Redis.from_url(node.url)) for node in nodes]

@@ -19,7 +19,9 @@ from engine.streams.store_redis import RedisStore
 @pytest.fixture(params=["valkey", *(["redis"] if redis_binary() else [])])
 def server(request: pytest.FixtureRequest) -> Iterator[ValkeyServer | RedisServer]:
     """Provide a server of the test's own, to kill."""
-    with (ValkeyServer if request.param == "valkey" else RedisServer)() as made:
+    # Synced before each reply: what a kill may lose is then up to the test.
+    settings = {"appendfsync": "always"}
+    with (ValkeyServer if request.param == "valkey" else RedisServer)(settings=settings) as made:
         yield made
 
 
