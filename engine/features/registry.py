@@ -17,6 +17,8 @@ from engine.features.fillers import MAKERS, Fill, RfmSteps
 from engine.features.rows import RowBatch
 from engine.features.windows import VISITS, Kinds, Tables
 
+CHUNK_ROWS = 128  # so many rows' tables stay in the processor's cache
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -94,10 +96,12 @@ class FeatureSpace:
             is 0 and `segment` the one last announced.
         """
         out: Floats = np.empty((len(rows), len(self.names)))
-        if len(rows):
-            tables = Tables(rows, self._kinds)
+        for first in range(0, len(rows), CHUNK_ROWS):
+            last = first + CHUNK_ROWS
+            part = rows if len(rows) <= CHUNK_ROWS else rows.part(first, last)
+            tables = Tables(part, self._kinds)
             for block in self._blocks:
-                block.fill(out[:, block.columns], tables)
+                block.fill(out[first:last, block.columns], tables)
         return out
 
     def set_column(self, matrix: Floats, name: str, values: npt.ArrayLike) -> None:

@@ -62,6 +62,20 @@ class RowBatch:
     def __len__(self) -> int:
         return len(self.heads)
 
+    def part(self, first: int, last: int) -> RowBatch:
+        """Return the rows from `first` up to, not including, `last`."""
+        rows = slice(first, last)
+        return RowBatch(
+            states=self.states[rows],
+            heads=self.heads[rows],
+            marks=self.marks[rows],
+            values=self.values[rows],
+            tiles=self.tiles[rows],
+            purchases=self.purchases[rows],
+            now_ms=self.now_ms[rows],
+            codes=self.codes[rows],
+        )
+
     def head_columns(self) -> npt.NDArray[np.void]:
         """Return the heads as one `(rows,)` array of `HEAD_DTYPE`."""
         return np.frombuffer(b"".join(self.heads), HEAD_DTYPE)

@@ -44,6 +44,13 @@ _DAY_BITS, _WINDOW_BITS = 16, 3
 _NEVER = np.iinfo(np.int64).max
 
 
+def _nest(table: Floats) -> Floats:
+    """Let each window hold the shorter ones, in place (whole slices are ten times faster than cumsum)."""
+    for window in range(1, _W):
+        table[window] += table[window - 1]
+    return table
+
+
 class Kinds:
     """Which kinds of entries get a column in the tables, and which.
 
@@ -109,7 +116,7 @@ class Tables:
             weights = np.ones(len(self.cell))
             weights[len(weights) - len(self.tiles) :] = self.tiles["count"]
         cells = np.bincount(self.bucket * size + self.cell, weights, _W * size)
-        counts = np.cumsum(cells.reshape(_W, self.rows, self.kinds.width), axis=0, dtype=np.float64)
+        counts = _nest(cells.astype(np.float64).reshape(_W, self.rows, self.kinds.width))
         if self.kinds.visits is not None:
             counts[:, :, self.kinds.visits] = counts[:, :, self.kinds.click_columns].sum(axis=2)
         return counts
@@ -122,7 +129,7 @@ class Tables:
         size = self.rows * width
         amounts = np.concatenate((self.values["value"], self.tiles["sum"]))
         cells = np.bincount(self.bucket[first:] * size + cell, amounts, _W * size)
-        return np.cumsum(cells.reshape(_W, self.rows, width), axis=0)
+        return _nest(cells.astype(np.float64).reshape(_W, self.rows, width))
 
     @cached_property
     def local_day(self) -> Int64s:
@@ -148,7 +155,7 @@ class Tables:
         cells = np.bincount(at, minlength=_W * size).astype(np.float64)
         if len(self.tiles):
             self._add_tile_days(cells, size)
-        return np.cumsum(cells.reshape(_W, self.rows, self.kinds.width), axis=0)
+        return _nest(cells.reshape(_W, self.rows, self.kinds.width))
 
     def _add_tile_days(self, cells: Floats, size: int) -> None:
         """Add the days of each tile beyond its last one, which is among the keys already."""
@@ -198,9 +205,10 @@ class Tables:
         first = self.marks_n
         at = first + np.flatnonzero(self.kind[first:] == kind)
         row = self.row[at]
-        entry_days = local_days(self.time_s[at], self.zones[row])
-        now_month = months_of_days(local_days(self.now_s, self.zones))
-        back = np.maximum(now_month[row] - months_of_days(entry_days), 0)
+        # Orders and the rows' own instants in one go: for small waves the number of calls is what costs.
+        times_s = np.concatenate((self.now_s, self.time_s[at]))
+        month = months_of_days(local_days(times_s, np.concatenate((self.zones, self.zones[row]))))
+        back = np.maximum(month[: self.rows][row] - month[self.rows :], 0)
         recent = back < MONTHS
         cell = (back * self.rows + row)[recent]
         at = at[recent] - first

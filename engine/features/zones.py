@@ -123,10 +123,9 @@ def local_seconds(time_s: Int64s, zones: Int64s) -> Int64s:
     """
     day = time_s // DAY_S
     second = time_s - day * DAY_S
-    at = zones * _ROW + np.clip(day - _FIRST_DAY, 0, _DAYS - 1)
-    before = _tables.offsets[at]
-    after = _tables.offsets[at + 1]
-    local: Int64s = time_s + np.where(second >= _tables.changes[at], after, before)
+    at = zones * _ROW + np.minimum(np.maximum(day - _FIRST_DAY, 0), _DAYS - 1)
+    at += second >= _tables.changes[at]  # from the change on, the offset the next day begins with
+    local: Int64s = time_s + _tables.offsets[at]
     return local
 
 

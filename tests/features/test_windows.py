@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.features.registry import FeatureSpace
+from engine.features.registry import CHUNK_ROWS, FeatureSpace
 from engine.features.rows import RowBatch
 from engine.features.state import CustomerState
 from tests.features.brute import Log, features
@@ -120,3 +120,19 @@ def test_needed_features_equal_the_full_space(log: Log, names: set[str]) -> None
     assert set(part.names) == names
     for name in names:
         assert some[0, part.index[name]] == full[0, SPACE.index[name]], name
+
+
+def test_a_long_wave_equals_its_rows_one_by_one() -> None:
+    """Working a wave in chunks shows in no value."""
+    states = []
+    for number in range(2 * CHUNK_ROWS + 3):
+        state = CustomerState(f"c{number}")
+        state.mutate().time_zone = ("UTC", "Asia/Tokyo")[number % 2]
+        state.record(number % 6, NOW_S - number * 7000)
+        state.record(8, NOW_S - number * 9000, number / 4)
+        states.append(state)
+    now_ms = [NOW_S * 1000 + number for number in range(len(states))]
+    whole = SPACE.matrix(RowBatch.of(states, now_ms, [0] * len(states)))
+    for number in (0, 1, CHUNK_ROWS - 1, CHUNK_ROWS, 2 * CHUNK_ROWS, len(states) - 1):
+        alone = SPACE.matrix(RowBatch.of([states[number]], [now_ms[number]], [0]))
+        assert np.array_equal(alone[0], whole[number])
