@@ -1,0 +1,125 @@
+"""What of the batch consumer only a stand-in for librdkafka can show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import confluent_kafka
+import pytest
+
+from engine.errors import ConfigError, EngineError
+from engine.streams.consumer import BatchConsumer
+from engine.streams.kafka import KafkaSettings, judge
+from tests.streams.transport_harness import Worker
+
+CLICKS_0, CLICKS_1 = ("clicks", 0), ("clicks", 1)
+
+
+@dataclass
+class FakeMessage:
+    """One record."""
+
+    number: int
+    at: int
+
+    def topic(self) -> str:
+        """Return the topic."""
+        return "clicks"
+
+    def partition(self) -> int:
+        """Return the partition."""
+        return self.number
+
+    def offset(self) -> int:
+        """Return the offset."""
+        return self.at
+
+    def error(self) -> None:
+        """Return no error."""
+
+
+@dataclass
+class FakeConsumer:
+    """A consumer in which a rebalance overtakes `consume`."""
+
+    owner: BatchConsumer
+    touches: frozenset[tuple[str, int]] = frozenset()
+    read_to: int = 0
+    sought: list[tuple[str, int, int]] = field(default_factory=list)
+    committed: list[confluent_kafka.TopicPartition] = field(default_factory=list)
+
+    def poll(self, _wait_s: float) -> FakeMessage:
+        """Bring the first record."""
+        return FakeMessage(0, 7)
+
+    def consume(self, _count: int, _wait_s: float) -> list[FakeMessage]:
+        """Bring the others, after a rebalance."""
+        self.owner._begin_rebalance(self.touches)
+        return [FakeMessage(0, 8), FakeMessage(1, 5)]
+
+    def seek(self, place: confluent_kafka.TopicPartition) -> None:
+        """Note where reading goes on."""
+        self.sought.append((place.topic, place.partition, place.offset))
+
+    def position(self, places: list[confluent_kafka.TopicPartition]) -> list[confluent_kafka.TopicPartition]:
+        """Tell what was read."""
+        return [confluent_kafka.TopicPartition(p.topic, p.partition, self.read_to) for p in places]
+
+    def commit(self, *, offsets: list[confluent_kafka.TopicPartition], asynchronous: bool) -> None:
+        """Take offsets."""
+        assert asynchronous
+        self.committed += offsets
+
+
+def _consumer(touches: frozenset[tuple[str, int]] = frozenset()) -> tuple[BatchConsumer, FakeConsumer]:
+    settings = KafkaSettings("x", topics=("clicks",))
+    consumer = BatchConsumer(settings, Worker(settings))
+    consumer._assigned = frozenset({CLICKS_0, CLICKS_1})
+    consumer._starts = {CLICKS_0: 7, CLICKS_1: 5}
+    fake = FakeConsumer(consumer, touches)
+    consumer._consumer = fake
+    return consumer, fake
+
+
+def _places(records: list[confluent_kafka.Message]) -> list[tuple[int, int]]:
+    return [(record.partition(), record.offset()) for record in records]
+
+
+def test_records_a_rebalance_overtook_are_read_again() -> None:
+    """What was taken before its partition moved is dropped and read again from the listener's offset."""
+    consumer, fake = _consumer(frozenset({CLICKS_0}))
+    assert _places(consumer._poll(0)) == [(1, 5)]
+    assert fake.sought == [("clicks", 0, 7)]
+
+
+def test_an_untouched_poll_keeps_everything() -> None:
+    """Without a rebalance every record of the poll is in the batch, in order."""
+    consumer, fake = _consumer()
+    assert _places(consumer._poll(0)) == [(0, 7), (0, 8), (1, 5)]
+    assert fake.sought == []
+
+
+async def test_nothing_is_committed_past_what_was_read() -> None:
+    """An offset reported durable beyond the records handed out is a mistake, and stops the worker."""
+    consumer, fake = _consumer()
+    fake.read_to = 9
+    await consumer.commit({CLICKS_0: 9})
+    assert [(p.partition, p.offset) for p in fake.committed] == [(0, 9)]
+    with pytest.raises(EngineError, match="offset 10 of 'clicks' partition 0 reported durable, but only 9"):
+        await consumer.commit({CLICKS_0: 10})
+
+
+def test_offsets_of_foreign_partitions_are_not_mirrored() -> None:
+    """A report about a partition this worker does not own changes nothing."""
+    consumer, _ = _consumer()
+    consumer.report({("clicks", 5): 3, CLICKS_1: 6})
+    assert consumer.durable == {CLICKS_1: 6}
+
+
+def test_refused_access_stops_the_worker() -> None:
+    """An authorization error is told as a mistake of configuration instead of being waited out."""
+    refused = confluent_kafka.KafkaError(confluent_kafka.KafkaError.GROUP_AUTHORIZATION_FAILED)
+    passing = confluent_kafka.KafkaError(confluent_kafka.KafkaError.LEADER_NOT_AVAILABLE)
+    judge([None, passing])
+    with pytest.raises(ConfigError, match="kafka refuses access"):
+        judge([passing, refused])
