@@ -66,6 +66,7 @@ class Run:
         samples: looks at the engine's progress.
         figures: the engine's own view.
         cpu_cores: processor cores used by process, on average.
+        cpu_us_per_event: processor time of the subject for each record it worked on, all threads.
         fault: why the run must not be reported; empty when it may.
     """
 
@@ -77,6 +78,7 @@ class Run:
     samples: list[LagSample] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
     cpu_cores: dict[str, float] = field(default_factory=dict)
+    cpu_us_per_event: float = 0.0
     fault: str = ""
 
 
@@ -179,18 +181,28 @@ class Bench:
         self.reader.ask(("begin", name, int((start_s + _RAMP_S) * 1e6)))
         order = Order(name, rate, duration_s, topics, start_s)
         processes = {**self._server_pids(), **pids}
+        begun = int(engine.status()["events_total"]) if engine else 0
         used = {process: cpu_s(pid) for process, pid in processes.items()}
         sent, samples = self._drive(order, engine)
         took_s = time.time() - start_s
-        cores = {
-            process: round((cpu_s(pid) - used[process]) / took_s, 2) for process, pid in processes.items()
-        }
+        spent_s = {process: cpu_s(pid) - used[process] for process, pid in processes.items()}
+        done = int(engine.status()["events_total"]) - begun if engine else sent.records
         self._await_actions(sent.fired)
         latencies: Latencies = self.reader.ask(("end",))
         fault = sent.fault(duration_s)
         if not fault and latencies.actions < sent.fired:
             fault = f"{sent.fired - latencies.actions} of {sent.fired} actions were not seen"
-        return Run(subject, rate, duration_s, sent, latencies, samples, cpu_cores=cores, fault=fault)
+        return Run(
+            subject=subject,
+            rate=rate,
+            duration_s=duration_s,
+            sent=sent,
+            latencies=latencies,
+            samples=samples,
+            cpu_cores={process: round(spent / took_s, 2) for process, spent in spent_s.items()},
+            cpu_us_per_event=round(spent_s[subject] * 1e6 / done, 2) if done else 0.0,
+            fault=fault,
+        )
 
     def trial(self, engine: Engine, rate: float, duration_s: float) -> tuple[Trial, Run]:
         """Find out whether the engine sustains a rate; wait until it has worked everything off."""

@@ -21,7 +21,7 @@ from typing import Any, Self
 from engine.streams.kafka import KafkaSettings, TopicSpec, create_topics
 from loadtest.workload import PARTITIONS, RELAY_OUTPUT, RELAY_TOPICS
 
-_READY_S = 30.0
+_READY_S = 90.0
 _STOP_S = 15.0
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -63,6 +63,7 @@ def rows(result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
                 *figures,
                 engine if subject == "engine" else "",
                 f"{cores:.2f}",
+                f"{run['cpu_us_per_event']:.1f}",
                 run["fault"],
             )
 
@@ -76,7 +77,7 @@ def print_table(result: Mapping[str, Any]) -> int:
     Returns:
         How many runs must not be reported.
     """
-    head = ("", "events/s", "p50", "p99", "p99.9", "max ms", "in engine p50/p99", "cores", "")
+    head = ("", "events/s", "p50", "p99", "p99.9", "max ms", "in engine p50/p99", "cores", "cpu us/event", "")
     lines = [head, *rows(result)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head) - 1)]
     print("\nintended send to action readable")
@@ -171,6 +172,7 @@ def _page(result: Mapping[str, Any], picture: str) -> str:
         "max ms",
         "in engine p50 / p99 ms",
         "cores",
+        "cpu µs/event",
         "fault",
     )
     body = "".join(
