@@ -30,13 +30,11 @@ class Keeper:
 
     Args:
         command: the server's command line.
-        env: its whole environment.
         log: file that takes its output.
         folder: removed at the end; empty when the data is to be kept.
     """
 
     command: list[str]
-    env: dict[str, str]
     log: str
     folder: str
     child: subprocess.Popen[bytes] | None = None
@@ -50,7 +48,6 @@ class Keeper:
         with open(self.log, "ab") as log:  # noqa: PTH123 - pathlib would double this process's start time
             self.child = subprocess.Popen(  # noqa: S603 - the command comes from our own code
                 self.command,
-                env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -130,11 +127,11 @@ def main(spec: Mapping[str, Any]) -> None:
     """Run the keeper.
 
     Args:
-        spec: `command`, `env`, `log`, `folder` as in `Keeper`, and `owner_pid`.
+        spec: `command`, `log`, `folder` as in `Keeper`, and `owner_pid`.
     """
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the owner decides; it has the terminal
-    keeper = Keeper(list(spec["command"]), dict(spec["env"]), spec["log"], spec["folder"])
+    keeper = Keeper(list(spec["command"]), spec["log"], spec["folder"])
     try:
         serve(keeper, spec["owner_pid"])
     except BrokenPipeError:

@@ -173,7 +173,6 @@ class LocalServer(ABC):
     def _start_guard(self) -> subprocess.Popen[bytes]:
         spec = {
             "command": self._command(),
-            "env": dict(os.environ),
             "log": str(self.log),
             "folder": "" if self._given_folder else str(self.folder),
             "owner_pid": os.getpid(),

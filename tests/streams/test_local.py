@@ -88,6 +88,15 @@ def test_stop_removes_process_and_folder() -> None:
     assert not folder.exists()
 
 
+def test_the_environment_stays_out_of_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No command line, which every user of the machine can read, shows the environment."""
+    monkeypatch.setenv("ENGAGE_TEST_SECRET", "hush-7f3a")
+    with ValkeyServer() as server:
+        assert server._guard is not None
+        for pid in (server.pid, server._guard.pid):
+            assert b"hush-7f3a" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
 def test_a_given_folder_is_kept(tmp_path: Path) -> None:
     """Data in a folder of the caller's outlives the server and is found by the next one."""
     for expected in (None, b"value"):
