@@ -55,6 +55,16 @@ def test_fit_recovers_the_parameters() -> None:
     assert ours >= mbg.log_likelihood(TRUTH, repeats, last, age).sum() - 1.0
 
 
+def test_fit_leaves_a_start_without_drop_out() -> None:
+    """Parameters that once said "nobody leaves" do not hold the next fits there."""
+    repeats, last, age, _ = simulate(5_000)
+    fresh = mbg.fit(repeats, last, age)
+    stuck = mbg.fit(repeats, last, age, MbgParameters(r=0.4, alpha=63.0, a=1e-5, b=5.24))
+    assert fresh is not None
+    assert stuck is not None
+    assert stuck.a == pytest.approx(fresh.a, rel=0.05)
+
+
 def test_gradient_equals_differences() -> None:
     """The analytic gradient is that of the objective, penalty included."""
     groups, weight = mbg._group(*simulate(2_000)[:3])
