@@ -6,6 +6,7 @@ its `RuntimeError` with a picture.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,6 +72,8 @@ class CelProgram:
         if result.type() == cel.Type.ERROR:
             raise CelFailure(str(result.value()))
         value = result.value()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise CelFailure(f"the value is {value}")
         if isinstance(value, bool | int | float | str):
             return value
         raise CelFailure(f"the value is a {result.type().name()}, not a scalar")

@@ -6,6 +6,7 @@ aliases are judged before anything grows.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -171,6 +172,8 @@ def _step(
 ) -> Node | None:
     """Take one YAML event; return the node it completes, if any."""
     if kind == "ScalarEvent":
+        if not event.value.isascii() and any("\ud800" <= char <= "\udfff" for char in event.value):
+            _stop(errors, "E0101", "half of a character (a lone surrogate)", place)
         raw = source.text[event.start_mark.index : event.end_mark.index]
         return Scalar(_resolve(event), event.value, raw, place)
     if kind in ("MappingStartEvent", "SequenceStartEvent"):
@@ -213,6 +216,6 @@ def _resolve(event: Any) -> Plain:
         return _WORDS[text]
     if _INT.fullmatch(text):
         return int(text)
-    if _FLOAT.fullmatch(text):
+    if _FLOAT.fullmatch(text) and math.isfinite(float(text)):
         return float(text)
     return text

@@ -356,12 +356,13 @@ journey: broken
 entry: {on: order.placed, reentry: always}
 steps:
   - {send: email, template: a, data: {share: 1 / int(customer.sessions_30d)}}
+  - {send: email, template: a, data: {share: customer.orders_30d / customer.sessions_30d}}
   - {send: email, template: b}
 """
     driver = Driver(rule_set(text))
     driver.send("order.placed", NOON)
     assert driver.templates() == ["b"]
-    assert driver.outcomes(Outcome.SUPPRESSED) == [(Outcome.SUPPRESSED, "data")]
+    assert driver.outcomes(Outcome.SUPPRESSED) == [(Outcome.SUPPRESSED, "data")] * 2
 
 
 def test_non_matches_of_sampled_events_say_which_condition_failed() -> None:
