@@ -121,6 +121,76 @@ class Profile(msgspec.Struct, array_like=True):
         return self.consents.get(purpose, 0) > 0
 
 
+# Stored as one character, chr(1 + place): the zone is in nearly every profile. Append only, at most 126.
+_COMMON_ZONES = [
+    "UTC",
+    "Asia/Shanghai",
+    "Asia/Hong_Kong",
+    "Asia/Taipei",
+    "Asia/Tokyo",
+    "Asia/Seoul",
+    "Asia/Singapore",
+    "Asia/Kuala_Lumpur",
+    "Asia/Jakarta",
+    "Asia/Bangkok",
+    "Asia/Ho_Chi_Minh",
+    "Asia/Manila",
+    "Asia/Kolkata",
+    "Asia/Dhaka",
+    "Asia/Karachi",
+    "Asia/Dubai",
+    "Asia/Riyadh",
+    "Asia/Jerusalem",
+    "Asia/Urumqi",
+    "Europe/London",
+    "Europe/Dublin",
+    "Europe/Lisbon",
+    "Europe/Madrid",
+    "Europe/Paris",
+    "Europe/Brussels",
+    "Europe/Amsterdam",
+    "Europe/Berlin",
+    "Europe/Zurich",
+    "Europe/Vienna",
+    "Europe/Rome",
+    "Europe/Prague",
+    "Europe/Warsaw",
+    "Europe/Budapest",
+    "Europe/Copenhagen",
+    "Europe/Oslo",
+    "Europe/Stockholm",
+    "Europe/Helsinki",
+    "Europe/Athens",
+    "Europe/Bucharest",
+    "Europe/Kyiv",
+    "Europe/Istanbul",
+    "Europe/Moscow",
+    "Africa/Cairo",
+    "Africa/Lagos",
+    "Africa/Nairobi",
+    "Africa/Johannesburg",
+    "America/New_York",
+    "America/Chicago",
+    "America/Denver",
+    "America/Phoenix",
+    "America/Los_Angeles",
+    "America/Toronto",
+    "America/Vancouver",
+    "America/Mexico_City",
+    "America/Bogota",
+    "America/Lima",
+    "America/Santiago",
+    "America/Sao_Paulo",
+    "America/Argentina/Buenos_Aires",
+    "Australia/Perth",
+    "Australia/Sydney",
+    "Australia/Melbourne",
+    "Australia/Brisbane",
+    "Pacific/Auckland",
+]
+_SHORT_BY_ZONE = {zone: chr(1 + place) for place, zone in enumerate(_COMMON_ZONES)}
+_ZONE_BY_SHORT = {short: zone for zone, short in _SHORT_BY_ZONE.items()}
+
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Profile)
 
@@ -132,6 +202,7 @@ def encode_profile(profile: Profile) -> bytes:
         fields.pop()
     if not fields:
         return b""
+    fields[0] = _SHORT_BY_ZONE.get(profile.time_zone, profile.time_zone)
     if profile.consents:
         fields[1] = {_rename(key, _PREFIXES_BY_PURPOSE): time_s for key, time_s in profile.consents.items()}
     return _ENCODER.encode(fields)
@@ -149,6 +220,8 @@ def decode_profile(data: bytes) -> Profile:
         profile = _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StateError(f"stored profile of {len(data)} bytes cannot be read") from error
+    if len(profile.time_zone) == 1:
+        profile.time_zone = _ZONE_BY_SHORT.get(profile.time_zone, profile.time_zone)
     if profile.consents:
         profile.consents = {
             _rename(key, _PURPOSES_BY_PREFIX): time_s for key, time_s in profile.consents.items()
