@@ -183,11 +183,13 @@ def assert_once_in_order(seen: Iterable[Seen], values: Iterable[bytes]) -> None:
 
 def read_journals(folder: Path) -> list[Seen]:
     """Every record the killed and the living workers took, in the order they took them."""
-    lines = b"".join(path.read_bytes() for path in sorted(folder.glob("*.journal"))).splitlines()
+    # A line without its end is still being written, or its writer was killed: it does not count.
+    texts = [path.read_bytes() for path in sorted(folder.glob("*.journal"))]
+    lines = [line for text in texts for line in text.splitlines(keepends=True) if line.endswith(b"\n")]
     entries = []
     for line in lines:
         taken_ns, topic, partition, offset, value = line.split(b" ", 4)
-        entries.append((int(taken_ns), topic.decode(), int(partition), int(offset), value))
+        entries.append((int(taken_ns), topic.decode(), int(partition), int(offset), value.rstrip(b"\n")))
     return [(topic, partition, offset, value) for _, topic, partition, offset, value in sorted(entries)]
 
 
