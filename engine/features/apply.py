@@ -79,13 +79,26 @@ def apply_event(
     handler = _HANDLERS[code]
     if handler is not None:
         handler(state, event, now_ms)
-    if event.channel and _SHOWS_CHANNEL[code] and state.profile.last_channel != event.channel:
-        state.mutate().last_channel = event.channel[:MAX_TEXT]
     for one in series.get(code, ()):
         taken, value = one.record(event)
         if taken:
             over |= state.record(one.code, time_s, value)
     return over
+
+
+def note_channel(state: CustomerState, event: Event, code: int) -> None:
+    """Remember where the customer was last seen acting.
+
+    Apart from `apply_event`, for this is no column: several rows of a customer are applied before the first
+    of them is decided on, and each decision must see the channel as of its own row.
+
+    Args:
+        state: the customer's state, changed in place.
+        event: the event.
+        code: code of its type.
+    """
+    if event.channel and _SHOWS_CHANNEL[code] and state.profile.last_channel != event.channel:
+        state.mutate().last_channel = event.channel[:MAX_TEXT]
 
 
 def _signed_up(state: CustomerState, event: Any, now_ms: int) -> None:

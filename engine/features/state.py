@@ -61,6 +61,7 @@ class CustomerState:
         customer_id: whose state it is.
         clock_ms: last instant processed for this customer.
         due_ms: the timer stored for this customer; 0 = none.
+        journey_due_ms: what of it comes from journeys; 0 = nothing, -1 = to be found out. Not stored.
         next_score_ms: next weekly risk score; 0 = none.
         marks: entries without a value (`tiles.MARK_DTYPE`).
         values: entries with a value (`tiles.VALUE_DTYPE`).
@@ -79,6 +80,7 @@ class CustomerState:
         "clock_ms",
         "customer_id",
         "due_ms",
+        "journey_due_ms",
         "marks",
         "next_score_ms",
         "purchases",
@@ -93,6 +95,7 @@ class CustomerState:
     def _clear(self, profile_data: bytes) -> None:
         self.clock_ms = 0
         self.due_ms = 0
+        self.journey_due_ms = -1
         self.next_score_ms = 0
         self.marks = b""
         self.values = b""

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.actions import Action, Decision, deterministic_id
-from engine.events import EVENT_TYPES
-from engine.features.apply import apply_event
+from engine.events import EVENT_TYPES, Event
+from engine.features.apply import apply_event, note_channel
 from engine.features.churn.blocks import TrainingBlock, customer_keys
 from engine.features.churn.hazard import hazard_matrix
 from engine.features.churn.purchases import unpack_many
@@ -29,6 +29,7 @@ from engine.features.series import Series
 from engine.features.state import CustomerState
 from engine.pipeline.waves import EventRow, Row, Waves
 from engine.rules.context import Outbox, RowContext
+from engine.rules.journey import WaitUntil
 from engine.rules.machine import JourneyMachine
 from engine.rules.ruleset import RuleSet
 
@@ -39,6 +40,9 @@ _T = TypeVar("_T")
 NEVER_MS = 2**62
 SCORE_INTERVAL_MS = 7 * 86_400_000
 _ORDER_PLACED = EVENT_TYPES["order.placed"].code
+_INQUIRY_CODES = frozenset(
+    EVENT_TYPES[name].code for name in ("inquiry.opened", "inquiry.replied", "inquiry.resolved")
+)
 _ERASURE = EVENT_TYPES["erasure.requested"].code
 
 
@@ -143,6 +147,7 @@ class Pipeline:
         self.machine = machine
         self.scorer = scorer
         self.series = series
+        self._reacting = _reacting_codes(rules)
         self._min_delay_ms = min(rules.min_delay_ms, SCORE_INTERVAL_MS)
 
     def process(self, work: Work) -> Outcome:
@@ -243,8 +248,7 @@ class Pipeline:
         outcome: Outcome,
     ) -> None:
         """Go through the rows in order: segment changes, journeys, the next timer."""
-        outbox, machine, names = outcome.outbox, self.machine, self.segments.names
-        reported = self.rules.by_code
+        machine, names, next_ms = self.machine, self.segments.names, found.next_ms
         for number, (_, state, event, code, now_ms) in enumerate(rows):
             if code == _ERASURE:
                 continue
@@ -252,16 +256,13 @@ class Pipeline:
             if after != before:
                 state.segment = after
                 outcome.segment_changes.append(_segment_change(state, names[before], names[after], now_ms))
-            candidates = found.candidates.get(number, ())
-            absences = found.absences.get(number, ())
-            profile = state.profile
+            if event is not None:
+                note_channel(state, event, code)
             if (
-                candidates
-                or absences
+                number in found.candidates
+                or number in found.absences
                 or after != before
-                or event is None
-                or profile.positions
-                or profile.inquiries
+                or self._concerns(state, event, code)
             ):
                 context = RowContext(
                     state=state,
@@ -271,18 +272,31 @@ class Pipeline:
                     values=RowValues(self.space, names, matrix, number),
                     segment_before=names[before],
                     segment_after=names[after],
-                    absences=absences,
-                    candidates=candidates,
+                    absences=found.absences.get(number, ()),
+                    candidates=found.candidates.get(number, ()),
                 )
-                machine.run(context, outbox)
-                profile = state.profile
-            due_ms = found.next_ms[number]
-            if profile.positions or profile.inquiries:
-                due_ms = min(due_ms, machine.journey_due_ms(state) or NEVER_MS)
-            if state.next_score_ms:
-                due_ms = min(due_ms, state.next_score_ms)
+                machine.run(context, outcome.outbox)
+                state.journey_due_ms = machine.journey_due_ms(state)
+            elif state.journey_due_ms < 0 or code in _INQUIRY_CODES:
+                state.journey_due_ms = machine.journey_due_ms(state)
+            due_ms = next_ms[number]
+            if 0 < state.journey_due_ms < due_ms:
+                due_ms = state.journey_due_ms
+            if 0 < state.next_score_ms < due_ms:
+                due_ms = state.next_score_ms
             assert due_ms > now_ms, "a timer must lie ahead"
             state.due_ms = due_ms if due_ms < NEVER_MS else 0
+
+    def _concerns(self, state: CustomerState, event: Event | None, code: int) -> bool:
+        """Whether a row may move a customer's journeys although nothing entered by it."""
+        if event is None:
+            profile = state.profile
+            return bool(profile.positions or profile.inquiries)
+        if code in self._reacting and state.profile.positions:
+            return True
+        if code in _INQUIRY_CODES:
+            return True
+        return code in self.rules.by_code and self.machine.sampled(event.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +379,15 @@ def _freeze(buyers: list[tuple[Row, bytes]], rates: Floats, outcome: Outcome) ->
             np.array([buyers[number][0].event is not None for number in numbers], np.bool_),
         )
         outcome.training.setdefault(partition, []).append(block)
+
+
+def _reacting_codes(rules: RuleSet) -> frozenset[int]:
+    """Return the event types that can move a customer who is in a journey already."""
+    codes = {leave.code for journey in rules.journeys for leave in journey.exits}
+    codes.update(
+        step.code for journey in rules.journeys for step in journey.program if isinstance(step, WaitUntil)
+    )
+    return frozenset(codes)
 
 
 def _segment_change(state: CustomerState, exited: str, entered: str, now_ms: int) -> SegmentChange:

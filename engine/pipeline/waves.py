@@ -107,8 +107,6 @@ class Waves:
         first_ms = event_row.now_ms
         code = event_row.code
         rows.append(Row(partition, state, event_row.event, code, first_ms))
-        if code in _MUTATES:
-            return True
         while queue and self._joins(event_row, queue[0], due_ms, first_ms):
             event_row = queue.popleft()
             rows.append(Row(partition, state, event_row.event, event_row.code, event_row.now_ms))

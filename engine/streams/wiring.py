@@ -42,19 +42,6 @@ def kafka_settings(settings: Settings, client_id: str) -> KafkaSettings:
     )
 
 
-def output_topics(settings: Settings) -> tuple[str, ...]:
-    """Return every topic a worker writes to or reads models from."""
-    topics = settings.topics
-    return (
-        *settings.action_topics().values(),
-        topics.decisions,
-        topics.segments,
-        topics.dlq,
-        topics.training,
-        topics.models,
-    )
-
-
 def definitions_of(settings: Settings) -> Definitions:
     """Read the deployment's segments and features.
 

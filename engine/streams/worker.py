@@ -24,7 +24,8 @@ from engine.streams.models import ModelFollower
 from engine.streams.producer import ActionProducer
 from engine.streams.registry import open_registry
 from engine.streams.store_redis import RedisStore
-from engine.streams.wiring import build_pipeline, kafka_settings, output_topics
+from engine.streams.topics import topic_specs
+from engine.streams.wiring import build_pipeline, kafka_settings
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +46,7 @@ def run_worker(settings: Settings) -> None:
 
 async def _run(settings: Settings) -> None:
     kafka = kafka_settings(settings, "engage-worker")
-    check_topics(kafka, kafka.topics, output_topics(settings))
+    check_topics(kafka, kafka.topics, [spec.name for spec in topic_specs(settings)])
     pipeline = build_pipeline(settings)
     metrics, health = Metrics(), WorkerHealth(now_s=time.monotonic)
     metrics.set(table.JOURNEYS, len(pipeline.rules.journeys))

@@ -56,10 +56,14 @@ def test_rows_of_one_instant_share_a_wave() -> None:
     assert len(run([click("a", 5), click("a", 5), click("b", 5), click("a", 5)], {}, 5, replay=False)) == 1
 
 
-def test_profile_changes_stand_alone() -> None:
-    """A row that changes the profile is alone for its customer in its wave."""
+def test_profile_change_begins_a_wave() -> None:
+    """A row that changes the profile comes first in its customer's part of a wave."""
     waves = run([click("a", 5), consent("a", 5), click("a", 5), click("b", 5)], {}, 5, replay=False)
-    assert [[name for name, _, _ in wave] for wave in waves] == [["a", "b"], ["a"], ["a"]]
+    granted = EVENT_TYPES["consent.granted"].code
+    assert [[(name, code == granted) for name, code, _ in wave] for wave in waves] == [
+        [("a", False), ("b", False)],
+        [("a", True), ("a", False)],
+    ]
 
 
 def test_timers_come_between_events_on_the_replay_clock() -> None:

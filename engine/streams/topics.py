@@ -1,0 +1,22 @@
+"""The topics of a deployment."""
+
+from __future__ import annotations
+
+from engine.settings import Settings
+from engine.streams.kafka import TopicSpec
+
+
+def topic_specs(settings: Settings) -> list[TopicSpec]:
+    """Return every topic the engine reads or writes, as it should be."""
+    topics = settings.topics
+    partitioned = [
+        *settings.event_topics().values(),
+        *settings.action_topics().values(),
+        topics.decisions,
+        topics.segments,
+        topics.training,
+    ]
+    specs = [TopicSpec(name, topics.partitions, topics.replication) for name in partitioned]
+    specs.append(TopicSpec(topics.dlq, 1, topics.replication))
+    specs.append(TopicSpec(topics.models, 1, topics.replication, {"cleanup.policy": "compact"}))
+    return specs
