@@ -163,7 +163,7 @@ def main() -> int:
                 pstats.Stats(profiler, stream=sys.stdout).sort_stats("tottime").print_stats(40)
             print(
                 f"{cost.rules:>7}{cost.batch:>7}{cost.decode_us:>9.2f}{cost.pipeline_us:>10.2f}"
-                f"{cost.pack_us:>7.2f}{cost.total_us:>8.2f} {'':<8} {cost.actions:>7.1%} {cost.state_bytes:>5.0f}"
+                f"{cost.pack_us:>7.2f}{cost.total_us:>8.2f}{cost.actions:>17.1%}{cost.state_bytes:>6.0f}"
             )
     return 0
 

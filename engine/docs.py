@@ -1,0 +1,130 @@
+"""Writes the reference pages under docs/ from the tables in the code: `make docs`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from engine.features.reference import document
+from engine.metrics import METRICS
+from engine.settings import SETTINGS
+
+_FOLDER = Path(__file__).resolve().parent.parent / "docs"
+_NOTE = "<!-- Written by `make docs` from {source}. Change it there. -->\n\n"
+
+
+_SETTINGS_INTRO = """\
+A setting comes from, first wins: a flag (`--set NAME=VALUE`, `--kafka`, `--redis`), the
+environment, the file `engage.toml` (or the one that `--config` or `ENGAGE_CONFIG` names), its
+default. In the environment `kafka.group` is `ENGAGE_KAFKA_GROUP`; lists are separated by commas.
+`engage config show` prints every value in force and where it came from. A wrong or unknown setting
+stops the process at its start.
+
+```toml
+# engage.toml
+[kafka]
+bootstrap_servers = "kafka-1:9092,kafka-2:9092"
+group_protocol = "consumer"          # Kafka 4.0 and later
+
+[kafka.extra]                        # librdkafka's own properties, passed through
+security.protocol = "SASL_SSL"
+sasl.mechanism = "SCRAM-SHA-512"
+sasl.username = "engage"
+
+[redis]
+url = "rediss://redis:6379/0"
+```
+
+Secrets can come from files: `ENGAGE_KAFKA_EXTRA_SASL_PASSWORD_FILE=/run/secrets/kafka` is `sasl.password`,
+`ENGAGE_REDIS_URL_FILE=/run/secrets/redis` is `redis.url`. No command shows a secret.
+
+"""
+_METRICS_INTRO = """\
+A worker serves them in Prometheus' text format on `/metrics` of `http.port`. Histograms of latency
+have buckets from 0.5 ms to 10 s.
+
+"""
+
+
+def configuration() -> str:
+    """Return the page on settings."""
+    rows = [
+        (
+            f"`{setting.name}`",
+            setting.meaning,
+            f"`{_default(setting.default)}`" + (f" {setting.unit}" if setting.unit else ""),
+            setting.allowed,
+        )
+        for setting in SETTINGS
+    ]
+    table = _table(("setting", "meaning", "default", "allowed"), rows)
+    return "# Settings\n\n" + _NOTE.format(source="`engine/settings.py`") + _SETTINGS_INTRO + table
+
+
+def metrics() -> str:
+    """Return the page on metrics."""
+    rows = [
+        (
+            f"`{metric.name}`",
+            metric.kind,
+            metric.unit,
+            ", ".join(f"`{label}`" for label in metric.labels),
+            metric.meaning,
+        )
+        for metric in METRICS
+    ]
+    table = _table(("name", "kind", "unit", "labels", "meaning"), rows)
+    return "# Metrics\n\n" + _NOTE.format(source="`engine/metrics.py`") + _METRICS_INTRO + table
+
+
+PAGES: dict[str, Callable[[str], str]] = {
+    "configuration.md": lambda _: configuration(),
+    "metrics.md": lambda _: metrics(),
+    "features.md": document,  # only a part of it is written here
+}
+
+
+def _default(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, dict):
+        return "none"
+    return str(value) if value != "" else "empty"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [tuple(head)]
+    lines.append(tuple("---" for _ in lines[0]))
+    lines.extend(tuple(cell.replace("|", "\\|") for cell in row) for row in rows)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def main() -> int:
+    """Write the pages; with --check only say whether they are up to date, by the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m engine.docs", description=__doc__)
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 when a page is out of date"
+    )
+    parser.add_argument("--folder", type=Path, default=_FOLDER)
+    options = parser.parse_args()
+    stale = []
+    for name, make in PAGES.items():
+        path: Path = options.folder / name
+        present = path.read_text("utf-8") if path.is_file() else ""
+        text = make(present)
+        if text == present:
+            continue
+        stale.append(name)
+        if not options.check:
+            path.write_text(text, "utf-8")
+            sys.stdout.write(f"wrote {path}\n")
+    if options.check and stale:
+        sys.stderr.write(f"out of date, run `make docs`: {', '.join(stale)}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
