@@ -150,9 +150,11 @@ def _as_tiles(entries: npt.NDArray[np.void], values: npt.NDArray[np.float64] | N
 def _merge(pieces: npt.NDArray[np.void], ladder: Ladder, now_s: int, zone: int) -> npt.NDArray[np.void]:
     """Join pieces of one kind in one stretch; the result is ordered by kind, width and time."""
     last_s = pieces["last_s"].astype(np.int64)
-    local_s = local_seconds(last_s, np.full(len(pieces), zone, np.int64))
+    instants_s = np.append(last_s, now_s)
+    local_s = local_seconds(instants_s, np.full(len(instants_s), zone, np.int64))
+    today, local_s = local_s[-1] // DAY_S, local_s[:-1]
     day = local_s // DAY_S
-    width = np.searchsorted(ladder.ages_s, now_s - last_s, side="right")
+    width = _widths(ladder, now_s - last_s, today - day)
     # Sorted by this and by time, the pieces of one tile lie side by side and its days in order.
     cell = (pieces["kind"].astype(np.int64) << _STRETCH_BITS + 3) | (width << _STRETCH_BITS)
     for level in np.flatnonzero(np.bincount(width, minlength=len(_STRETCHES))[:LIFETIME]).tolist():
@@ -170,6 +172,17 @@ def _merge(pieces: npt.NDArray[np.void], ladder: Ladder, now_s: int, zone: int) 
     merged["sum"] = np.add.reduceat(pieces["sum"], starts)
     merged["days"] = _distinct_days(pieces["days"].astype(np.int64), day, new, starts)
     return merged
+
+
+def _widths(ladder: Ladder, age_s: Int64s, age_days: Int64s) -> Int64s:
+    """Return the width for each age.
+
+    From days on it goes by calendar days, so that the events of one day are never split over two long tiles:
+    each would count the day.
+    """
+    below_day = np.searchsorted(ladder.ages_s[:2], np.maximum(age_s, 0), side="right")
+    from_day = np.searchsorted(ladder.ages_s[2:], np.maximum(age_days, 0) * DAY_S, side="right")
+    return np.where(below_day < 2, below_day, 2 + from_day)
 
 
 def _distinct_days(days: Int64s, day: Int64s, new: npt.NDArray[np.bool_], starts: Int64s) -> Int64s:

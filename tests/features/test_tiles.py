@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.features.registry import FeatureSpace
@@ -101,6 +101,7 @@ def test_folded_windows_are_exact_to_the_tile(
 
 
 @settings(max_examples=15, deadline=None)
+@example(seed=797_288, span_s=1500 * DAY_S)  # a day on the edge between month and lifetime tiles
 @given(seed=st.integers(0, 10**6), span_s=st.sampled_from([5 * DAY_S, 200 * DAY_S, 1500 * DAY_S]))
 def test_distinct_days_survive_folding(seed: int, span_s: int) -> None:
     """When nothing is late, lifetime day counts stay exact however often entries were folded."""
