@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.features.registry import FeatureSpace
 from engine.features.rows import RowBatch
-from engine.features.state import CustomerState, pack
+from engine.features.state import CustomerState, pack, unpack
 from engine.features.tiles import MAX_MARKS, MAX_TILES, MAX_VALUES, TILE_BYTES, TILE_DTYPE
 from engine.features.windows import WINDOWS
 from tests.features.brute import Log, features
@@ -166,3 +166,20 @@ def test_folding_halves() -> None:
             folds += 1
             assert len(state.marks) == MAX_MARKS // 2 * 5
     assert folds <= 20
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6), stops=st.sets(st.integers(0, 499), max_size=20))
+def test_where_a_batch_ends_does_not_show(seed: int, stops: set[int]) -> None:
+    """Storing and reading the state between any two events leaves the same bytes at the end."""
+    log = busy_log(seed, 500, 300 * DAY_S)
+    state = CustomerState("c")
+    state.mutate().time_zone = log.zone
+    clock_s = 0
+    for number, (kind, time_s, value) in enumerate(log.entries):
+        clock_s = max(clock_s, time_s)
+        if state.record(kind, time_s, value if kind in VALUED else None):
+            state.fold(clock_s * 1000)
+        if number in stops:
+            state = unpack("c", pack(state))
+    assert pack(state) == pack(grow(log))
