@@ -13,7 +13,6 @@ import typer
 from engine.commands.base import EXIT_FAILED, EXIT_UNREACHABLE, AsJson, command, kafka_settings, print_json
 from engine.errors import ConfigError, EngineError, RuleErrors, TransientError
 from engine.settings import Settings
-from engine.streams.topics import topic_specs
 
 if TYPE_CHECKING:
     from engine.streams.store import StoreHealth
@@ -77,6 +76,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 def _kafka(settings: Settings) -> Iterator[Finding]:
     from engine.streams.kafka import check_topics, partition_counts  # noqa: PLC0415
+    from engine.streams.topics import topic_specs  # noqa: PLC0415
 
     kafka, specs = kafka_settings(settings), topic_specs(settings)
     started_s = time.perf_counter()

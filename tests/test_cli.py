@@ -1,0 +1,247 @@
+"""The command line teaches, answers in JSON where asked, and says by its exit code what went wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+from typer.testing import CliRunner, Result
+
+from engine.cli import app
+from engine.streams.local import EmbeddedBroker, ValkeyServer
+
+HELP = Path(__file__).parent / "golden" / "help.txt"
+NOWHERE = "127.0.0.1:1"
+EVENT = {"id": "e1", "type": "page.viewed", "customer_id": "ж1", "time": 1_700_000_000_000}
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run `engage` in an empty folder and without settings of the person who runs the tests."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ENGAGE_CONFIG", str(tmp_path / "engage.toml"))
+    monkeypatch.setenv("COLUMNS", "100")
+    (tmp_path / "engage.toml").write_text("", "utf-8")
+
+    def call(*arguments: str, input_text: str | None = None) -> Result:
+        return CliRunner().invoke(app, list(arguments), input=input_text)
+
+    return call
+
+
+@pytest.fixture
+def servers(
+    run: Run, monkeypatch: pytest.MonkeyPatch, embedded_broker: EmbeddedBroker, valkey: ValkeyServer
+) -> str:
+    """Set the servers and topic names of this test; the topics exist."""
+    prefix = f"cli{time.monotonic_ns()}"
+    monkeypatch.setenv("ENGAGE_KAFKA_BOOTSTRAP_SERVERS", embedded_broker.bootstrap)
+    monkeypatch.setenv("ENGAGE_REDIS_URL", valkey.url)
+    monkeypatch.setenv("ENGAGE_TOPICS_PARTITIONS", "4")
+    monkeypatch.setenv("ENGAGE_TOPICS_ACTIONS_PREFIX", f"{prefix}.actions.")
+    topics = (
+        "click",
+        "order",
+        "service",
+        "profile",
+        "engagement",
+        "decisions",
+        "segments",
+        "dlq",
+        "training",
+    )
+    for topic in (*topics, "models"):
+        monkeypatch.setenv(f"ENGAGE_TOPICS_{topic.upper()}", f"{prefix}.{topic}")
+    created = run("topics", "create", "--json")
+    assert created.exit_code == 0, created.output
+    return prefix
+
+
+def test_help_is_what_was_agreed_on(run: Run) -> None:
+    """What people read first changes only on purpose; write it anew with `python -m tests.test_cli`."""
+    assert run("--help").output == HELP.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["worker"],
+        ["trainer"],
+        ["demo"],
+        ["stack"],
+        ["send"],
+        ["tail"],
+        ["doctor"],
+        ["features"],
+        ["topics", "create"],
+        ["customer", "show"],
+        ["dlq", "replay"],
+        ["rules", "check"],
+        ["config", "show"],
+    ],
+)
+def test_every_command_explains_itself(run: Run, words: list[str]) -> None:
+    """Each command has a help that says more than its name."""
+    result = run(*words, "--help")
+    assert result.exit_code == 0
+    assert len(result.output) > 200
+
+
+def test_help_loads_no_server_library() -> None:
+    """`engage --help` is quick because neither Kafka, Redis, Faust nor numpy is imported for it."""
+    heavy = ("confluent_kafka", "redis", "faust", "numpy", "river", "rich.table")
+    code = f"import sys, engine.cli; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["worker", "--set", "http.prot=1"], 2, "did you mean http.port?"),
+        (["doctor", "--set", "nonsense"], 2, "NAME=VALUE"),
+        (["topics", "check", "--kafka", NOWHERE, "--set", "kafka.timeout_ms=300"], 3, "does not answer"),
+        (["worker", "--config", "missing.toml"], 2, "cannot read the settings file"),
+        (["dlq", "show", "seventeen"], 2, "PARTITION/OFFSET"),
+        (["dlq", "replay"], 2, "say which"),
+        (["dlq", "list", "--reason", "bad"], 2, "not one of"),
+        (["send", "order.placed"], 2, "--customer"),
+        (["send", "order.placed", "-c", "c", "-f", "amount"], 2, "NAME=VALUE"),
+        (["send", "order.placed", "-c", "c"], 1, "order_id"),
+        (["tail", "everything"], 2, "everything"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_and_a_code(run: Run, words: list[str], code: int, text: str) -> None:
+    """Each kind of failure has its exit code, names the culprit and shows no traceback."""
+    result = run(*words)
+    assert result.exit_code == code, result.output
+    assert text in result.output
+    assert "Traceback" not in result.output
+
+
+def test_ctrl_c_is_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupted command says so by its exit code, without a traceback."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("engine.commands.doctor.examine", interrupted)
+    result = run("doctor")
+    assert (result.exit_code, result.output) == (130, "")
+
+
+def test_config_show_masks_secrets_and_names_origins(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every setting is listed with its origin; a password is not."""
+    monkeypatch.setenv("ENGAGE_REDIS_URL", "redis://me:hunter2@db:6379/0")
+    result = run("config", "show", "--json", "--set", "http.port=7")
+    rows = {row["name"]: row for row in json.loads(result.output)}
+    assert rows["http.port"]["value"] == 7
+    assert rows["http.port"]["origin"] == "flag"
+    assert rows["redis.url"]["value"] == "redis://***@db:6379/0"
+    assert "hunter2" not in run("config", "show").output
+
+
+def test_send_then_look(run: Run, servers: str) -> None:
+    """What `send` accepts, one by flags and many by file or pipe, is on the topics, keyed by customer."""
+    assert (
+        run("send", "order.placed", "-c", "ж1", "-f", "order_id=17", "-f", "amount=9.5").output == "1 sent\n"
+    )
+    lines = "".join(json.dumps({**EVENT, "id": f"e{index}"}) + "\n" for index in range(30))
+    sent = run("send", "--file", "-", "--json", input_text=lines)
+    assert json.loads(sent.output) == {"sent": 30, "valid": 30, "invalid": 0}
+    seen = run(
+        "tail",
+        "dlq",
+        "--no-follow",
+        "--json",
+        "--set",
+        f"topics.dlq={servers}.click",
+        "--set",
+        f"topics.click={servers}.dlq",
+        "--last",
+        "100",
+    )
+    records = [json.loads(line) for line in seen.output.splitlines()]
+    assert [record["value"]["id"] for record in records] == [f"e{index}" for index in range(30)]
+    assert len({record["partition"] for record in records}) == 1
+
+
+def test_a_file_with_a_wrong_line_sends_nothing(run: Run, servers: str, tmp_path: Path) -> None:
+    """A file is checked whole first; each wrong line is reported with its number."""
+    file = tmp_path / "events.jsonl"
+    file.write_text(
+        json.dumps(EVENT) + "\n\nno json\n" + json.dumps({**EVENT, "type": "x.y"}) + "\n", "utf-8"
+    )
+    result = run("send", "--file", str(file))
+    assert result.exit_code == 1
+    assert "line 3: not_decodable" in result.output
+    assert "line 4: type_unknown" in result.output
+    assert "2 of 3 lines are wrong; nothing sent" in result.output
+    piped = run("send", "--file", "-", input_text=file.read_text("utf-8"))
+    assert piped.exit_code == 1
+    assert "1 sent" in piped.output
+
+
+def test_topics_are_created_once(run: Run, servers: str) -> None:
+    """Creating topics again changes nothing, and the check agrees."""
+    assert json.loads(run("topics", "create", "--json").output)["created"] == []
+    assert json.loads(run("topics", "check", "--json").output)["partitions"] == 4
+
+
+def test_doctor_gives_every_finding_a_remedy(run: Run, servers: str, valkey: ValkeyServer) -> None:
+    """A healthy stack passes; an evicting Redis fails with what to type; a gone Kafka is unreachable."""
+    result = run("doctor", "--json")
+    assert result.exit_code == 0, result.output
+    assert {finding["subject"] for finding in json.loads(result.output)} >= {
+        "kafka",
+        "topics",
+        "redis",
+        "rules",
+    }
+    with redis.Redis.from_url(valkey.url) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            evicting = run("doctor", "--json")
+        finally:
+            client.config_set("maxmemory-policy", "noeviction")
+    assert evicting.exit_code == 1
+    bad = [finding for finding in json.loads(evicting.output) if finding["verdict"] == "failed"]
+    assert [finding["remedy"] for finding in bad] == ["CONFIG SET maxmemory-policy noeviction"]
+    gone = run("doctor", "--json", "--kafka", NOWHERE, "--set", "kafka.timeout_ms=300")
+    assert gone.exit_code == 3
+    assert all(finding["remedy"] for finding in json.loads(gone.output) if finding["verdict"] != "ok")
+
+
+def test_rules_check_points_at_the_error(run: Run, tmp_path: Path) -> None:
+    """The shipped journeys pass; a wrong one is shown with file, line, column and caret, exit code 1."""
+    assert run("rules", "check").exit_code == 0
+    file = tmp_path / "bad.yaml"
+    file.write_text(
+        "journey: bad\nentry: {on: order.plced}\nsteps:\n  - send: email\n    template: t\n", "utf-8"
+    )
+    result = run("rules", "check", str(file))
+    assert result.exit_code == 1
+    assert f"{file}:2:" in result.output
+    assert "order.placed" in result.output
+    errors = json.loads(run("rules", "check", str(file), "--json").output)["errors"]
+    assert errors[0]["line"] == 2
+
+
+def test_an_unknown_customer_is_a_failed_look(run: Run, servers: str) -> None:
+    """Asking for somebody unknown is exit code 1 with one line."""
+    result = run("customer", "show", "nobody")
+    assert result.exit_code == 1
+    assert "no customer 'nobody'" in result.output
+
+
+if __name__ == "__main__":
+    HELP.parent.mkdir(exist_ok=True)
+    HELP.write_text(CliRunner(env={"COLUMNS": "100"}).invoke(app, ["--help"]).output, "utf-8")
