@@ -98,6 +98,28 @@ def test_guards_hold_in_random_histories(history: list[tuple[int, tuple[str, dic
     assert len({each.id for each in driver.actions}) == len(driver.actions)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(HOUR, 30 * HOUR), min_size=20, max_size=40), st.integers(0, 2))
+def test_caps_hold_for_busy_customers(hours: list[int], kind: int) -> None:
+    """Orders every few hours for weeks never lead to more contacts than the caps allow."""
+    text = (
+        "journey: NAME\nentry: {on: order.placed, reentry: always}\nGUARDSsteps: [{send: email, template: a}]"
+    )
+    guards = ("guards: {cap: [1 per 1d, 3 per 7d]}\n", "", "guards: {cap: [2 per 2d]}\n")
+    names = ("one", "two")
+    rules = rule_set(*(text.replace("NAME", name).replace("GUARDS", guards[kind]) for name in names))
+    driver = Driver(rules, MachineSettings(global_caps=GLOBAL, not_matched_sample=0))
+    now_ms = NOON
+    for gap in hours:
+        now_ms += gap
+        driver.send("order.placed", now_ms)
+    own = {0: CAPS["one"], 1: (), 2: (Cap(2, 2 * DAY),)}[kind]
+    for name in names:
+        check_caps([each.time for each in driver.actions if each.journey == name], own)
+    check_caps([each.time for each in driver.actions], GLOBAL)
+    assert driver.actions[0].time == NOON + hours[0]
+
+
 def check_caps(times: list[int], caps: tuple[Cap, ...]) -> None:
     """Assert that no window of any cap holds more contacts than it allows; seconds, as contacts are kept."""
     for cap in caps:

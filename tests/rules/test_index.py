@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -157,10 +158,16 @@ def test_an_empty_batch_matches_nothing() -> None:
     assert compiled.match(np.zeros(0, dtype=np.uint8), np.zeros((0, len(SPACE.names))), []) == []
 
 
-def test_big_groups_give_the_same_as_small_ones() -> None:
-    """Judging many rows in pieces, densely or pair by pair, finds the same as judging each row alone."""
+@pytest.mark.parametrize("selectivity", [0.51, 1.0, 50.0])
+def test_big_groups_give_the_same_as_plain_comparisons(selectivity: float) -> None:
+    """Judging many rows in pieces, densely or pair by pair, finds the same as judging each row by CEL."""
     texts = [
-        journey(number, f"customer.orders_30d >= {number % 7} && customer.spend_30d < {number % 11 * 10}", "")
+        journey(
+            number,
+            f"customer.orders_30d >= {number % 7} && customer.spend_30d < {number % 11 * 10}"
+            + (" && customer.churn_risk > 0.5 && customer.visits_7d == 1" if number % 3 else ""),
+            "event.amount >= 1" if number % 2 else "",
+        )
         for number in range(60)
     ]
     compiled = rule_set(*texts)
@@ -168,12 +175,15 @@ def test_big_groups_give_the_same_as_small_ones() -> None:
     matrix = np.zeros((300, len(SPACE.names)))
     matrix[:, SPACE.index["orders_30d"]] = generator.integers(0, 9, 300)
     matrix[:, SPACE.index["spend_30d"]] = generator.integers(0, 120, 300)
+    matrix[:, SPACE.index["churn_risk"]] = generator.random(300) * selectivity
+    matrix[:, SPACE.index["visits_7d"]] = generator.integers(0, 3, 300)
     code = EVENT_TYPES["order.placed"].code
-    events: list[Event | None] = [event("order.placed", NOON)] * 300
+    events: list[Event | None] = [event("order.placed", NOON, amount=2.0)] * 300
     together = compiled.match(np.full(300, code, dtype=np.uint8), matrix, events)
-    alone = [
-        (row, found)
-        for row in range(300)
-        for _, found in compiled.match(np.array([code], dtype=np.uint8), matrix[row : row + 1], events[:1])
-    ]
+    alone = []
+    for row in range(300):
+        facts = Facts(row_values(matrix, row), events[row])
+        for index, each in enumerate(compiled.journeys):
+            if all(facts.holds(part) for part in (each.where, each.when) if part is not None):
+                alone.append((row, index))
     assert together == alone

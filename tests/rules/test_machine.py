@@ -177,6 +177,7 @@ def test_a_reply_cancels_the_escalation() -> None:
     driver.send("inquiry.opened", NOON)
     driver.send("inquiry.replied", NOON + 4 * MINUTE)
     assert driver.due_ms == 0
+    driver.send("page.viewed", NOON + HOUR)
     driver.until(NOON + DAY)
     assert driver.actions == []
 
