@@ -17,8 +17,7 @@ import numpy.typing as npt
 from engine.actions import Action, Decision, deterministic_id
 from engine.events import EVENT_TYPES, Event
 from engine.features.apply import apply_event, note_channel
-from engine.features.churn.blocks import TrainingBlock, customer_keys
-from engine.features.churn.hazard import hazard_matrix
+from engine.features.churn.blocks import TrainingBlock
 from engine.features.churn.purchases import unpack_many
 from engine.features.churn.rate import GlobalRate
 from engine.features.churn.scoring import Scorer
@@ -27,6 +26,7 @@ from engine.features.rows import RowBatch
 from engine.features.segments import Segments
 from engine.features.series import Series
 from engine.features.state import CustomerState
+from engine.pipeline.training import SCORE_INTERVAL_MS, count_purchases, freeze, rates_of, scored_at_s
 from engine.pipeline.waves import EventRow, Row, Waves
 from engine.rules.context import Outbox, RowContext
 from engine.rules.journey import WaitUntil
@@ -38,8 +38,6 @@ Int64s = npt.NDArray[np.int64]
 _T = TypeVar("_T")
 
 NEVER_MS = 2**62
-SCORE_INTERVAL_MS = 7 * 86_400_000
-_ORDER_PLACED = EVENT_TYPES["order.placed"].code
 _INQUIRY_CODES = frozenset(
     EVENT_TYPES[name].code for name in ("inquiry.opened", "inquiry.replied", "inquiry.resolved")
 )
@@ -160,7 +158,7 @@ class Pipeline:
             The outcome; on an exception the states are no longer valid and must be loaded anew.
         """
         outcome = Outcome()
-        _count_purchases(work)
+        count_purchases(work.events, work.states, work.rates)
         waves = Waves(
             work.events,
             work.timers,
@@ -232,11 +230,12 @@ class Pipeline:
         risk = np.zeros(len(rows))
         index = [number for number, blob in enumerate(batch.purchases) if blob]
         if index:
+            buyers = [rows[number] for number in index]
             stats = unpack_many(b"".join(batch.purchases), np.ones(len(index), np.bool_))
-            now_s = batch.now_ms[index] // 1000
-            rates = _rates([rows[number].partition for number in index], now_s, work.rates)
-            risk[index] = self.scorer.score(stats, now_s.astype(np.float64), rates)
-            _freeze([(rows[number], batch.purchases[number]) for number in index], rates, outcome)
+            now_s = np.array([scored_at_s(row) for row in buyers], np.int64)
+            rates = rates_of([row.partition for row in buyers], now_s, work.rates)
+            risk[index], features = self.scorer.score_with_features(stats, now_s.astype(np.float64), rates)
+            freeze(buyers, now_s, features, outcome.training)
         self.space.set_column(matrix, "churn_risk", risk)
 
     def _walk(
@@ -330,55 +329,6 @@ class RowValues(Mapping[str, float | bool | str]):
 
     def __len__(self) -> int:
         return len(self._space.names)
-
-
-def _count_purchases(work: Work) -> None:
-    """Bring the global purchase rates up to the end of the step; only completed days are read from them."""
-    first_time = set()
-    for partition, event, code, now_ms, _ in work.events:
-        if code == _ORDER_PLACED:
-            customer_id = event.customer_id
-            new = not work.states[customer_id].purchases and customer_id not in first_time
-            if new:
-                first_time.add(customer_id)
-            work.rates[partition].add(now_ms // 1000, 1, int(new))
-
-
-def _rates(partitions: list[int], now_s: npt.NDArray[np.int64], rates: Mapping[int, GlobalRate]) -> Floats:
-    """Return the global purchase rate each row sees, (rows,)."""
-    of_partition = np.array(partitions)
-    out = np.empty(len(partitions))
-    for partition in set(partitions):
-        mask = of_partition == partition
-        out[mask] = rates[partition].at(now_s[mask])
-    return out
-
-
-def _freeze(buyers: list[tuple[Row, bytes]], rates: Floats, outcome: Outcome) -> None:
-    """Freeze the rows of purchases and weekly timers as training rows, and set the next weekly timers."""
-    chosen: dict[int, list[int]] = {}
-    for number, (row, _) in enumerate(buyers):
-        state = row.state
-        if row.event is None:
-            if not 0 < state.next_score_ms <= row.now_ms:
-                continue
-            missed = (row.now_ms - state.next_score_ms) // SCORE_INTERVAL_MS
-            state.next_score_ms += (missed + 1) * SCORE_INTERVAL_MS
-        elif row.code != _ORDER_PLACED:
-            continue
-        chosen.setdefault(row.partition, []).append(number)
-    for partition, numbers in chosen.items():
-        stats = unpack_many(
-            b"".join(buyers[number][1] for number in numbers), np.ones(len(numbers), np.bool_)
-        )
-        time_s = np.array([buyers[number][0].now_ms // 1000 for number in numbers], np.uint32)
-        block = TrainingBlock(
-            customer_keys([buyers[number][0].state.customer_id for number in numbers]),
-            time_s,
-            hazard_matrix(stats, time_s.astype(np.float64), rates[numbers]).astype(np.float32),
-            np.array([buyers[number][0].event is not None for number in numbers], np.bool_),
-        )
-        outcome.training.setdefault(partition, []).append(block)
 
 
 def _reacting_codes(rules: RuleSet) -> frozenset[int]:

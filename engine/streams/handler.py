@@ -6,11 +6,13 @@ its effects are durable. What is decided is decided in the pure core.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Collection, Mapping
 
 import structlog
 
+from engine.errors import EngineError
 from engine.events import DeadLetterReason, Family
 from engine.features.state import CustomerState, unpack
 from engine.metrics import Metrics
@@ -22,7 +24,7 @@ from engine.streams.holdings import Consumer, Holdings
 from engine.streams.intake import DeadRecord, Decode, Intake, Step
 from engine.streams.kafka import TopicPartition
 from engine.streams.partitions import OwnedPartition
-from engine.streams.producer import ActionProducer
+from engine.streams.producer import ActionProducer, DeliveryError, OutRecord
 from engine.streams.sink import Sink
 from engine.streams.store import PartitionFenced, PartitionWrite, StateRolledBack, Store
 from engine.streams.tally import Tally
@@ -33,6 +35,19 @@ log = structlog.get_logger(__name__)
 MAX_TIMERS = 5_000  # taken into one step
 REPLAY_HORIZON_MS = 7 * 86_400_000
 _UNBOUNDED = 2**31  # the replay clock bounds a step's timers by its span of time instead
+
+
+class _Refused(EngineError):  # noqa: N818 - what happened to them
+    """Records that Kafka will never take.
+
+    Args:
+        why: Kafka's reason.
+        numbers: their positions in what was sent.
+    """
+
+    def __init__(self, why: str, numbers: frozenset[int]) -> None:
+        super().__init__(why)
+        self.numbers = numbers
 
 
 class Handler:
@@ -276,7 +291,7 @@ class Handler:
         started_ns = time.perf_counter_ns()
         records = self._sink.records(outcome, step.dead, until)
         if records:
-            await self._holdings.retrying("produce", lambda: self._producer.send(records))
+            await self._produce(records)
         self._tally.produced(outcome)
         produced_ns = self._tally.stage("produce", started_ns)
         writes = lay_out(step, outcome, states, self._holdings.owned, rates)
@@ -292,6 +307,28 @@ class Handler:
         )
         self._health.clock_ms = max((*step.clock_ms.values(), self._health.clock_ms))
         self._tally.step(step, outcome, self._holdings.owned)
+
+    async def _produce(self, records: list[OutRecord]) -> None:
+        """Send until acknowledged; what no retry will help (too large, say) goes to the dead letters."""
+        while records:
+            try:
+                await self._holdings.retrying("produce", functools.partial(self._send, records))
+            except _Refused as error:
+                log.warning("kafka refuses records for good", count=len(error.numbers), why=str(error))
+                self._tally.refused_records(len(error.numbers))
+                letters = [self._sink.refused(records[number], str(error)) for number in error.numbers]
+                records = [record for number, record in enumerate(records) if number not in error.numbers]
+                records += letters
+            else:
+                return
+
+    async def _send(self, records: list[OutRecord]) -> None:
+        try:
+            await self._producer.send(records)
+        except DeliveryError as error:
+            if error.refused:
+                raise _Refused(str(error), frozenset(error.refused)) from error
+            raise
 
     async def _load(self, step: Step, timers: Mapping[str, int]) -> dict[str, CustomerState]:
         """Return the state of every customer of the step, from the cache or by one read."""

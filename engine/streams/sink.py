@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
+from engine.errors import EngineError
+from engine.events import DeadLetterReason
 from engine.features.churn.blocks import TrainingBlock, concatenate
 from engine.pipeline.core import Outcome
 from engine.settings import Settings
 from engine.streams.codec import encode_action, encode_decision
 from engine.streams.deadletter import dead_letter
 from engine.streams.intake import DeadRecord
+from engine.streams.letters import MAX_DETAIL_CHARS, MAX_LETTER_BYTES, PREFIX
 from engine.streams.producer import OutRecord
 
 CLOCK_HEADER = "engage-clock"
@@ -61,6 +64,23 @@ class Sink:
             record = letter.record
             out.append(dead_letter(record, letter.reason, letter.detail, letter.exception, topics.dlq))
         return out
+
+    def refused(self, record: OutRecord, why: str) -> OutRecord:
+        """Lay out the dead letter of a record of ours that Kafka will never take.
+
+        Raises:
+            EngineError: the record is a dead letter itself: there is nowhere left to put it.
+        """
+        topic, key, value, _ = record
+        if topic == self._topics.dlq:
+            raise EngineError(f"kafka refuses dead letters on {topic!r}: {why}")
+        headers = {"reason": DeadLetterReason.PROCESSING_FAILED, "detail": why, "topic": topic}
+        return (
+            self._topics.dlq,
+            key,
+            (value or b"")[: MAX_LETTER_BYTES // 2],
+            [(PREFIX + name, text.encode()[:MAX_DETAIL_CHARS]) for name, text in headers.items()],
+        )
 
     def _training(self, outcome: Outcome, clocks_ms: Mapping[int, int]) -> Iterator[OutRecord]:
         """Lay out training rows; a partition without any tells its clock once a day, so training goes on."""

@@ -101,6 +101,10 @@ class Tally:
         """A server did not answer."""
         self._metrics.add(table.RETRIES, 1, step)
 
+    def refused_records(self, count: int) -> None:
+        """Kafka refused records of ours for good."""
+        self._metrics.add(table.PRODUCE_ERRORS, count)
+
     def failed_batch(self) -> None:
         """A batch is worked on record by record."""
         self._metrics.add(table.HANDLER_ERRORS)

@@ -97,24 +97,44 @@ class Scorer:
             (rows,) float64 in (0, 1): the probability of no purchase within the horizon. NaN for a
             customer who has never bought: there is nothing to lose yet.
         """
-        hazard, mbg = self._log_odds(basis_of_stats(stats, now_s, global_rate))
-        risk = self._blend(hazard, mbg)
+        return self.score_with_features(stats, now_s, global_rate)[0]
+
+    def score_with_features(
+        self, stats: PurchaseStats, now_s: Floats | float, global_rate: Floats | float
+    ) -> tuple[Floats, Floats]:
+        """Score customers, and return the features they were scored by.
+
+        Args:
+            stats: as for `score`.
+            now_s: as for `score`.
+            global_rate: as for `score`.
+
+        Returns:
+            (rows,) risks as from `score`, and (rows, 17) features as from `hazard_matrix`.
+        """
+        basis = basis_of_stats(stats, now_s, global_rate)
+        columns = self._columns(basis)
+        risk = self._blend(*self._log_odds(basis, columns))
         risk[stats.count == 0.0] = np.nan
-        return risk
+        return risk, columns[:, 0, :].T
 
     def score_rows(self, features: npt.NDArray[np.floating]) -> Risk:
         """Score frozen feature rows, (rows, 17), model by model."""
-        hazard, mbg = self._log_odds(basis_of_features(features))
+        basis = basis_of_features(features)
+        hazard, mbg = self._log_odds(basis, self._columns(basis))
         return Risk(self._blend(hazard, mbg), _to_risk(hazard), _to_risk(mbg))
 
     def _blend(self, hazard: Floats, mbg: Floats) -> Floats:
         share = self.snapshot.mbg_share
         return _to_risk((1.0 - share) * hazard + share * mbg)
 
-    def _log_odds(self, basis: Basis) -> tuple[Floats, Floats]:
+    def _columns(self, basis: Basis) -> Floats:
+        """Features now and after each step of the chain, (17, steps, rows)."""
+        return feature_columns(basis, self._steps, float(self.snapshot.hazard_days))
+
+    def _log_odds(self, basis: Basis, columns: Floats) -> tuple[Floats, Floats]:
         """Log-odds of no purchase within the horizon by the chained hazard and by MBG/NBD."""
         snapshot = self.snapshot
-        columns = feature_columns(basis, self._steps, float(snapshot.hazard_days))
         odds = self._weights @ columns.reshape(len(self._weights), -1)
         odds += self._intercept
         np.minimum(odds, MAX_STEP_LOG_ODDS, out=odds)
