@@ -13,7 +13,7 @@ from engine.rules.condition import Condition
 from engine.rules.context import MachineSettings
 from engine.rules.guards import held_out, share_of
 from engine.rules.journey import Journey
-from engine.rules.limits import MAX_ENTERED, MAX_MISMATCHES
+from engine.rules.limits import MAX_ENTERED, MAX_MISMATCHES, MAX_REASON_CHARS
 from engine.rules.runner import REASON, Runner
 from engine.rules.sentences import Facts, say_condition, say_mismatch, seen_values
 from engine.rules.units import say_duration
@@ -175,7 +175,7 @@ def _enter(runner: Runner, journey: Journey, cause: Cause) -> None:
     context = runner.context
     profile = context.state.profile
     facts = runner.facts()
-    text = " and ".join(_reason_parts(journey, cause, facts))
+    text = " and ".join(_reason_parts(journey, cause, facts))[:MAX_REASON_CHARS]
     kept = {"type": cause.event_type, "time": cause.time_ms, **cause.fields, REASON: text}
     position = Position(
         journey=journey.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,8 +170,3 @@ def _features(journey: Journey) -> set[str]:
         found.update({_first_recency(journey.code)} if journey.since == "first" else ())
         found.update({"days_since_signup"} if journey.since == "signup" else ())
     return found - {"traits", *TEXT_FEATURES}
-
-
-def vocabulary_columns(names: Sequence[str]) -> Mapping[str, int]:
-    """Return each name's place: the columns of a matrix in this order."""
-    return {name: column for column, name in enumerate(names)}

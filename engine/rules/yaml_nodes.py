@@ -142,7 +142,7 @@ def _build(source: SourceText, errors: ErrorList) -> Node | None:
     root: Node | None = None
     nodes = 0
     documents = 0
-    for event in YAML(typ="safe", pure=True).parse(source.text):
+    for event in YAML(typ="safe", pure=True, plug_ins=[]).parse(source.text):
         kind = type(event).__name__
         place = Place(event.start_mark.line + 1, event.start_mark.column + 1)
         if kind == "DocumentStartEvent":
