@@ -63,7 +63,9 @@ def run_demo(
             run = _DemoRun(stack, started_s)
             with run.watching():
                 view = run.show_plain() if is_plain else run.show_live(console)
-            sys.stdout.write(f"\n{summary(view)}\n\n{_next_commands(stack.worker.settings_path, keep=keep)}")
+            sys.stdout.write(
+                f"\n{summary(view)}\n\n{_next_commands(view, stack.worker.settings_path, keep=keep)}"
+            )
             sys.stdout.flush()
             if keep:
                 while stack.casualty() is None:
@@ -182,21 +184,28 @@ def _duration_s(speed: float) -> float:
     return FULL_DURATION_S / max(speed, MIN_SPEED) if speed > 0 else 0.0
 
 
-def _next_commands(settings_path: Path, *, keep: bool) -> str:
+def _next_commands(view: View, settings_path: Path, *, keep: bool) -> str:
     if not keep:
         return (
             "Try next:\n"
-            "  engage demo --keep            the same, and everything stays up to look around in\n"
-            "  engage rules check            the journeys that just ran, checked\n"
-            "  engage features               what a journey can ask about a customer\n"
+            "  engage demo --keep        the same, and everything stays up to look around in\n"
+            "  engage rules check        the journeys that just ran, checked\n"
+            "  engage features           what a journey can ask about a customer\n"
         )
+    customer = view.shown[0].customer_id if view.shown else "00001"
+    furious = (
+        f'engage send inquiry.opened -c {customer} -f inquiry_id=mine -f "text=I am furious" '
+        "-f time=1998-07-01T10:00:00Z"
+    )
     return (
         "Everything is still running; Ctrl-C ends it. In another terminal:\n"
         f"  export ENGAGE_CONFIG={settings_path}\n"
-        "  engage customer show 00042    what the engine knows of a customer\n"
-        "  engage tail actions           the actions, each with its reason\n"
-        "  engage tail decisions         also what was held back, and by which guard\n"
-        "  engage doctor                 checks broker, topics, store and rules\n"
+        f"  engage customer show {customer}     what the engine knows of this customer\n"
+        "  engage tail actions             the actions, each with its reason\n"
+        "  engage tail decisions           also what was held back, and by which guard\n"
+        "  engage doctor                   checks broker, topics, store and rules\n"
+        f"  {furious}\n"
+        "                                  a customer loses patience: watch the actions\n"
     )
 
 

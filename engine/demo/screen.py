@@ -21,6 +21,7 @@ _FIGURE_ROWS = 6
 _HEADER_LINES = 5
 _KEPT_BACK_LINES = 4
 _MIN_ACTIONS = 2
+_WIDE = 100
 _TALL_ENOUGH = 16  # lines below the figures that leave room for what was held back
 _MISSING = "–"
 
@@ -67,7 +68,7 @@ class Screen:
         actions = max((left - 2) // 2, _MIN_ACTIONS)
         yield Group(
             _header(view),
-            _figures(view),
+            _figures(view, options.max_width),
             _panel(_action_list(view.shown[:actions]), "What it did, and why", 2 * actions),
         )
         if with_kept_back:
@@ -75,7 +76,7 @@ class Screen:
             yield _panel(kept_back, "What it held back, and why", _KEPT_BACK_LINES)
 
 
-def _panel(content: RenderableType, title: str, lines: int, color: str = "none") -> Panel:
+def _panel(content: RenderableType, title: str, lines: int, color: str = "none", right: int = 1) -> Panel:
     return Panel(
         content,
         title=title,
@@ -83,7 +84,7 @@ def _panel(content: RenderableType, title: str, lines: int, color: str = "none")
         border_style=color,
         box=box.ROUNDED,
         height=lines + 2,
-        padding=(0, 0, 0, 1),
+        padding=(0, right, 0, 1),
     )
 
 
@@ -117,7 +118,8 @@ def _ms(value: float | None) -> str:
     return _MISSING if value is None else f"{value:.1f}"
 
 
-def _figures(view: View) -> RenderableType:
+def _figures(view: View, width: int) -> RenderableType:
+    right = 1 if width >= _WIDE else 0  # on a narrow terminal every column counts
     panels = Table.grid(expand=True)
     contents = (
         ("Segments", "magenta", _segment_rows(view)),
@@ -127,7 +129,9 @@ def _figures(view: View) -> RenderableType:
     )
     for _ in contents:
         panels.add_column(ratio=1)
-    panels.add_row(*(_panel(_pairs(rows), title, _FIGURE_ROWS, color) for title, color, rows in contents))
+    panels.add_row(
+        *(_panel(_pairs(rows), title, _FIGURE_ROWS, color, right) for title, color, rows in contents)
+    )
     return panels
 
 

@@ -1,0 +1,109 @@
+"""The demo as a person runs it: it ends by itself with a summary, and however it ends it leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.demo.stack import forget_settings
+
+START_TIMEOUT_S = 30.0
+END_TIMEOUT_S = 15.0
+
+
+def start_demo(scratch: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start `engage demo --plain` with its temporary files under `scratch`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "engine.cli", "demo", "--plain", *arguments],
+        env={**os.environ, "TMPDIR": str(scratch)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def descendants(pid: int) -> set[int]:
+    """Return the processes started by a process, directly or not, as Linux's /proc shows them."""
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text("utf-8").rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(folder.name)] = int(fields[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for(condition: str, process: subprocess.Popen[str]) -> str:
+    """Read lines until one holds the text; return all of them."""
+    assert process.stdout is not None
+    read = ""
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while condition not in read and time.monotonic() < deadline_s:
+        line = process.stdout.readline()
+        if not line:
+            break
+        read += line
+    assert condition in read
+    return read
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda item: item.name
+)
+def test_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C, SIGTERM or even kill -9 in the middle: every process and every file of the demo is gone."""
+    process = start_demo(tmp_path, "--customers", "2000")
+    try:
+        wait_for("first action", process)
+        children = descendants(process.pid)
+        assert len(children) >= 5
+        process.send_signal(number)
+        process.wait(END_TIMEOUT_S)
+    finally:
+        process.kill()
+        process.communicate()
+    deadline_s = time.monotonic() + END_TIMEOUT_S
+    while time.monotonic() < deadline_s and (any(map(is_running, children)) or any(tmp_path.iterdir())):
+        time.sleep(0.1)
+    assert not [pid for pid in children if is_running(pid)]
+    assert not list(tmp_path.iterdir())
+    assert number is signal.SIGKILL or process.returncode == 130
+
+
+def test_demo_ends_by_itself_with_a_summary(tmp_path: Path) -> None:
+    """A small demo works every event off, fires actions of all three journeys and says what to try next."""
+    process = start_demo(tmp_path, "--customers", "600", "--speed", "4")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "dead letters" not in output
+    for journey in ("welcome -> email", "win-back -> email", "inquiry-escalation -> agent"):
+        assert journey in output.partition(" actions:")[2]
+    assert "engage demo --keep" in output
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_of_the_shell_do_not_reach_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ENGAGE_* variable that points to a real Kafka is out of the environment before anything starts."""
+    monkeypatch.setenv("ENGAGE_KAFKA_BOOTSTRAP_SERVERS", "production.example:9092")
+    forget_settings()
+    assert not [name for name in os.environ if name.startswith("ENGAGE_") and name != "ENGAGE_CACHE"]
