@@ -6,6 +6,7 @@ leaves the process (the text format); its own counters cost microseconds per eve
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -141,12 +142,18 @@ METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) 
 class _Histogram:
     """Bucket counts and the sum of one series."""
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("bounds", "counts", "edges", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.edges = bounds
         self.bounds = np.asarray(bounds)
         self.counts = np.zeros(len(bounds) + 1, np.int64)
         self.total = 0.0
+
+    def observe_one(self, value: float, times: int) -> None:
+        """Record one value; a tenth of the cost of an array of one."""
+        self.counts[bisect.bisect_left(self.edges, value)] += times
+        self.total += value * times
 
     def observe(self, values: npt.NDArray[np.float64], weights: npt.NDArray[np.int64] | None) -> None:
         buckets = np.searchsorted(self.bounds, values, side="left")
@@ -204,13 +211,27 @@ class Metrics:
             labels: one value per label name.
             weights: how often each value occurred, (values,) int64; once each when None.
         """
+        self._histogram(metric, labels).observe(np.atleast_1d(np.asarray(values, np.float64)), weights)
+
+    def observe_one(self, metric: Metric, value: float, *labels: str, times: int = 1) -> None:
+        """Record one value, perhaps several times.
+
+        Args:
+            metric: a histogram of the table.
+            value: in the metric's unit.
+            labels: one value per label name.
+            times: how often it occurred.
+        """
+        self._histogram(metric, labels).observe_one(value, times)
+
+    def _histogram(self, metric: Metric, labels: Labels) -> _Histogram:
         assert metric.kind == "histogram", metric.name
         series = self._histograms[metric]
         key = _bounded(metric, labels, series)
         histogram = series.get(key)
         if histogram is None:
             histogram = series[key] = _Histogram(metric.bounds)
-        histogram.observe(np.atleast_1d(np.asarray(values, np.float64)), weights)
+        return histogram
 
     def value(self, metric: Metric, *labels: str) -> float:
         """Return a counter or gauge, summed over the labels that are not given."""

@@ -6,8 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 
-import numpy as np
-
 from engine import metrics as table
 from engine.actions import Outcome as Verdict
 from engine.events import TYPE_BY_CODE
@@ -42,31 +40,29 @@ class Tally:
         """A batch is done."""
         if records:
             self._metrics.add(table.BATCHES)
-            self._metrics.observe(table.BATCH_RECORDS, records)
-            self._metrics.observe(
+            self._metrics.observe_one(table.BATCH_RECORDS, records)
+            self._metrics.observe_one(
                 table.STAGE_LATENCY, (time.perf_counter_ns() - self._received_ns) / NS_PER_S, "total"
             )
 
     def stage(self, name: str, started_ns: int) -> int:
         """A stage ended; return the instant, so that the next one starts from it."""
         now_ns = time.perf_counter_ns()
-        self._metrics.observe(table.STAGE_LATENCY, (now_ns - started_ns) / NS_PER_S, name)
+        self._metrics.observe_one(table.STAGE_LATENCY, (now_ns - started_ns) / NS_PER_S, name)
         return now_ns
 
     def produced(self, outcome: Outcome) -> None:
         """Actions were acknowledged by Kafka."""
         if outcome.actions:
             latency_s = (time.perf_counter_ns() - self._received_ns) / NS_PER_S
-            self._metrics.observe(
-                table.ACTION_LATENCY, latency_s, weights=np.array([len(outcome.actions)], np.int64)
-            )
+            self._metrics.observe_one(table.ACTION_LATENCY, latency_s, times=len(outcome.actions))
 
     def step(self, step: Step, outcome: Outcome, owned: Mapping[int, OwnedPartition]) -> None:
         """A step is durable."""
         metrics = self._metrics
         if step.events:
             latency_s = (time.perf_counter_ns() - self._received_ns) / NS_PER_S
-            metrics.observe(table.ENGINE_LATENCY, latency_s, weights=np.array([len(step.events)], np.int64))
+            metrics.observe_one(table.ENGINE_LATENCY, latency_s, times=len(step.events))
             for code, count in Counter(row.code for row in step.events).items():
                 metrics.add(table.EVENTS, count, TYPE_BY_CODE[code].family)
         metrics.add(table.DUPLICATES, step.duplicates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import ConfigError
@@ -15,6 +16,7 @@ from engine.rules.context import MachineSettings
 from engine.rules.load import load_journeys, vocabulary_of
 from engine.rules.machine import JourneyMachine
 from engine.rules.ruleset import RuleSet
+from engine.rules.scope import Vocabulary
 from engine.rules.units import read_cap
 from engine.settings import Settings
 from engine.streams.kafka import KafkaSettings
@@ -57,7 +59,7 @@ def definitions_of(settings: Settings) -> Definitions:
 
 
 def rules_of(settings: Settings, definitions: Definitions) -> RuleSet:
-    """Read the deployment's journeys, compiled against exactly the feature columns they need.
+    """Read the deployment's journeys; the rule set refers to exactly the feature columns they need.
 
     Raises:
         RuleErrors: every problem of every file.
@@ -65,10 +67,12 @@ def rules_of(settings: Settings, definitions: Definitions) -> RuleSet:
     paths = [Path(path) for path in settings.rules.paths] or [shipped("journeys")]
     whole = definitions.space()
     segments = definitions.segments_over(whole).names
-    everything = vocabulary_of(whole.kinds, whole.names, segments, TEXTS, settings.channels)
-    needed = load_journeys(paths, everything).features
-    narrow = definitions.space(needed)
-    return load_journeys(paths, vocabulary_of(whole.kinds, narrow.names, segments, TEXTS, settings.channels))
+
+    def over(columns: Sequence[str]) -> Vocabulary:
+        return vocabulary_of(whole.kinds, columns, segments, TEXTS, settings.channels)
+
+    rules = load_journeys(paths, over(whole.names))
+    return RuleSet(rules.journeys, over(definitions.space(rules.features).names))
 
 
 def build_pipeline(settings: Settings, snapshot: Snapshot | None = None) -> Pipeline:

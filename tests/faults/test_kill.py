@@ -18,7 +18,7 @@ from tests.faults.harness import Deployment, end, end_offsets
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(900)]
 
 SEED = 20_261
-CUSTOMERS = 3_300
+CUSTOMERS = 3_500
 LEAST_EVENTS = 50_000
 WORKER_KILLS = 22
 REDIS_KILLS = 2
