@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -48,6 +49,7 @@ _SAMPLE_EVERY_S = 0.5
 _RAMP_S = 3.0
 _TAIL_S = 10.0
 _REWRITE_S = 60.0
+_SAMPLED_CUSTOMERS = 2_000
 # Old segments go within seconds: a load test must not fill the memory it keeps its files in.
 _BROKER = {"log.retention.check.interval.ms": "10000", "log.segment.delete.delay.ms": "1000"}
 _RETENTION = {"retention.bytes": str(96 << 20), "segment.bytes": str(24 << 20)}
@@ -240,14 +242,21 @@ class Bench:
         return stock_faust_rate(self.broker.bootstrap, self.folder / "faust", seconds, seconds + 60)
 
     def bytes_per_customer(self) -> float | None:
-        """Return memory the store uses for each customer, everything included."""
+        """Return memory the store uses for a customer: key, state and timer, all in."""
         client = redis.Redis.from_url(self.store.url)
         try:
-            used = int(client.info("memory")["used_memory_dataset"])
-            keys = sum(1 for _ in client.scan_iter("*:c:*", count=5_000))
+            timers = client.keys("{*}:timers")
+            timer_bytes = sum(client.memory_usage(key) or 0 for key in timers)
+            timer_count = sum(client.zcard(key) for key in timers)
+            states = [
+                client.memory_usage(key) or 0
+                for key in islice(client.scan_iter("{*}:c:*", count=1_000), _SAMPLED_CUSTOMERS)
+            ]
         finally:
             client.close()
-        return round(used / keys, 1) if keys else None
+        if not states:
+            return None
+        return round(sum(states) / len(states) + timer_bytes / max(1, timer_count), 1)
 
     def _rewrite_store_file(self) -> None:
         client = redis.Redis.from_url(self.store.url)
