@@ -6,25 +6,27 @@ its effects are durable. What is decided is decided in the pure core.
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import structlog
 
-from engine.errors import EngineError
-from engine.events import DeadLetterReason, Family
+from engine.events import DeadLetterReason, Family, event_key
 from engine.features.state import CustomerState, unpack
 from engine.metrics import Metrics
 from engine.pipeline.core import Outcome, Pipeline, Work
+from engine.pipeline.failed import set_timer_aside
 from engine.settings import Settings
 from engine.streams.batch import Batch
+from engine.streams.delivery import Delivery
 from engine.streams.health import WorkerHealth
 from engine.streams.holdings import Consumer, Holdings
 from engine.streams.intake import DeadRecord, Decode, Intake, Step
 from engine.streams.kafka import TopicPartition
-from engine.streams.partitions import OwnedPartition
-from engine.streams.producer import ActionProducer, DeliveryError, OutRecord
+from engine.streams.partitions import Mark, OwnedPartition
+from engine.streams.producer import ActionProducer, OutRecord
 from engine.streams.sink import Sink
 from engine.streams.store import PartitionFenced, PartitionWrite, StateRolledBack, Store
 from engine.streams.tally import Tally
@@ -37,17 +39,12 @@ REPLAY_HORIZON_MS = 7 * 86_400_000
 _UNBOUNDED = 2**31  # the replay clock bounds a step's timers by its span of time instead
 
 
-class _Refused(EngineError):  # noqa: N818 - what happened to them
-    """Records that Kafka will never take.
+@dataclass(frozen=True, slots=True)
+class _Effects:
+    """What a step sends and what it makes durable."""
 
-    Args:
-        why: Kafka's reason.
-        numbers: their positions in what was sent.
-    """
-
-    def __init__(self, why: str, numbers: frozenset[int]) -> None:
-        super().__init__(why)
-        self.numbers = numbers
+    records: list[OutRecord]
+    writes: list[PartitionWrite]
 
 
 class Handler:
@@ -78,7 +75,6 @@ class Handler:
         self.pipeline = pipeline
         self._settings = settings
         self._store = store
-        self._producer = producer
         self._health = health
         self._now_ms = now_ms
         self._replay = settings.clock == "replay"
@@ -89,6 +85,7 @@ class Handler:
         self._sink = Sink(settings)
         self._tally = Tally(metrics)
         self._holdings = Holdings(store, self._intake, self._tally, health, families)
+        self._delivery = Delivery(producer, self._sink, self._holdings, self._tally)
         self.before_batch: Callable[[], None] = lambda: None
 
     # ---- what the transport asks -------------------------------------------------------------------
@@ -125,6 +122,7 @@ class Handler:
         self._tally.stage("decode", started_ns)
         while True:
             now_ms = self._now_ms()
+            self._holdings.given_up.clear()
             step = self._intake.step(self._settings.batch.max_records, now_ms) or Step()
             worked = await self._timers_before(step, now_ms)
             if not step.records and not step.clock_ms and not worked:
@@ -173,7 +171,7 @@ class Handler:
         found: list[tuple[int, str, int]] = []
         for number, until in until_ms.items():
             owned = self._holdings.owned.get(number)
-            if owned is None:
+            if owned is None or number in self._holdings.given_up:
                 continue
             if owned.timers.needs_load(until):
                 await self._load_timers(owned, until)
@@ -202,16 +200,10 @@ class Handler:
         """Load, decide, produce, persist; on a failure of the core, go on record by record."""
         until = self._until_ms(step, now_ms) if until_ms is None else until_ms
         started_ns = time.perf_counter_ns()
-        while True:
-            try:
-                states = await self._load(step, timers)
-                break
-            except (PartitionFenced, StateRolledBack) as error:
-                refused = await self._holdings.give_up(error)
-                step = _without(step, refused)
-                timers = {name: number for name, number in timers.items() if number not in refused}
+        step, timers, states = await self._load_held(step, timers)
+        until = {number: at_ms for number, at_ms in until.items() if number not in self._holdings.given_up}
         loaded_ns = self._tally.stage("load", started_ns)
-        rates = {number: owned.rate.to_bytes() for number, owned in self._holdings.owned.items()}
+        marks = {number: owned.mark() for number, owned in self._holdings.owned.items()}
         work = Work(
             events=step.events,
             timers=timers,
@@ -222,12 +214,26 @@ class Handler:
         )
         try:
             outcome = self.pipeline.process(work)
+            # a timer that moved nothing is written as its state has it, or it would be due for ever
+            outcome.touched.update({name: timers[name] for name in timers.keys() - outcome.touched.keys()})
+            processed_ns = self._tally.stage("rules", loaded_ns)
+            effects = self._lay_out(step, outcome, states, marks, until)
         except Exception as error:  # noqa: BLE001 - whatever a rule or feature raises, the batch goes on
-            self._forget(states, rates)
+            self._forget(states, marks)
             await self._isolate(step, timers, now_ms, until, error)
             return
-        self._tally.stage("rules", loaded_ns)
-        await self._finish(step, outcome, states, rates, until)
+        await self._finish(step, outcome, states, effects, processed_ns)
+
+    def _lay_out(
+        self,
+        step: Step,
+        outcome: Outcome,
+        states: Mapping[str, CustomerState],
+        marks: Mapping[int, Mark],
+        until: Mapping[int, int],
+    ) -> _Effects:
+        records = self._sink.records(outcome, step.dead, until)
+        return _Effects(records, lay_out(step, outcome, states, self._holdings.owned, marks))
 
     async def _isolate(
         self,
@@ -237,67 +243,68 @@ class Handler:
         until: Mapping[int, int],
         error: Exception,
     ) -> None:
-        """Find the guilty: each timer and each event as a step of its own; the offsets move with the last."""
-        single = len(step.events) + len(timers) <= 1
-        if single:
-            await self._set_aside(step, timers, error)
+        """Find the guilty: each timer and each event as a step of its own; the offsets move with the last.
+
+        An event's id is made durable with its effects, so a kill in the middle makes none count twice.
+        """
+        if len(step.events) + len(timers) <= 1:
+            await self._set_aside(step, timers, until, error)
             return
         log.warning("batch failed, going on record by record", error=type(error).__name__)
         self._tally.failed_batch()
+        first_ms = dict(until)
+        for row in reversed(step.events):
+            first_ms[row.partition] = row.now_ms
         for name, number in timers.items():
-            limit = min((row.now_ms for row in step.events if row.partition == number), default=until[number])
-            await self._work(Step(), {name: number}, now_ms, {number: limit})
+            await self._work(Step(), {name: number}, now_ms, {number: first_ms[number]})
         for row in step.events:
-            await self._work(Step(events=[row]), {}, now_ms, {row.partition: row.now_ms})
-        rest = Step(
-            dead=step.dead,
-            offsets=step.offsets,
-            ids=step.ids,
-            rotate=step.rotate,
-            clock_ms=step.clock_ms,
-            records=step.records,
-            duplicates=step.duplicates,
-        )
-        await self._work(rest, {}, now_ms, until)
+            number, until_ms = row.partition, {row.partition: row.now_ms}
+            single = Step(events=[row], ids={number: [event_key(row.event)]})
+            owned = self._holdings.owned.get(number)
+            if owned is not None and owned.timers.is_due(row.event.customer_id, row.now_ms):
+                # alone, too: failing, it must not take the event with it
+                await self._work(Step(), {row.event.customer_id: number}, now_ms, until_ms)
+            await self._work(single, {}, now_ms, until_ms)
+        limit = _UNBOUNDED if self._replay else MAX_TIMERS
+        rest = dataclasses.replace(step, events=[], ids={})
+        await self._work(rest, await self._due(until, limit), now_ms, until)
 
-    async def _set_aside(self, step: Step, timers: Mapping[str, int], error: Exception) -> None:
-        """Send the one guilty record to the dead letters, or disarm the one guilty timer."""
+    async def _set_aside(
+        self, step: Step, timers: Mapping[str, int], until: Mapping[int, int], error: Exception
+    ) -> None:
+        """Send the one guilty record to the dead letters, or take out what is due at the one guilty timer."""
         kind = type(error).__name__
         log.error("a record failed", error=kind, exc_info=error)
         reason = DeadLetterReason.PROCESSING_FAILED
         outcome = Outcome()
-        states: dict[str, CustomerState] = {}
         for row in step.events:
-            step.dead.append(
-                DeadRecord(row.origin, reason, f"{kind} while processing {row.event.type}", kind)
-            )
-        if timers:
-            states = await self._load(step, timers)
-            for name, number in timers.items():
-                states[name].due_ms = 0
-                outcome.touched[name] = number
+            detail = f"{kind} while processing {row.event.type}"
+            step.dead.append(DeadRecord(row.origin, reason, detail, kind))
         step.events = []
-        await self._finish(step, outcome, states, {}, {})
+        step, timers, states = await self._load_held(step, timers)
+        for name, number in timers.items():
+            decided = set_timer_aside(states[name], self.pipeline.rules, until[number], kind)
+            outcome.outbox.decisions += decided
+            outcome.touched[name] = number
+        marks = {number: owned.mark() for number, owned in self._holdings.owned.items()}
+        effects = self._lay_out(step, outcome, states, marks, until)
+        await self._finish(step, outcome, states, effects, time.perf_counter_ns())
 
     async def _finish(
         self,
         step: Step,
         outcome: Outcome,
         states: Mapping[str, CustomerState],
-        rates: Mapping[int, bytes],
-        until: Mapping[int, int],
+        effects: _Effects,
+        started_ns: int,
     ) -> None:
         """Produce, then persist, then take note."""
-        started_ns = time.perf_counter_ns()
-        records = self._sink.records(outcome, step.dead, until)
-        if records:
-            await self._produce(records)
+        await self._delivery.produce(effects.records)
         self._tally.produced(outcome)
         produced_ns = self._tally.stage("produce", started_ns)
-        writes = lay_out(step, outcome, states, self._holdings.owned, rates)
-        refused = await self._commit(writes)
+        refused = await self._commit(effects.writes)
         self._tally.stage("commit", produced_ns)
-        for write in writes:
+        for write in effects.writes:
             if write.partition not in refused:
                 owned = self._holdings.owned[write.partition]
                 owned.timers.update({name.decode(): due for name, due in write.timers.items()})
@@ -308,27 +315,18 @@ class Handler:
         self._health.clock_ms = max((*step.clock_ms.values(), self._health.clock_ms))
         self._tally.step(step, outcome, self._holdings.owned)
 
-    async def _produce(self, records: list[OutRecord]) -> None:
-        """Send until acknowledged; what no retry will help (too large, say) goes to the dead letters."""
-        while records:
+    async def _load_held(
+        self, step: Step, timers: Mapping[str, int]
+    ) -> tuple[Step, Mapping[str, int], dict[str, CustomerState]]:
+        """Load the states; what is left of the step and the timers without partitions given up meanwhile."""
+        while True:
+            if gone := self._holdings.given_up:
+                step = step.without(gone)
+                timers = {name: number for name, number in timers.items() if number not in gone}
             try:
-                await self._holdings.retrying("produce", functools.partial(self._send, records))
-            except _Refused as error:
-                log.warning("kafka refuses records for good", count=len(error.numbers), why=str(error))
-                self._tally.refused_records(len(error.numbers))
-                letters = [self._sink.refused(records[number], str(error)) for number in error.numbers]
-                records = [record for number, record in enumerate(records) if number not in error.numbers]
-                records += letters
-            else:
-                return
-
-    async def _send(self, records: list[OutRecord]) -> None:
-        try:
-            await self._producer.send(records)
-        except DeliveryError as error:
-            if error.refused:
-                raise _Refused(str(error), frozenset(error.refused)) from error
-            raise
+                return step, timers, await self._load(step, timers)
+            except (PartitionFenced, StateRolledBack) as error:
+                await self._holdings.give_up(error)
 
     async def _load(self, step: Step, timers: Mapping[str, int]) -> dict[str, CustomerState]:
         """Return the state of every customer of the step, from the cache or by one read."""
@@ -366,23 +364,9 @@ class Handler:
             return await self._holdings.give_up(error)
         return frozenset()
 
-    def _forget(self, states: Mapping[str, CustomerState], rates: Mapping[int, bytes]) -> None:
+    def _forget(self, states: Mapping[str, CustomerState], marks: Mapping[int, Mark]) -> None:
         """Drop what a failed step may have changed in memory; the store still has it as it was."""
         for number, owned in self._holdings.owned.items():
             for name in states:
                 owned.states.pop(name, None)
-            owned.rate = type(owned.rate).from_bytes(rates[number])
-
-
-def _without(step: Step, refused: Collection[int]) -> Step:
-    """Return the step without the partitions that were given up."""
-    return Step(
-        events=[row for row in step.events if row.partition not in refused],
-        dead=[letter for letter in step.dead if letter.record.partition() not in refused],
-        offsets={key: offset for key, offset in step.offsets.items() if key[1] not in refused},
-        ids={number: ids for number, ids in step.ids.items() if number not in refused},
-        rotate=step.rotate - set(refused),
-        clock_ms={number: clock for number, clock in step.clock_ms.items() if number not in refused},
-        records=step.records,
-        duplicates=step.duplicates,
-    )
+            owned.go_back(marks[number])

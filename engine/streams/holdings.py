@@ -57,6 +57,9 @@ class Holdings:
         self._topics = tuple(topics)
         self._paused: set[TopicPartition] = set()
         self.owned: dict[int, OwnedPartition] = {}
+        # Given up since the step at hand was taken: whatever it still holds of them is read again by whoever
+        # owns them now, this worker included.
+        self.given_up: set[int] = set()
         self.offsets: dict[TopicPartition, int] = {}
         self.consumer: Callable[[], Consumer] | None = None
 
@@ -92,18 +95,22 @@ class Holdings:
         A fenced one is left alone: its new owner has it, and Kafka will say so to this worker, too.
 
         Returns:
-            The partitions of which the caller must drop everything it holds.
+            The partitions of which the caller must drop everything it holds; `given_up` has them, too.
         """
         log.warning("partitions given up", error=str(error))
         self._tally.refused(error)
         fenced = error.partitions if isinstance(error, PartitionFenced) else error.fenced
         rolled_back = frozenset() if isinstance(error, PartitionFenced) else error.partitions
+        self.given_up |= fenced | rolled_back
+        paused = {key for key in self._paused if key[1] in rolled_back}
         for number in sorted(fenced | rolled_back):
             self._drop(number)
         for number in sorted(rolled_back):
             offsets = await self._acquire(number)
             if self.consumer is not None:
                 await self.consumer().seek({(topic, number): offsets.get(topic, 0) for topic in self._topics})
+        if paused and self.consumer is not None:
+            await self.consumer().resume(paused)  # nothing of them is held back any more
         return fenced | rolled_back
 
     async def balance(self, held_bound: int) -> None:
@@ -131,19 +138,19 @@ class Holdings:
             attempt: the call, anew each time.
         """
         wait_s = FIRST_RETRY_S
-        while True:
-            try:
-                result = await attempt()
-            except TransientError as error:
-                self._tally.retried(step)
-                self._health.trouble(step, str(error))
-                log.warning("waiting for a server", step=step, error=str(error), retry_in_s=wait_s)
-                await asyncio.sleep(wait_s)
-                wait_s = min(2 * wait_s, MAX_RETRY_S)
-            else:
-                if wait_s > FIRST_RETRY_S:
-                    self._health.trouble(step, "")
-                return result
+        try:
+            while True:
+                try:
+                    return await attempt()
+                except TransientError as error:
+                    self._tally.retried(step)
+                    self._health.trouble(step, str(error))
+                    log.warning("waiting for a server", step=step, error=str(error), retry_in_s=wait_s)
+                    await asyncio.sleep(wait_s)
+                    wait_s = min(2 * wait_s, MAX_RETRY_S)
+        finally:
+            if wait_s > FIRST_RETRY_S:  # it answers again, be it with a refusal
+                self._health.trouble(step, "")
 
     async def _acquire(self, number: int) -> Mapping[str, int]:
         """Become the owner of a partition; return its stored offsets."""

@@ -9,7 +9,7 @@ it every result, is a function of the log alone.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -71,6 +71,19 @@ class Step:
     clock_ms: dict[int, int] = field(default_factory=dict)
     records: int = 0
     duplicates: int = 0
+
+    def without(self, partitions: Collection[int]) -> Step:
+        """Return the step without some partitions."""
+        return Step(
+            events=[row for row in self.events if row.partition not in partitions],
+            dead=[letter for letter in self.dead if letter.record.partition() not in partitions],
+            offsets={key: offset for key, offset in self.offsets.items() if key[1] not in partitions},
+            ids={number: ids for number, ids in self.ids.items() if number not in partitions},
+            rotate=self.rotate.difference(partitions),
+            clock_ms={number: clock for number, clock in self.clock_ms.items() if number not in partitions},
+            records=self.records,
+            duplicates=self.duplicates,
+        )
 
 
 @dataclass(slots=True)

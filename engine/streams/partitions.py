@@ -16,6 +16,19 @@ RATE_FIELD = "rate"
 SEGMENTS_FIELD = "segments"
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a step changes of a partition in memory, as it was before.
+
+    Args:
+        rate: the global purchase rate, packed as it is stored.
+        segments: customers by segment.
+    """
+
+    rate: bytes
+    segments: Mapping[str, int]
+
+
 @dataclass(slots=True)
 class OwnedPartition:
     """One owned partition.
@@ -27,7 +40,6 @@ class OwnedPartition:
         segments: customers by name of the segment last announced.
         timers: due timers up to a horizon.
         states: cached customer states.
-        rate_changed: whether `rate` differs from the stored one.
     """
 
     number: int
@@ -46,6 +58,15 @@ class OwnedPartition:
         if blob := fields.get(SEGMENTS_FIELD):
             owned.segments = msgspec.json.decode(blob, type=dict[str, int])
         return owned
+
+    def mark(self) -> Mark:
+        """Note what a step may change."""
+        return Mark(self.rate.to_bytes(), dict(self.segments))
+
+    def go_back(self, mark: Mark) -> None:
+        """Undo a step that failed."""
+        self.rate = GlobalRate.from_bytes(mark.rate)
+        self.segments = dict(mark.segments)
 
     def count_segments(self, changes: Iterable[SegmentChange], erased_from: Iterable[str]) -> bool:
         """Follow segment changes and erasures; False when there were none."""

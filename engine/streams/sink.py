@@ -59,10 +59,10 @@ class Sink:
             (topics.segments, change.customer_id.encode(), _encode(change), None)
             for change in outcome.segment_changes
         )
-        out.extend(self._training(outcome, clocks_ms))
         for letter in dead:
             record = letter.record
             out.append(dead_letter(record, letter.reason, letter.detail, letter.exception, topics.dlq))
+        out.extend(self._training(outcome, clocks_ms))  # last, for it takes note of what it told
         return out
 
     def refused(self, record: OutRecord, why: str) -> OutRecord:

@@ -10,7 +10,7 @@ import numpy as np
 from engine.features.state import CustomerState, pack
 from engine.pipeline.core import Outcome
 from engine.streams.intake import Step
-from engine.streams.partitions import RATE_FIELD, SEGMENTS_FIELD, OwnedPartition
+from engine.streams.partitions import RATE_FIELD, SEGMENTS_FIELD, Mark, OwnedPartition
 from engine.streams.store import PartitionWrite
 
 
@@ -19,7 +19,7 @@ def lay_out(
     outcome: Outcome,
     states: Mapping[str, CustomerState],
     owned: Mapping[int, OwnedPartition],
-    rates: Mapping[int, bytes],
+    marks: Mapping[int, Mark],
 ) -> list[PartitionWrite]:
     """Lay out everything a step makes durable.
 
@@ -28,7 +28,7 @@ def lay_out(
         outcome: touched states and segment changes.
         states: the states themselves.
         owned: the partitions; their segment counts follow the outcome.
-        rates: the global rates as they are stored now.
+        marks: what the partitions were before the step.
 
     Returns:
         One write for each partition that the step touched.
@@ -50,7 +50,7 @@ def lay_out(
             timers=timers.get(number, {}),
             offsets={topic: offset for (topic, part), offset in step.offsets.items() if part == number},
             clock_ms=step.clock_ms.get(number),
-            fields=_fields(owned[number], outcome, rates.get(number)),
+            fields=_fields(owned[number], outcome, marks[number].rate),
             ids=np.array(step.ids.get(number, ()), "<u8").tobytes(),
             rotate_ids=number in step.rotate,
         )
@@ -58,7 +58,7 @@ def lay_out(
     ]
 
 
-def _fields(owned: OwnedPartition, outcome: Outcome, stored_rate: bytes | None) -> dict[str, bytes]:
+def _fields(owned: OwnedPartition, outcome: Outcome, stored_rate: bytes) -> dict[str, bytes]:
     """Return the partition's small values that changed."""
     number = owned.number
     fields: dict[str, bytes] = {}
