@@ -22,7 +22,11 @@ CUSTOMERS = 3_500
 LEAST_EVENTS = 50_000
 WORKER_KILLS = 22
 REDIS_KILLS = 2
-SESSION = {"ENGAGE_KAFKA_GROUP_PROTOCOL": "consumer", "ENGAGE_CLOCK": "replay"}
+SESSION = {
+    "ENGAGE_KAFKA_GROUP_PROTOCOL": "consumer",
+    "ENGAGE_CLOCK": "replay",
+    "ENGAGE_TOPICS_PARTITIONS": "4",
+}
 
 
 def write_log(bootstrap: str) -> int:
@@ -41,7 +45,7 @@ def test_same_outcome_with_kills_as_without(tmp_path: Path) -> None:
     rng = random.Random(SEED)
     with ApacheKafka(tmp_path / "kafka") as kafka, ValkeyServer(tmp_path / "valkey") as valkey:
         calm = Deployment("calm", kafka.bootstrap, valkey.url, tmp_path, SESSION)
-        small = {**SESSION, "ENGAGE_BATCH_MAX_RECORDS": "40"}
+        small = {**SESSION, "ENGAGE_BATCH_MAX_RECORDS": "150"}
         storm = Deployment("storm", kafka.bootstrap, valkey.url, tmp_path, small)
         calm.engage("topics", "create")
         storm.engage("topics", "create")

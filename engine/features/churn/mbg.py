@@ -14,7 +14,6 @@ from typing import Final
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
 from scipy.special import expit, gammaln, psi
 
 Floats = npt.NDArray[np.float64]
@@ -130,6 +129,8 @@ def fit(
 
 def _climb(x0: Floats, groups: Floats, weight: Floats, penalizer: float) -> tuple[float, Floats] | None:
     """One run of L-BFGS: the objective and the logs of the parameters, or None when it did not converge."""
+    from scipy.optimize import minimize  # noqa: PLC0415 - half a second that only a trainer needs
+
     result = minimize(
         _objective,
         x0,
