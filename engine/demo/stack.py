@@ -44,6 +44,10 @@ port = {port}
 
 [segments]
 path = {segments}
+
+[churn]
+follow = "yes"  # score with what has been learned so far, as on the live clock
+publish_every_s = 3
 """
 
 
