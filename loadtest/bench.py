@@ -49,6 +49,7 @@ _SAMPLE_EVERY_S = 0.5
 _RAMP_S = 3.0
 _TAIL_S = 10.0
 _REWRITE_S = 60.0
+_HOPELESS_S = 8.0  # of events not worked on
 _SAMPLED_CUSTOMERS = 2_000
 # Old segments go within seconds: a load test must not fill the memory it keeps its files in.
 _BROKER = {"log.retention.check.interval.ms": "10000", "log.segment.delete.delay.ms": "1000"}
@@ -192,6 +193,8 @@ class Bench:
         self._await_actions(sent.fired)
         latencies: Latencies = self.reader.ask(("end",))
         fault = sent.fault(duration_s)
+        if sent.records < round(rate * duration_s):
+            fault = f"stopped, more than {_HOPELESS_S:.0f} s of events behind"
         if not fault and latencies.actions < sent.fired:
             fault = f"{sent.fired - latencies.actions} of {sent.fired} actions were not seen"
         return Run(
@@ -222,7 +225,7 @@ class Bench:
         self._drive(order, engine)
         self.drain(engine)
 
-    def drain(self, engine: Engine, timeout_s: float = 90.0) -> None:
+    def drain(self, engine: Engine, timeout_s: float = 180.0) -> None:
         """Wait until the engine's progress stands still, then let the store rewrite its file."""
         deadline_s = time.monotonic() + timeout_s
         done = -1
@@ -294,7 +297,7 @@ class Bench:
         self.generator.pipe.send(order)
         samples: list[LagSample] = []
         limit_s = time.monotonic() + 2 * order.duration_s + 60
-        looked_s = 0.0
+        looked_s, stopped = 0.0, False
         while time.monotonic() < limit_s:
             if self.generator.pipe.poll(0.05):
                 message = self.generator.pipe.recv()
@@ -307,6 +310,10 @@ class Bench:
                 done = int(engine.status()["events_total"]) - begun
                 passed_s = time.time() - order.start_s
                 samples.append(LagSample(passed_s, int(passed_s * order.rate), done))
+                if samples[-1].lag > _HOPELESS_S * order.rate and not stopped:
+                    # What is left of the run would only be a longer wait for the backlog to go.
+                    self.generator.pipe.send("stop")
+                    stopped = True
         raise LoadTestError(f"the generator did not finish {order.rate:,.0f}/s for {order.duration_s:.0f} s")
 
 

@@ -103,7 +103,7 @@ class Generator:
 
         Args:
             order: what to send.
-            report: takes `(wall clock in s, records sent)`.
+            report: takes `(wall clock in s, records sent)`; anything coming back ends the run early.
 
         Returns:
             What happened.
@@ -127,6 +127,9 @@ class Generator:
             if now_s - reported_s > _REPORT_EVERY_S:
                 report.send((now_s, sent))
                 reported_s = now_s
+                if report.poll():
+                    report.recv()
+                    break
         overrun_s = max(0.0, time.time() - start_s - order.duration_s)
         left = self._producer.flush(_FLUSH_S)
         return Sent(sent, fired, self._failed + left, late_s * 1000, overrun_s)
@@ -156,6 +159,7 @@ def main(pipe: Connection, bootstrap: str, workload: Workload) -> None:
     pipe.send("ready")
     try:
         while (order := pipe.recv()) is not None:
-            pipe.send(generator.run(order, pipe))
+            if isinstance(order, Order):  # else a "stop" that came too late
+                pipe.send(generator.run(order, pipe))
     except (EOFError, KeyboardInterrupt, BrokenPipeError):
         return
