@@ -29,6 +29,7 @@ MAX_PENDING = 2_000  # records handed to librdkafka and not yet acknowledged
 WATERMARK_EVERY_MS = 6 * 3_600_000  # of simulated time: what the workers wait for before they go on
 WATERMARK_EVERY_EVENTS = 2_000
 _CHECK_EVERY_EVENTS = 128
+_FIRST_EVENTS = 512  # written before the workers are there, so that the first action comes at once
 _PAUSE_S = 0.004
 _BLOCKED_POLL_S = 0.05
 _SAY_TIME_EVERY_S = 1.0
@@ -117,7 +118,7 @@ class Feeder:
         self._written: dict[tuple[str, int], int] = {}
         self._failure = ""
         self._sent = self._records = 0
-        self._reported_s = 0.0
+        self._reported_s = self._waited_s = 0.0
 
     def run(self) -> Progress:
         """Write the whole log, the last watermark included; return early when told to stop.
@@ -141,8 +142,7 @@ class Feeder:
     def _write_log(self) -> None:
         topics, produce, callback = self._settings.topics, self._producer.produce, self._acknowledged
         next_watermark_ms, unmarked = START_MS, 0
-        started_s = time.monotonic()
-        for family, event in self._paced(started_s):
+        for family, event in self._paced():
             if event.time >= next_watermark_ms or unmarked >= WATERMARK_EVERY_EVENTS:
                 self._watermark(event.time)
                 next_watermark_ms = event.time - event.time % WATERMARK_EVERY_MS + WATERMARK_EVERY_MS
@@ -152,25 +152,32 @@ class Feeder:
             self._records += 1
             unmarked += 1
 
-    def _paced(self, started_s: float) -> Iterator[tuple[Family, Event]]:
+    def _paced(self) -> Iterator[tuple[Family, Event]]:
         """Yield the events, each not before its turn and not further ahead than allowed."""
         total, duration_s = max(len(self._log), 1), self._settings.duration_s
         half_event_s = 0.5 * duration_s / total
         half_ms_s = 0.5 * duration_s / (END_MS - START_MS)
+        started_s = time.monotonic()
         for number, (family, event) in enumerate(self._log.events()):
             # Half of the pace by events, half by days: neither a busy month nor a quiet year takes for ever.
-            due_s = started_s + number * half_event_s + (event.time - START_MS) * half_ms_s
+            turn_s = number * half_event_s + (event.time - START_MS) * half_ms_s
             if number % _CHECK_EVERY_EVENTS == 0:
-                self._check(event.time)
-            while duration_s and time.monotonic() < due_s and not self._stop.is_set():
+                self._check(event.time, is_started=number >= _FIRST_EVENTS)
+            # Time spent waiting for the workers is not made up for: that would only lengthen their queue.
+            while time.monotonic() < started_s + self._waited_s + turn_s and not self._stop.is_set():
                 self._check(event.time)
                 time.sleep(_PAUSE_S)
             if self._stop.is_set():
                 return
             yield family, event
 
-    def _check(self, time_ms: int) -> None:
-        """Take acknowledgements in, report, and wait while the workers are too far behind."""
+    def _check(self, time_ms: int, *, is_started: bool = False) -> None:
+        """Take acknowledgements in, report, and wait while the workers are too far behind.
+
+        Args:
+            time_ms: time of the next event, ms.
+            is_started: whether the first events are out: before more follow, the workers must have begun.
+        """
         self._producer.poll(0)
         while len(self._producer) > MAX_PENDING:
             self._producer.poll(_BLOCKED_POLL_S)
@@ -179,21 +186,24 @@ class Feeder:
         if time.monotonic() - self._reported_s > _REPORT_EVERY_S:
             self._reported_s = time.monotonic()
             self._report(self._progress(time_ms))
-        if self._settings.max_ahead and self._is_ahead():
-            self._wait_for_group(time_ms)
+        if self._settings.max_ahead and (self._is_ahead() or (is_started and not self._group.has_begun)):
+            self._wait_for_group(time_ms, must_begin=is_started)
 
-    def _wait_for_group(self, time_ms: int) -> None:
+    def _wait_for_group(self, time_ms: int, *, must_begin: bool) -> None:
         """Wait until the workers have committed enough; tell them the time now and then.
 
         They may be waiting for a word about the time before they can go on, or for a batch to commit with.
         """
-        said_s = float("-inf")
-        while self._is_ahead(refresh=True) and not self._stop.is_set():
+        began_s, said_s = time.monotonic(), float("-inf")
+        while not self._stop.is_set():
+            if not self._is_ahead(refresh=True) and (self._group.has_begun or not must_begin):
+                break
             if time.monotonic() - said_s >= _SAY_TIME_EVERY_S:
                 self._watermark(time_ms)
                 said_s = time.monotonic()
             self._producer.poll(_BLOCKED_POLL_S)
             self._report(self._progress(time_ms))
+        self._waited_s += time.monotonic() - began_s
 
     def _is_ahead(self, *, refresh: bool = False) -> bool:
         limit = self._settings.max_ahead - len(self._producer)
@@ -254,6 +264,11 @@ class _GroupPosition:
             {"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False}
         )
         self._known: dict[tuple[str, int], int] = {}
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the group has committed anything."""
+        return bool(self._known)
 
     def known(self, key: tuple[str, int]) -> int:
         """Return the last known committed offset of a topic and partition."""

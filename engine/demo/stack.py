@@ -12,7 +12,7 @@ from typing import Self
 
 import msgspec
 
-from engine.demo.feed import FeedSettings, Progress, read_progress
+from engine.demo.feed import MAX_AHEAD, FeedSettings, Progress, read_progress
 from engine.demo.watch import WatchedTopics
 from engine.events import Family
 from engine.settings import Settings, TopicSettings
@@ -23,6 +23,7 @@ from engine.streams.topics import topic_specs
 _SEGMENTS = Path(__file__).with_name("segments.yaml")
 GROUP = "engage-demo"
 PARTITIONS = 4
+_PACED_AHEAD = 1_500  # records of a partition: what lies in the queue is seen as latency
 _SETTINGS = """\
 # Settings of one run of `engage demo`; gone when it ends.
 clock = "replay"
@@ -244,4 +245,5 @@ class DemoStack:
             seed=self._seed,
             customers=self._customers,
             duration_s=self._duration_s,
+            max_ahead=_PACED_AHEAD if self._duration_s else MAX_AHEAD,
         )
