@@ -26,6 +26,7 @@ from engine.features.churn.trainer import TrainerCore, TrainerSettings
 from engine.features.churn.trainer_state import dump_trainer, load_trainer
 from engine.settings import Settings
 from engine.streams.kafka import KafkaSettings, check_topics, common_config
+from engine.streams.logs import configure_logs
 from engine.streams.models import MODEL_KEY
 from engine.streams.producer import ActionProducer
 from engine.streams.sink import CLOCK_HEADER
@@ -190,6 +191,7 @@ def run_trainer(settings: Settings) -> None:
     Raises:
         EngineError: it can't start, or a server is gone.
     """
+    configure_logs(settings)
     kafka = kafka_settings(settings, "engage-trainer")
     partitions = check_topics(kafka, kafka.topics, (settings.topics.training, settings.topics.models))
     trainer = Trainer(settings, kafka, partitions)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import sys
 import time
 
 import structlog
 import uvloop
 
 from engine import metrics as table
+from engine.errors import TransientError
 from engine.features.churn.scoring import Scorer
 from engine.features.churn.snapshot import Snapshot
 from engine.metrics import Metrics
@@ -20,6 +23,7 @@ from engine.streams.codec import Decoder
 from engine.streams.handler import Handler
 from engine.streams.health import HealthServer, WorkerHealth
 from engine.streams.kafka import check_topics
+from engine.streams.logs import configure_logs
 from engine.streams.models import ModelFollower
 from engine.streams.producer import ActionProducer
 from engine.streams.registry import open_registry
@@ -29,7 +33,13 @@ from engine.streams.wiring import build_pipeline, kafka_settings
 
 log = structlog.get_logger(__name__)
 
-LAG_EVERY_S = 1.0
+WATCH_EVERY_S = 1.0
+
+
+# A tenth of the default: the poll, produce and model threads get the interpreter back sooner.
+SWITCH_INTERVAL_S = 0.0005
+# Customer states live long and hold no cycles: full collections would only stop a batch for nothing.
+GC_THRESHOLDS = (50_000, 50, 1_000)
 
 
 def run_worker(settings: Settings) -> None:
@@ -41,6 +51,7 @@ def run_worker(settings: Settings) -> None:
     Raises:
         EngineError: it can't start (topics, rules, settings), or can't go on.
     """
+    configure_logs(settings)
     uvloop.run(_run(settings))
 
 
@@ -62,7 +73,11 @@ async def _run(settings: Settings) -> None:
     await server.start()
     log.info("worker listens", host=settings.http.host, port=server.port, clock=settings.clock)
     models.start()
-    watch = asyncio.create_task(_watch(app, health), name="engage-watch")
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    watch = asyncio.create_task(_watch(app, store, health), name="engage-watch")
     try:
         await transport.run(app)
     finally:
@@ -75,12 +90,22 @@ async def _run(settings: Settings) -> None:
         await server.stop()
 
 
-async def _watch(app: transport.EngageApp, health: WorkerHealth) -> None:
-    """Keep the lag current, also while no event comes."""
+async def _watch(app: transport.EngageApp, store: RedisStore, health: WorkerHealth) -> None:
+    """Keep lag and readiness current, also while no event comes."""
+    silent = False
     while True:
-        await asyncio.sleep(LAG_EVERY_S)
+        await asyncio.sleep(WATCH_EVERY_S)
         with contextlib.suppress(Exception):
             health.lag_records = sum(app.batches.lag().values())
+        try:
+            await store.ping()
+        except TransientError as error:
+            silent = True
+            health.trouble("ping", str(error))
+        else:
+            if silent:  # what a step says of Redis is the step's to take back
+                health.trouble("ping", "")
+            silent = False
 
 
 class _Models:
