@@ -28,6 +28,7 @@ from loadtest.processes import (
     LoadTestError,
     cpu_s,
     create_relay_topics,
+    machine_cpu_s,
     running_engine,
     stock_faust_rate,
 )
@@ -44,6 +45,7 @@ from loadtest.workload import (
     write_journeys,
 )
 
+MAX_OTHERS_CORES = 0.3  # of what is not the test; more makes a run worthless
 _LEAD_S = 0.5
 _SAMPLE_EVERY_S = 0.5
 _RAMP_S = 3.0
@@ -69,6 +71,7 @@ class Run:
         samples: looks at the engine's progress.
         figures: the engine's own view.
         cpu_cores: processor cores used by process, on average.
+        others_cores: cores used by processes that have nothing to do with the test.
         cpu_us_per_event: processor time of the subject for each record it worked on, all threads.
         fault: why the run must not be reported; empty when it may.
     """
@@ -81,6 +84,7 @@ class Run:
     samples: list[LagSample] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
     cpu_cores: dict[str, float] = field(default_factory=dict)
+    others_cores: float = 0.0
     cpu_us_per_event: float = 0.0
     fault: str = ""
 
@@ -185,15 +189,20 @@ class Bench:
         order = Order(name, rate, duration_s, topics, start_s)
         processes = {**self._server_pids(), **pids}
         begun = int(engine.status()["events_total"]) if engine else 0
+        machine_s = machine_cpu_s()
         used = {process: cpu_s(pid) for process, pid in processes.items()}
         sent, samples = self._drive(order, engine)
         took_s = time.time() - start_s
+        machine_s = machine_cpu_s() - machine_s
         spent_s = {process: cpu_s(pid) - used[process] for process, pid in processes.items()}
         done = int(engine.status()["events_total"]) - begun if engine else sent.records
         self._await_actions(sent.fired)
         latencies: Latencies = self.reader.ask(("end",))
+        others = max(0.0, machine_s - sum(spent_s.values())) / took_s
         fault = sent.fault(duration_s)
-        if sent.records < round(rate * duration_s):
+        if not fault and others > MAX_OTHERS_CORES:
+            fault = f"other processes used {others:.1f} cores meanwhile"
+        if not fault and sent.records < round(rate * duration_s):
             fault = f"stopped, more than {_HOPELESS_S:.0f} s of events behind"
         if not fault and latencies.actions < sent.fired:
             fault = f"{sent.fired - latencies.actions} of {sent.fired} actions were not seen"
@@ -205,6 +214,7 @@ class Bench:
             latencies=latencies,
             samples=samples,
             cpu_cores={process: round(spent / took_s, 2) for process, spent in spent_s.items()},
+            others_cores=round(others, 2),
             cpu_us_per_event=round(spent_s[subject] * 1e6 / done, 2) if done else 0.0,
             fault=fault,
         )
@@ -214,7 +224,8 @@ class Bench:
         run = self.engine_run(engine, rate, duration_s)
         verdict = judge(run.samples, rate, duration_s, run.sent.fault(duration_s))
         outcome = "sustained" if verdict.sustained else verdict.why
-        self._say(f"  {rate:,.0f}/s: {outcome}")
+        crowd = f"; others used {run.others_cores:.1f} cores" if run.others_cores > MAX_OTHERS_CORES else ""
+        self._say(f"  {rate:,.0f}/s: {outcome}{crowd}")
         self.drain(engine)
         return verdict, run
 

@@ -46,6 +46,12 @@ def cpu_s(pid: int | None) -> float:
     return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS
 
 
+def machine_cpu_s() -> float:
+    """Return the processor time that all processes of the machine have used, in seconds."""
+    fields = Path("/proc/stat").read_text("ascii").split(maxsplit=4)
+    return sum(map(int, fields[1:4])) / _CLOCK_TICKS
+
+
 def create_relay_topics(bootstrap: str) -> None:
     """Make the topics that only the relay uses."""
     topics = (*RELAY_TOPICS.values(), RELAY_OUTPUT)
