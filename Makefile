@@ -14,7 +14,7 @@ $(TOOLS)/bin/uv:
 	$(TOOLS)/bin/pip install --quiet "uv>=0.8"
 
 setup: $(UV) ## install the locked dependencies into .venv
-	@$(UV) sync --frozen --all-extras --quiet
+	@UV_COMPILE_BYTECODE=1 $(UV) sync --frozen --all-extras --quiet
 
 demo: setup ## replay 18 months of real purchases through the engine, live in the terminal
 	@$(RUN) engage demo

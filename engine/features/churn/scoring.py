@@ -135,7 +135,8 @@ class Scorer:
     def _log_odds(self, basis: Basis, columns: Floats) -> tuple[Floats, Floats]:
         """Log-odds of no purchase within the horizon by the chained hazard and by MBG/NBD."""
         snapshot = self.snapshot
-        odds = self._weights @ columns.reshape(len(self._weights), -1)
+        # Row by row, not BLAS: its order of adding depends on the batch's size, and a risk must not.
+        odds = (columns * self._weights[:, None, None]).sum(axis=0).ravel()
         odds += self._intercept
         np.minimum(odds, MAX_STEP_LOG_ODDS, out=odds)
         np.maximum(odds, -MAX_STEP_LOG_ODDS, out=odds)

@@ -9,7 +9,7 @@ import pytest
 from engine.features.churn import mbg
 from engine.features.churn.hazard import hazard_matrix
 from engine.features.churn.model import HazardModel
-from engine.features.churn.purchases import DAY_S, unpack_many
+from engine.features.churn.purchases import DAY_S, unpack_many, update_purchase
 from engine.features.churn.scoring import Scorer
 from engine.features.churn.snapshot import Snapshot, shipped_prior
 from tests.features.churn.samples import START_S, random_stats
@@ -108,3 +108,30 @@ def test_prior_orders_customers_sensibly() -> None:
     fresh = scorer.score(stats, stats.last_s + DAY_S, 0.01)
     silent = scorer.score(stats, stats.last_s + 400 * DAY_S, 0.01)
     assert (silent > fresh).all()
+
+
+def test_a_risk_does_not_depend_on_who_else_is_in_the_batch() -> None:
+    """However a batch is cut, each row's risk and features are the same to the last bit."""
+    rng = np.random.default_rng(5)
+    records, now_s = [], []
+    for _ in range(150):
+        time_s, record = 1_600_000_000, None
+        for _ in range(int(rng.integers(1, 9))):
+            time_s += int(rng.integers(1_000, 4_000_000))
+            record = update_purchase(record, time_s, float(rng.random() * 100))
+        assert record is not None
+        records.append(record)
+        now_s.append(float(time_s + int(rng.integers(0, 20_000_000))))
+    scorer = Scorer(shipped_prior())
+
+    def score(start: int, end: int) -> tuple[list[float], list[list[float]]]:
+        stats = unpack_many(b"".join(records[start:end]), np.ones(end - start, np.bool_))
+        rates = np.full(end - start, 0.0123)
+        risk, features = scorer.score_with_features(stats, np.array(now_s[start:end]), rates)
+        return risk.tolist(), features.tolist()
+
+    whole = score(0, len(records))
+    for size in (1, 2, 3, 5, 7, 8, 13, 64):
+        parts = [score(start, min(start + size, 150)) for start in range(0, 150, size)]
+        assert [risk for part in parts for risk in part[0]] == whole[0]
+        assert [row for part in parts for row in part[1]] == whole[1]
