@@ -254,7 +254,7 @@ class Pipeline:
             before, after = state.segment, segment_codes[number]
             if after != before:
                 state.segment = after
-                outcome.segment_changes.append(_segment_change(state, names[before], names[after], now_ms))
+                outcome.segment_changes.append(_segment_change(rows[number], names[before], names[after]))
             if event is not None:
                 note_channel(state, event, code)
             if (
@@ -340,13 +340,16 @@ def _reacting_codes(rules: RuleSet) -> frozenset[int]:
     return frozenset(codes)
 
 
-def _segment_change(state: CustomerState, exited: str, entered: str, now_ms: int) -> SegmentChange:
+def _segment_change(row: Row, exited: str, entered: str) -> SegmentChange:
+    customer_id = row.state.customer_id
+    # by its cause, not by the clock: worked off anew after a crash, the change has the same id
+    cause = row.event.id if row.event is not None else row.state.due_ms
     return SegmentChange(
-        id=deterministic_id("segment", state.customer_id, exited, entered, now_ms),
-        customer_id=state.customer_id,
+        id=deterministic_id("segment", customer_id, exited, entered, cause),
+        customer_id=customer_id,
         entered=entered,
         exited=exited,
-        time=now_ms,
+        time=row.now_ms,
     )
 
 

@@ -137,10 +137,12 @@ def enter_segments(runner: Runner) -> None:
     before, after = context.segment_before, context.segment_after
     if before == after:
         return
+    # by its cause, not by the clock: worked off anew after a crash, the entry has the same id
+    cause_id = context.event.id if context.event is not None else context.state.due_ms or context.now_ms
     for kind, segment in (("segment_exited", before), ("segment_entered", after)):
         for index in runner.rules.by_segment.get((kind, segment), ()):
             cause = Cause(
-                f"segment:{before}>{after}:{context.now_ms}",
+                f"segment:{before}>{after}:{cause_id}",
                 f"customer.{kind}",
                 context.now_ms,
                 {},
