@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -35,6 +36,7 @@ from engine.streams.writes import lay_out
 log = structlog.get_logger(__name__)
 
 MAX_TIMERS = 5_000  # taken into one step
+MAX_FRAMES = 8  # of a failed record in the log
 REPLAY_HORIZON_MS = 7 * 86_400_000
 _UNBOUNDED = 2**31  # the replay clock bounds a step's timers by its span of time instead
 
@@ -274,12 +276,18 @@ class Handler:
     ) -> None:
         """Send the one guilty record to the dead letters, or take out what is due at the one guilty timer."""
         kind = type(error).__name__
-        log.error("a record failed", error=kind, exc_info=error)
+        # where, but neither message nor locals: they may hold what the customer wrote
+        frames = traceback.format_tb(error.__traceback__, -MAX_FRAMES)
+        log.error("a record failed", error=kind, where="".join(frames))
         reason = DeadLetterReason.PROCESSING_FAILED
         outcome = Outcome()
         for row in step.events:
             detail = f"{kind} while processing {row.event.type}"
             step.dead.append(DeadRecord(row.origin, reason, detail, kind))
+            # sent again after a fix, it must not be taken for a repeat
+            key = event_key(row.event)
+            self._intake.forget(row.partition, key)
+            step.ids[row.partition] = [each for each in step.ids.get(row.partition, ()) if each != key]
         step.events = []
         step, timers, states = await self._load_held(step, timers)
         for name, number in timers.items():

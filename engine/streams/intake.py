@@ -115,6 +115,11 @@ class RecentIds:
         self._current.add(key)
         return True
 
+    def forget(self, key: int) -> None:
+        """Forget an id whose event had no effect."""
+        self._current.discard(key)
+        self._previous.discard(key)
+
     @property
     def full(self) -> bool:
         """Whether the current generation must turn over before another id is added."""
@@ -179,6 +184,10 @@ class Intake:
     def revoke(self, partition: int) -> None:
         """Forget a partition and everything held back for it."""
         self._partitions.pop(partition, None)
+
+    def forget(self, partition: int, key: int) -> None:
+        """Forget the id of an event that had no effect; sent again, it counts."""
+        self._partitions[partition].ids.forget(key)
 
     def clock_ms(self, partition: int) -> int:
         """Return the stream time of an assigned partition, ms."""
@@ -275,11 +284,12 @@ class Intake:
                 self._take_other(part, step, item, topic)
                 continue
             key = event_key(event)
+            # a repeat moves the clock, too: after a crash it stands for the event whose effects are durable
+            part.clock_ms = max(part.clock_ms, event.time)
             if not part.ids.add(key):
                 step.duplicates += 1
                 continue
             new_ids.append(key)
-            part.clock_ms = max(part.clock_ms, event.time)
             row_now_ms = part.clock_ms if replay else now_ms
             events.append(EventRow(number, event, EVENT_TYPES[event.type].code, row_now_ms, record))
         if step.records == records_before:
