@@ -1,0 +1,174 @@
+"""Timers of the live clock: after a stop, in chunks, from memory and from the store."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.events import Event
+from engine.settings import IdSettings, TimerSettings
+from engine.streams import handler as handler_module
+from engine.streams.intake import END_OF_STREAM_MS, WATERMARK_HEADER
+from tests.streams.stage import NOW_MS, Stage, event, place
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+FOLLOW_UP_MS = 10 * MINUTE_MS
+PEOPLE = [f"c{number}" for number in range(40)]
+
+
+def follow_ups(stage: Stage) -> list[str]:
+    """Return who got the follow-up, in order."""
+    return [each["customer_id"] for each in stage.tap.actions() if each["template"] == "how-was-it"]
+
+
+async def deliver(stage: Stage) -> list[str]:
+    """Let an order arrive at each customer, a second apart and in an order of its own; return that order."""
+    people = random.Random(5).sample(PEOPLE, len(PEOPLE))
+    for name in people:
+        await stage.send(event("order.delivered", name, 1, stage.now_ms))
+        stage.now_ms += 1000
+    return people
+
+
+@pytest.mark.parametrize("chunk", [5_000, 7, 1])
+@pytest.mark.parametrize("lost", [False, True], ids=["kept", "memory lost"])
+async def test_after_a_stop_what_came_due_fires_once_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, *, lost: bool
+) -> None:
+    """After an hour's stop every due timer fires once, by due instant across customers and partitions."""
+    monkeypatch.setattr(handler_module, "MAX_TIMERS", chunk)
+    stage = Stage(tmp_path)
+    await stage.own()
+    people = await deliver(stage)
+    assert follow_ups(stage) == []
+    stage.now_ms += HOUR_MS
+    if lost:
+        stage.renew()
+        await stage.own()
+    assert stage.handler.next_wakeup_s() == 0
+    await stage.send(event("page.viewed", PEOPLE[0], 1, stage.now_ms))
+    assert follow_ups(stage) == people
+    await stage.work()
+    stage.now_ms += HOUR_MS
+    await stage.work()
+    assert follow_ups(stage) == people
+
+
+@pytest.mark.parametrize("most", [100, 100_000])
+async def test_more_due_than_memory_may_hold(tmp_path: Path, most: int) -> None:
+    """With more timers at one instant than memory may hold, all fire, and the store is empty of them."""
+    stage = Stage(tmp_path, timers=TimerSettings(max_loaded=most))
+    await stage.own()
+    people = [f"p{number}" for number in range(500)]
+    await stage.send(*[event("order.delivered", name) for name in people])
+    stage.renew()
+    await stage.own()
+    stage.now_ms += FOLLOW_UP_MS - 1
+    await stage.work()
+    assert follow_ups(stage) == []
+    stage.now_ms += 1
+    await stage.work()
+    assert sorted(follow_ups(stage)) == sorted(people)
+    assert all(due_ms > stage.now_ms for due_ms in stage.timers().values())
+
+
+async def test_wakeup_is_the_next_timer(tmp_path: Path) -> None:
+    """The worker wakes for the earliest timer in memory, and to load those past the horizon."""
+    stage = Stage(tmp_path, timers=TimerSettings(horizon_s=900))
+    await stage.own()
+    await stage.work()
+    horizon_s = 900.0
+    assert stage.handler.next_wakeup_s() == horizon_s
+    await stage.send(event("order.delivered", "c1"))
+    assert stage.handler.next_wakeup_s() == FOLLOW_UP_MS / 1000
+    await stage.send(event("inquiry.opened", "c2"))
+    assert stage.handler.next_wakeup_s() == 5 * 60
+    stage.now_ms += 5 * MINUTE_MS
+    assert stage.handler.next_wakeup_s() == 0
+    await stage.work()
+    assert [each["template"] for each in stage.tap.actions()] == ["call"]
+    await stage.send(event("order.placed", "c2", 1, stage.now_ms))
+    assert stage.handler.next_wakeup_s() == 5 * 60
+
+
+async def test_wakeup_does_not_spin(tmp_path: Path) -> None:
+    """After any batch the next wake-up lies ahead: nothing due is left, no load is pending."""
+    stage = Stage(tmp_path)
+    await stage.own()
+    for number in range(30):
+        await stage.send(event("order.delivered", f"c{number % 4}", number, stage.now_ms))
+        wakeup_s = stage.handler.next_wakeup_s()
+        assert wakeup_s is not None
+        assert wakeup_s > 0
+        stage.now_ms += 2 * MINUTE_MS
+
+
+async def test_a_reply_in_time_prevents_the_call(tmp_path: Path) -> None:
+    """An inquiry answered a moment before its deadline does not escalate; one answered after it has."""
+    stage = Stage(tmp_path)
+    await stage.own()
+    await stage.send(event("inquiry.opened", "c1"), event("inquiry.opened", "c2"))
+    stage.now_ms += 5 * MINUTE_MS - 1
+    await stage.send(event("inquiry.replied", "c1", at_ms=stage.now_ms))
+    stage.now_ms += 1
+    await stage.send(event("inquiry.replied", "c2", at_ms=stage.now_ms))
+    (call,) = [each for each in stage.tap.actions() if each["template"] == "call"]
+    assert call["customer_id"] == "c2"
+    assert call["time"] == NOW_MS + 5 * MINUTE_MS
+
+
+KINDS = (
+    "order.placed",
+    "order.delivered",
+    "inquiry.opened",
+    "inquiry.replied",
+    "page.viewed",
+    "erasure.requested",
+)
+MOMENTS = st.lists(
+    st.tuples(st.sampled_from(KINDS), st.sampled_from(("c1", "c2", "c3")), st.integers(0, 3 * FOLLOW_UP_MS)),
+    max_size=25,
+)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(MOMENTS, st.integers(0, 99))
+def test_how_the_log_is_cut_changes_nothing(
+    tmp_path: Path, moments: list[tuple[str, str, int]], seed: int
+) -> None:
+    """On the replay clock any cut of any log gives the same states, timers and actions, each action once."""
+    log: list[Event] = []
+    at_ms = NOW_MS
+    for number, (kind, name, gap_ms) in enumerate(moments):
+        at_ms += gap_ms
+        log.append(event(kind, name, number, at_ms))
+    outcomes = [asyncio.run(replayed(tmp_path, log, each)) for each in (None, random.Random(seed))]
+    assert outcomes[0] == outcomes[1]
+    assert len(outcomes[0][1]) == len(set(outcomes[0][1]))
+
+
+async def replayed(folder: Path, log: list[Event], rng: random.Random | None) -> tuple[object, list[str]]:
+    """Work a log off, whole or in pieces; return what is stored and the ids of the actions."""
+    stage = Stage(folder, clock="replay", ids=IdSettings(remembered=5))
+    await stage.own()
+    records = [stage.record(each) for each in log]
+    for topic, number in list(stage.log):
+        mark = stage.raw(topic, None, b"", at=number)
+        mark.extra.append((WATERMARK_HEADER, str(END_OF_STREAM_MS).encode()))
+        records.append(mark)
+    while records:
+        size = len(records) if rng is None else rng.randint(1, 5)
+        await stage.work(*records[:size])
+        records = records[size:]
+    return stage.stored(), sorted(each["id"] for each in stage.tap.actions())
+
+
+def test_the_people_are_on_both_partitions() -> None:
+    """The order across partitions is only tested when both have somebody."""
+    assert {place(name) for name in PEOPLE} == {0, 1}
