@@ -175,7 +175,7 @@ class Handler:
             owned = self._holdings.owned.get(number)
             if owned is None or number in self._holdings.given_up:
                 continue
-            # on the live clock memory is used up first: a long stop's timers are then read once, not once a chunk
+            # live, memory is used up first: the timers of a long stop are then read once, not once a chunk
             if owned.timers.needs_load(until) and (self._replay or not owned.timers.due(until, 1)):
                 await self._load_timers(owned, until)
             found.extend((due_ms, name, number) for name, due_ms in owned.timers.due(until, limit))
