@@ -81,36 +81,36 @@ class Waves:
                 queues[customer_id] = queue = deque()
                 partitions[customer_id] = row.partition
             queue.append(row)
-        self._active = list(partitions)
 
     def __iter__(self) -> Iterator[list[Row]]:
         """Yield waves until no row is left; the caller updates the states in between."""
-        while self._active:
+        active = list(self._partitions.items())
+        while active:
             rows: list[Row] = []
-            self._active = [customer_id for customer_id in self._active if self._take(customer_id, rows)]
+            active = [customer for customer in active if self._take(*customer, rows)]
             if rows:
                 yield rows
 
-    def _take(self, customer_id: str, rows: list[Row]) -> bool:
-        """Append this customer's rows of the wave; False when it has none left."""
+    def _take(self, customer_id: str, partition: int, rows: list[Row]) -> bool:
+        """Append this customer's rows of the wave; False when it has none left after them."""
         state = self._states[customer_id]
-        partition = self._partitions[customer_id]
         queue = self._queues.get(customer_id)
         due_ms = state.due_ms
-        if due_ms and due_ms <= self._timer_limit_ms(partition, queue):
-            now_ms = due_ms if self._replay else self._until_ms[partition]
-            rows.append(Row(partition, state, None, TIMER_CODE, now_ms))
+        until_ms = self._until_ms[partition]
+        limit_ms = queue[0].now_ms if queue and self._replay else until_ms
+        if 0 < due_ms <= limit_ms:
+            rows.append(Row(partition, state, None, TIMER_CODE, due_ms if self._replay else until_ms))
             return True
         if not queue:
             return False
         event_row = queue.popleft()
         first_ms = event_row.now_ms
-        code = event_row.code
-        rows.append(Row(partition, state, event_row.event, code, first_ms))
+        rows.append(Row(partition, state, event_row.event, event_row.code, first_ms))
         while queue and self._joins(event_row, queue[0], due_ms, first_ms):
             event_row = queue.popleft()
             rows.append(Row(partition, state, event_row.event, event_row.code, event_row.now_ms))
-        return True
+        # on the live clock a row can't make a timer due within its own step
+        return self._replay or bool(queue)
 
     def _joins(self, last: EventRow, following: EventRow, due_ms: int, first_ms: int) -> bool:
         """Whether a customer's following row may go into the wave after its last one."""
@@ -125,9 +125,3 @@ class Waves:
             and following.now_ms < first_ms + self._min_delay_ms
             and not 0 < due_ms <= following.now_ms
         )
-
-    def _timer_limit_ms(self, partition: int, queue: deque[EventRow] | None) -> int:
-        """Timers up to here come before the customer's next event."""
-        if self._replay and queue:
-            return queue[0].now_ms
-        return self._until_ms[partition]

@@ -17,6 +17,7 @@ class TimerQueue:
     def __init__(self) -> None:
         self._heap: list[tuple[int, str]] = []
         self._due_ms: dict[str, int] = {}
+        self._handed_out: list[tuple[int, str]] = []
         self.horizon_ms = 0
 
     def __len__(self) -> int:
@@ -49,27 +50,30 @@ class TimerQueue:
             until_ms: due up to and including this instant.
             limit: most entries returned.
         """
+        self._put_back()
         heap, current = self._heap, self._due_ms
-        found: list[tuple[int, str]] = []
-        while heap and heap[0][0] <= until_ms and len(found) < limit:
+        last: tuple[int, str] | None = None
+        while heap and heap[0][0] <= until_ms and len(self._handed_out) < limit:
             entry = heapq.heappop(heap)
-            if current.get(entry[1]) == entry[0] and (not found or found[-1] != entry):
-                found.append(entry)
-        for entry in found:
-            heapq.heappush(heap, entry)
-        return [(customer_id, due_ms) for due_ms, customer_id in found]
-
-    def is_due(self, customer_id: str, until_ms: int) -> bool:
-        """Whether one customer's timer is due up to an instant within the horizon."""
-        due_ms = self._due_ms.get(customer_id)
-        return due_ms is not None and due_ms <= until_ms
+            if entry != last and current.get(entry[1]) == entry[0]:
+                self._handed_out.append(entry)
+                last = entry
+        return [(customer_id, due_ms) for due_ms, customer_id in self._handed_out]
 
     def next_due_ms(self) -> int | None:
         """Return the earliest due instant in memory."""
+        self._put_back()
         heap, current = self._heap, self._due_ms
         while heap and current.get(heap[0][1]) != heap[0][0]:
             heapq.heappop(heap)
         return heap[0][0] if heap else None
+
+    def _put_back(self) -> None:
+        """Push again what was handed out and has not been moved since; nearly always nothing."""
+        for entry in self._handed_out:
+            if self._due_ms.get(entry[1]) == entry[0]:
+                heapq.heappush(self._heap, entry)
+        self._handed_out.clear()
 
     def _set(self, customer_id: str, due_ms: int) -> None:
         if self._due_ms.get(customer_id) != due_ms:

@@ -33,21 +33,24 @@ def lay_out(
     Returns:
         One write for each partition that the step touched.
     """
-    packed: dict[int, dict[bytes, bytes | None]] = {}
-    timers: dict[int, dict[bytes, int | None]] = {}
+    packed: dict[int, dict[bytes, bytes | None]] = {number: {} for number in owned}
+    timers: dict[int, dict[bytes, int | None]] = {number: {} for number in owned}
+    erased = outcome.erased
     for name, number in outcome.touched.items():
         key = name.encode()
-        state = states[name]
-        erased = name in outcome.erased
-        packed.setdefault(number, {})[key] = None if erased else pack(state)
-        timers.setdefault(number, {})[key] = None if erased or not state.due_ms else state.due_ms
-    numbers = {number for _, number in step.offsets} | set(packed) | set(step.clock_ms)
+        if name in erased:
+            packed[number][key] = timers[number][key] = None
+        else:
+            state = states[name]
+            packed[number][key] = pack(state)
+            timers[number][key] = state.due_ms or None
+    numbers = {number for _, number in step.offsets} | set(outcome.touched.values()) | set(step.clock_ms)
     return [
         PartitionWrite(
             partition=number,
             epoch=owned[number].epoch,
-            states=packed.get(number, {}),
-            timers=timers.get(number, {}),
+            states=packed[number],
+            timers=timers[number],
             offsets={topic: offset for (topic, part), offset in step.offsets.items() if part == number},
             clock_ms=step.clock_ms.get(number),
             fields=_fields(owned[number], outcome, marks[number].rate),
