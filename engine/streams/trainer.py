@@ -83,15 +83,19 @@ class Trainer:
         consumer = Consumer(
             common_config(self._kafka)
             | {"group.id": f"{self._kafka.group_id}-trainer", "enable.auto.commit": False}
+            # a checkpoint older than what the topic keeps: go on with the oldest rows there are
+            | {"auto.offset.reset": "earliest"}
         )
         try:
-            self._lock()
+            if not self._lock():
+                return
             self._restore()
             self._assign(consumer)
             while not self.stopped:
                 for message in consumer.consume(_BATCH, 0.2):
                     self._take(message)
                 await self._between()
+            self._renew()
             await self._publish()
             self._save()
             self._redis.delete(self._lock_key)
@@ -102,13 +106,17 @@ class Trainer:
             await self._producer.aclose()
             self._redis.close()
 
-    def _lock(self) -> None:
-        """Make sure there is one trainer; the lock runs out by itself when a trainer dies."""
+    def _lock(self) -> bool:
+        """Make sure there is one trainer; the lock runs out by itself when a trainer dies.
+
+        Returns:
+            False when stopped before it was had: then nothing may be touched.
+        """
         for _ in range(LOCK_MS // 500 + 2):
             if self._redis.set(self._lock_key, self._name, nx=True, px=LOCK_MS):
-                return
+                return True
             if self.stopped:
-                return
+                return False
             time.sleep(0.5)
         holder = self._redis.get(self._lock_key)
         name = holder.decode() if isinstance(holder, bytes) else "unknown"
@@ -143,7 +151,7 @@ class Trainer:
             clock_ms = int(dict(message.headers() or ())[CLOCK_HEADER])
             self._core.add_block(partition, TrainingBlock.decode(message.value() or b""))
             self._days_done += self._core.advance(partition, clock_ms // 1000)
-        except (ValueError, KeyError, EngineError) as error:
+        except (ValueError, KeyError, TypeError, EngineError) as error:
             log.warning("training block refused", offset=message.offset(), error=str(error))
         self._offsets[message.partition()] = message.offset() + 1
 
@@ -152,16 +160,19 @@ class Trainer:
         now_s = time.monotonic()
         if now_s - self._renewed_s > _RENEW_EVERY_S:
             self._renewed_s = now_s
-            holder = self._redis.get(self._lock_key)
-            if holder not in (None, self._name.encode()):
-                raise ConfigError("another trainer took over; this one stops")
-            self._redis.set(self._lock_key, self._name, px=LOCK_MS)
+            self._renew()
         if self._days_done and now_s - self._published_s > self._settings.churn.publish_every_s:
             await self._publish()
             self._published_s = now_s
         if now_s - self._saved_s > CHECKPOINT_EVERY_S:
             self._save()
             self._saved_s = now_s
+
+    def _renew(self) -> None:
+        holder = self._redis.get(self._lock_key)
+        if holder not in (None, self._name.encode()):
+            raise ConfigError("another trainer took over; this one stops")
+        self._redis.set(self._lock_key, self._name, px=LOCK_MS)
 
     async def _publish(self) -> None:
         """Publish what was learned; Kafka's absence is waited out by the next try."""

@@ -1,0 +1,146 @@
+"""Model snapshots reach the workers: the newest that fits, and none that does not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine import metrics as table
+from engine.features.churn.snapshot import Snapshot, encode_snapshot, shipped_prior
+from engine.metrics import Metrics
+from engine.settings import ChurnSettings, Settings
+from engine.streams.health import WorkerHealth
+from engine.streams.kafka import KafkaSettings
+from engine.streams.local import EmbeddedBroker
+from engine.streams.models import MODEL_KEY, ModelFollower
+from engine.streams.producer import ActionProducer
+from engine.streams.wiring import build_pipeline
+from engine.streams.worker import _Models
+from tests.conftest import TopicMaker
+
+WAIT_S = 20.0
+
+
+def snapshot(version: int, **changes: Any) -> Snapshot:
+    """Return a snapshot of some version."""
+    return msgspec.structs.replace(shipped_prior(), version=version, labels_gone=7, **changes)
+
+
+def publish(kafka: KafkaSettings, topic: str, *payloads: bytes | None) -> None:
+    """Put payloads on the model topic."""
+
+    async def produce() -> None:
+        producer = ActionProducer(kafka)
+        await producer.send([(topic, MODEL_KEY, payload, None) for payload in payloads])
+        await producer.aclose()
+
+    asyncio.run(produce())
+
+
+def wait_for(follower: ModelFollower, version: int) -> Snapshot:
+    """Wait for a version to arrive."""
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        found = follower.take()
+        if found is not None and found.version == version:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"version {version} never came")
+
+
+def test_the_newest_that_fits_arrives(embedded_broker: EmbeddedBroker, make_topic: TopicMaker) -> None:
+    """What cannot be read or was made for other features is refused and counted; a good one arrives."""
+    kafka, topic = KafkaSettings(embedded_broker.bootstrap), make_topic(embedded_broker, "models", 1)
+    follower = ModelFollower(kafka, topic)
+    other = encode_snapshot(snapshot(2, features=("other",)))
+    publish(kafka, topic, encode_snapshot(snapshot(1)), b"rubbish", other, None, encode_snapshot(snapshot(3)))
+    follower.start()
+    try:
+        assert wait_for(follower, 3) == snapshot(3)
+        assert follower.refused_total == 2
+        assert follower.take() is None, "each one is handed out once"
+        publish(kafka, topic, encode_snapshot(snapshot(4)))
+        wait_for(follower, 4)
+    finally:
+        follower.stop()
+
+
+def test_a_topic_that_comes_later_is_waited_for(
+    embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that started before the model topic existed finds it when it comes."""
+    monkeypatch.setattr("engine.streams.models._ABSENT_RETRY_S", 0.05)
+    kafka, topic = KafkaSettings(embedded_broker.bootstrap), f"late-{uuid.uuid4().hex[:8]}"
+    follower = ModelFollower(kafka, topic)
+    follower.start()
+    try:
+        time.sleep(0.2)
+        publish(kafka, topic, encode_snapshot(snapshot(1)))
+        wait_for(follower, 1)
+    finally:
+        follower.stop()
+
+
+class Queue:
+    """Stands in for the follower: hands out what the test put in."""
+
+    def __init__(self) -> None:
+        self.next: Snapshot | None = None
+
+    def take(self) -> Snapshot | None:
+        """Hand it out once."""
+        found, self.next = self.next, None
+        return found
+
+
+def test_the_worker_switches_between_batches() -> None:
+    """A snapshot that fits becomes the scorer, its passport is shown; one of another horizon does not."""
+    settings = Settings()
+    pipeline, metrics, health = build_pipeline(settings), Metrics(), WorkerHealth(now_s=time.monotonic)
+    queue: Any = Queue()
+    models = _Models(settings, queue, pipeline, metrics, health)
+    assert health.model["version"] == shipped_prior().version
+    models.switch()
+    assert pipeline.scorer.snapshot.version == shipped_prior().version
+    queue.next = snapshot(5, cut_off_s=1_700_000_000)
+    models.switch()
+    assert pipeline.scorer.snapshot.version == 5
+    assert (health.model["version"], health.model["cut_off_ms"]) == (5, 1_700_000_000_000)
+    assert metrics.value(table.MODEL_LABELS, "gone") == 7
+    queue.next = snapshot(6, horizon_days=180)
+    models.switch()
+    assert pipeline.scorer.snapshot.version == 5
+
+
+@pytest.mark.parametrize(
+    ("clock", "follow", "expected"),
+    [
+        ("live", "auto", True),
+        ("replay", "auto", False),
+        ("replay", "yes", True),
+        ("live", "no", False),
+    ],
+)
+def test_who_follows(clock: Any, follow: Any, *, expected: bool) -> None:
+    """Left to itself a worker follows on the live clock only: a replay's outcome is a function of the log."""
+    settings = Settings(clock=clock, churn=ChurnSettings(follow=follow))
+    started: list[str] = []
+
+    class Noted(Queue):
+        def start(self) -> None:
+            started.append("start")
+
+        def stop(self) -> None:
+            started.append("stop")
+
+    queue: Any = Noted()
+    pipeline, health = build_pipeline(settings), WorkerHealth(now_s=time.monotonic)
+    models = _Models(settings, queue, pipeline, Metrics(), health)
+    models.start()
+    models.stop()
+    assert started == (["start", "stop"] if expected else [])
