@@ -55,7 +55,7 @@ def apply_event(
     now_ms: int,
     series: Mapping[int, Sequence[Series]] = _NO_SERIES,
 ) -> bool:
-    """Let an event take effect on its customer.
+    """Let an event take effect on its customer: `record_event` and `change_profile` at once.
 
     Args:
         state: the customer's state, changed in place.
@@ -67,6 +67,15 @@ def apply_event(
     Returns:
         Whether the entries are over their bound now, so that `state.fold` is due.
     """
+    over = record_event(state, event, code, series)
+    change_profile(state, event, code, now_ms)
+    return over
+
+
+def record_event(
+    state: CustomerState, event: Event, code: int, series: Mapping[int, Sequence[Series]] = _NO_SERIES
+) -> bool:
+    """Add an event to the customer's entries; arguments and result as for `apply_event`."""
     time_ms = event.time
     if not 0 < state.first_seen_ms <= time_ms:
         state.first_seen_ms = time_ms
@@ -76,9 +85,6 @@ def apply_event(
     if code == _ORDER:
         assert isinstance(event, OrderEvent)
         state.purchases = update_purchase(state.purchases or None, time_s, event.amount)
-    handler = _HANDLERS[code]
-    if handler is not None:
-        handler(state, event, now_ms)
     for one in series.get(code, ()):
         taken, value = one.record(event)
         if taken:
@@ -86,17 +92,15 @@ def apply_event(
     return over
 
 
-def note_channel(state: CustomerState, event: Event, code: int) -> None:
-    """Remember where the customer was last seen acting.
+def change_profile(state: CustomerState, event: Event, code: int, now_ms: int) -> None:
+    """Let an event change the customer's profile, if its type does; arguments as for `apply_event`.
 
-    Apart from `apply_event`, for this is no column: several rows of a customer are applied before the first
-    of them is decided on, and each decision must see the channel as of its own row.
-
-    Args:
-        state: the customer's state, changed in place.
-        event: the event.
-        code: code of its type.
+    Apart from `record_event`, for several rows of a customer are recorded before the first of them is decided
+    on, and each decision must see the profile as of its own row.
     """
+    handler = _HANDLERS[code]
+    if handler is not None:
+        handler(state, event, now_ms)
     if event.channel and _SHOWS_CHANNEL[code] and state.profile.last_channel != event.channel:
         state.mutate().last_channel = event.channel[:MAX_TEXT]
 

@@ -112,6 +112,14 @@ class CustomerState:
         """Erase everything but the id, as if the customer had never been seen."""
         self.__init__(self.customer_id)  # type: ignore[misc]
 
+    def shadow(self) -> CustomerState:
+        """Return a copy of what `head` is made of, to look ahead on: entries stay behind."""
+        copy = CustomerState(self.customer_id, self.profile_data())
+        copy._first_seen_ms = self._first_seen_ms
+        copy._signup_ms = self._signup_ms
+        copy._segment = self._segment
+        return copy
+
     @property
     def first_seen_ms(self) -> int:
         """The earliest instant anything is known of; 0 = unknown."""
@@ -202,15 +210,16 @@ class CustomerState:
         self.values = values = self.values + _VALUE(time_s, kind, value)
         return len(values) > _VALUES_FULL
 
-    def fold(self, now_ms: int) -> None:
+    def fold(self, now_ms: int, time_zone: str | None = None) -> None:
         """Fold the oldest entries into tiles if their number is over the bound; else do nothing.
 
         Args:
             now_ms: the row's instant; ages are counted from it.
+            time_zone: the customer's zone as of the row; the profile's own when None.
         """
         if len(self.marks) <= _MARKS_FULL and len(self.values) <= _VALUES_FULL:
             return
-        zone = zone_index(self.profile.time_zone)
+        zone = zone_index(self.profile.time_zone if time_zone is None else time_zone)
         folded: Folded = fold(self.marks, self.values, self.tiles, now_ms // 1000, zone)
         self.marks, self.values, self.tiles = folded.marks, folded.values, folded.tiles
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from engine.actions import Action, Decision, deterministic_id
 from engine.events import EVENT_TYPES, Event
-from engine.features.apply import apply_event, note_channel
+from engine.features.apply import change_profile, record_event
 from engine.features.churn.blocks import TrainingBlock
 from engine.features.churn.purchases import unpack_many
 from engine.features.churn.rate import GlobalRate
@@ -27,7 +27,7 @@ from engine.features.segments import Segments
 from engine.features.series import Series
 from engine.features.state import CustomerState
 from engine.pipeline.training import SCORE_INTERVAL_MS, count_purchases, freeze, rates_of, scored_at_s
-from engine.pipeline.waves import EventRow, Row, Waves
+from engine.pipeline.waves import MUTATES, EventRow, Row, Waves
 from engine.rules.context import Outbox, RowContext
 from engine.rules.journey import WaitUntil
 from engine.rules.machine import JourneyMachine
@@ -187,34 +187,43 @@ class Pipeline:
         self._walk(rows, matrix, segment_codes.tolist(), found, outcome)
 
     def _apply(self, rows: list[Row], outcome: Outcome) -> tuple[RowBatch, Int64s]:
-        """Apply each row's event; keep the state's bytes as of that row, and its clock before it."""
-        states, heads, marks, values, tiles, purchases, clocks = [], [], [], [], [], [], []
+        """Record each row's event; keep the state's bytes as of that row, and its clock before it.
+
+        A profile is changed later, row by row (`_walk`); what its columns will be then is seen on a shadow.
+        """
+        heads, marks, values, tiles, purchases, clocks = [], [], [], [], [], []
         touched = outcome.touched
+        shadows: dict[str, CustomerState] = {}
         for partition, state, event, code, now_ms in rows:
+            name = state.customer_id
+            shown = shadows.get(name, state) if shadows else state
             if event is None:
                 outcome.timers_fired += 1
             elif code == _ERASURE:
-                if state.segment:
-                    outcome.erased_from.append((partition, self.segments.names[state.segment]))
-                state.forget()
-                outcome.erased.add(state.customer_id)
+                self._erase(partition, state, outcome)
             else:
-                outcome.erased.discard(state.customer_id)
-                if apply_event(state, event, code, now_ms, self.series):
-                    state.fold(now_ms)
+                outcome.erased.discard(name)
+                over = record_event(state, event, code, self.series)
+                if code in MUTATES:
+                    if shown is state:
+                        shown = shadows[name] = state.shadow()
+                    change_profile(shown, event, code, now_ms)
+                if shown is not state:
+                    shown.first_seen_ms = state.first_seen_ms
+                if over:
+                    state.fold(now_ms, shown.profile.time_zone)
                 if not state.next_score_ms and state.purchases:
                     state.next_score_ms = now_ms + SCORE_INTERVAL_MS
-            touched[state.customer_id] = partition
+            touched[name] = partition
             clocks.append(state.clock_ms)
             state.clock_ms = max(state.clock_ms, now_ms)
-            states.append(state)
-            heads.append(state.head)
+            heads.append(shown.head)
             marks.append(state.marks)
             values.append(state.values)
             tiles.append(state.tiles)
             purchases.append(state.purchases)
         batch = RowBatch(
-            states=states,
+            states=[row.state for row in rows],
             heads=heads,
             marks=marks,
             values=values,
@@ -224,6 +233,12 @@ class Pipeline:
             codes=np.array([row.code for row in rows], np.uint8),
         )
         return batch, np.array(clocks, np.int64)
+
+    def _erase(self, partition: int, state: CustomerState, outcome: Outcome) -> None:
+        if state.segment:
+            outcome.erased_from.append((partition, self.segments.names[state.segment]))
+        state.forget()
+        outcome.erased.add(state.customer_id)
 
     def _score(self, batch: RowBatch, matrix: Floats, rows: list[Row], work: Work, outcome: Outcome) -> None:
         """Score the customers who have bought; freeze the rows the model learns from."""
@@ -256,7 +271,7 @@ class Pipeline:
                 state.segment = after
                 outcome.segment_changes.append(_segment_change(rows[number], names[before], names[after]))
             if event is not None:
-                note_channel(state, event, code)
+                change_profile(state, event, code, now_ms)
             if (
                 number in found.candidates
                 or number in found.absences

@@ -11,10 +11,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from engine.events import TIMER_CODE, TYPE_BY_CODE, Event
+from engine.events import EVENT_TYPES, TIMER_CODE, TYPE_BY_CODE, Event
 from engine.features.state import CustomerState
 
-_MUTATES = frozenset(code for code, event_type in TYPE_BY_CODE.items() if event_type.mutates)
+_ERASURE = EVENT_TYPES["erasure.requested"].code
+MUTATES = frozenset(code for code, event_type in TYPE_BY_CODE.items() if event_type.mutates)
 
 
 class EventRow(NamedTuple):
@@ -114,7 +115,7 @@ class Waves:
 
     def _joins(self, last: EventRow, following: EventRow, due_ms: int, first_ms: int) -> bool:
         """Whether a customer's following row may go into the wave after its last one."""
-        if following.code in _MUTATES:
+        if following.code == _ERASURE:
             return False
         if following.now_ms == first_ms:
             return True

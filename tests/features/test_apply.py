@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engine.events import EVENT_CLASSES, EVENT_TYPES, Event
-from engine.features.apply import apply_event, note_channel
+from engine.features.apply import apply_event
 from engine.features.profile import MAX_INQUIRIES, MAX_TEXT, MAX_TRAITS
 from engine.features.series import Series
 from engine.features.state import CustomerState, pack, unpack
@@ -37,7 +37,6 @@ def happen(
     }
     event: Event = EVENT_CLASSES[kind.family](type=name, **values)
     apply_event(state, event, kind.code, NOW_MS + after_s * 1000, series or {})
-    note_channel(state, event, kind.code)
 
 
 @pytest.mark.parametrize("name", sorted(set(EVENT_TYPES) - {"erasure.requested"}))

@@ -56,14 +56,12 @@ def test_rows_of_one_instant_share_a_wave() -> None:
     assert len(run([click("a", 5), click("a", 5), click("b", 5), click("a", 5)], {}, 5, replay=False)) == 1
 
 
-def test_profile_change_begins_a_wave() -> None:
-    """A row that changes the profile comes first in its customer's part of a wave."""
-    waves = run([click("a", 5), consent("a", 5), click("a", 5), click("b", 5)], {}, 5, replay=False)
-    granted = EVENT_TYPES["consent.granted"].code
-    assert [[(name, code == granted) for name, code, _ in wave] for wave in waves] == [
-        [("a", False), ("b", False)],
-        [("a", True), ("a", False)],
-    ]
+def test_erasure_begins_a_wave() -> None:
+    """Nothing of a customer comes before an erasure in the same wave."""
+    event: Event = ProfileEvent(id="x", type="erasure.requested", customer_id="a", time=5)
+    erasure = EventRow(0, event, EVENT_TYPES["erasure.requested"].code, 5)
+    waves = run([click("a", 5), erasure, consent("a", 5), click("b", 5)], {}, 5, replay=False)
+    assert [[name for name, _, _ in wave] for wave in waves] == [["a", "b"], ["a", "a"]]
 
 
 def test_timers_come_between_events_on_the_replay_clock() -> None:
