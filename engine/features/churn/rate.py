@@ -29,9 +29,10 @@ class GlobalRate:
     counted as a known customer but not as a recent purchase.
     """
 
-    __slots__ = ("_cached", "_cached_day", "_first_day", "_head_day", "_known", "_new", "_purchases")
+    __slots__ = ("_blob", "_cached", "_cached_day", "_first_day", "_head_day", "_known", "_new", "_purchases")
 
     def __init__(self) -> None:
+        self._blob: bytes | None = None
         self._first_day = -1
         self._head_day = -1
         self._known = 0
@@ -100,9 +101,11 @@ class GlobalRate:
         return bought / (known * min(WINDOW_D, day - self._first_day))
 
     def to_bytes(self) -> bytes:
-        """Serialise, 336 bytes."""
-        head = _HEAD.pack(self._first_day, self._head_day, self._known)
-        return head + self._purchases.astype("<u4").tobytes() + self._new.astype("<u4").tobytes()
+        """Serialise, 336 bytes; the same object again while nothing was added."""
+        if self._blob is None:
+            head = _HEAD.pack(self._first_day, self._head_day, self._known)
+            self._blob = head + self._purchases.astype("<u4").tobytes() + self._new.astype("<u4").tobytes()
+        return self._blob
 
     @classmethod
     def from_bytes(cls, blob: bytes) -> GlobalRate:
