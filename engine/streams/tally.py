@@ -29,6 +29,7 @@ class Tally:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._received_ns = 0
+        self._segments_told: set[str] = set()
         self.added = False
 
     def begin(self, batch: Batch) -> None:
@@ -114,6 +115,7 @@ class Tally:
         totals: Counter[str] = Counter()
         for partition in owned.values():
             totals.update(partition.segments)
-        for name, count in totals.items():
-            self._metrics.set(table.SEGMENT_CUSTOMERS, count, name)
+        self._segments_told.update(totals)
+        for name in self._segments_told:  # those of partitions that went to another worker, too: now 0
+            self._metrics.set(table.SEGMENT_CUSTOMERS, totals[name], name)
         self._metrics.set(table.CUSTOMERS, sum(totals.values()))

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from engine import metrics as table
 from engine.events import DeadLetterReason
 from engine.features.tiles import MARK_BYTES, VALUE_BYTES
 from engine.settings import CacheSettings, SegmentSettings
@@ -153,6 +154,18 @@ async def test_segment_changes_are_events_and_entries(stage: Stage) -> None:
     assert (left["entered"], left["exited"]) == ("regular", "new")
     assert [action["template"] for action in stage.tap.actions()] == ["hello", "thanks", "bye"]
     assert segments(stage) == {"new": 0, "regular": 1}
+
+
+async def test_customers_of_revoked_partitions_are_not_counted(stage: Stage) -> None:
+    """The gauges of customers and segments follow the partitions to their new owner."""
+    await stage.send(*[event("order.placed", f"c{number}") for number in range(8)])
+    metrics = stage.handler._tally._metrics
+    assert metrics.value(table.SEGMENT_CUSTOMERS, "new") == 8
+    await stage.handler.on_revoked(frozenset(stage.log), lost=False)
+    assert metrics.value(table.SEGMENT_CUSTOMERS, "new") == 0
+    assert metrics.value(table.CUSTOMERS) == 0
+    await stage.own()
+    assert metrics.value(table.SEGMENT_CUSTOMERS, "new") == 8
 
 
 async def test_declared_features_are_recorded(tmp_path: Path) -> None:
