@@ -60,6 +60,11 @@ class TimerQueue:
                 last = entry
         return [(customer_id, due_ms) for due_ms, customer_id in self._handed_out]
 
+    def is_due(self, customer_id: str, until_ms: int) -> bool:
+        """Whether one customer's timer is due up to an instant within the horizon."""
+        due_ms = self._due_ms.get(customer_id)
+        return due_ms is not None and due_ms <= until_ms
+
     def next_due_ms(self) -> int | None:
         """Return the earliest due instant in memory."""
         self._put_back()
