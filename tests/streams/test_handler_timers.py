@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -156,15 +157,40 @@ def test_how_the_log_is_cut_changes_nothing(
     assert len(outcomes[0][1]) == len(set(outcomes[0][1]))
 
 
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(MOMENTS, st.integers(0, 99))
+def test_a_timer_that_raises_harms_nobody_else(
+    tmp_path: Path, moments: list[tuple[str, str, int]], seed: int
+) -> None:
+    """Whatever is due for a customer whose timers raise, the others have what they have without it."""
+    log: list[Event] = []
+    at_ms = NOW_MS
+    for number, (kind, name, gap_ms) in enumerate(moments):
+        at_ms += gap_ms
+        log.append(event(kind, name, number, at_ms))
+    calm = asyncio.run(replayed(tmp_path, log, None, raises=False))
+    hurt = asyncio.run(replayed(tmp_path, log, random.Random(seed), raises=True, at_timers=True))
+    for number, (states, timers, offsets, *_) in calm[0].items():
+        others = [
+            {name: value for name, value in found.items() if name != b"c2"}
+            for found in (states, hurt[0][number][0], timers, hurt[0][number][1])
+        ]
+        assert others[0] == others[1]
+        assert others[2] == others[3]
+        assert offsets == hurt[0][number][2]
+    assert set(hurt[1]) <= set(calm[1])
+
+
 async def replayed(
-    folder: Path, log: list[Event], rng: random.Random | None, *, raises: bool
-) -> tuple[object, list[str]]:
+    folder: Path, log: list[Event], rng: random.Random | None, *, raises: bool, at_timers: bool = False
+) -> tuple[dict[int, Any], list[str]]:
     """Work a log off, whole or in pieces; return what is stored and the ids of the actions."""
     stage = Stage(folder, clock="replay", ids=IdSettings(remembered=5))
     run = stage.handler.pipeline.machine.run
 
     def broken(context: RowContext, outbox: Outbox) -> None:
-        assert not raises or context.state.customer_id != "c2" or context.event_type != "order.placed"
+        guilty = context.event is None if at_timers else context.event_type == "order.placed"
+        assert not raises or context.state.customer_id != "c2" or not guilty
         run(context, outbox)
 
     stage.handler.pipeline.machine.run = broken  # type: ignore[method-assign]
