@@ -50,7 +50,7 @@ class RuleError(EngineError):
         self.hint = hint
 
 
-class RuleErrors(EngineError):
+class RuleErrors(EngineError):  # noqa: N818 - plural of RuleError
     """Every problem found in a set of rule files, in file order."""
 
     def __init__(self, errors: list[RuleError]) -> None:
