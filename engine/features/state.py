@@ -34,6 +34,7 @@ HEAD_DTYPE = np.dtype(
 HEAD_BYTES = HEAD_DTYPE.itemsize
 
 _HEAD = struct.Struct("<qqqHBBBB")
+_CONSENT_BITS = {purpose: 1 << bit for bit, purpose in enumerate(PURPOSES)}
 _MARK = struct.Struct("<IB").pack
 _VALUE = struct.Struct("<IBd").pack
 _MARKS_FULL = MAX_MARKS * MARK_BYTES
@@ -176,16 +177,17 @@ class CustomerState:
 
     def _build_head(self) -> bytes:
         profile = self.profile
-        consents = 0
-        if profile.consents:
-            for bit, purpose in enumerate(PURPOSES):
-                if profile.consents.get(purpose, 0) > 0:
-                    consents |= 1 << bit
-        unanswered = [inquiry.opened_ms for inquiry in profile.inquiries.values() if not inquiry.replied]
+        consents = waiting_since_ms = 0
+        for purpose, time_s in profile.consents.items():
+            if time_s > 0:
+                consents |= _CONSENT_BITS.get(purpose, 0)
+        if profile.inquiries:
+            unanswered = [inquiry.opened_ms for inquiry in profile.inquiries.values() if not inquiry.replied]
+            waiting_since_ms = min(unanswered, default=0)
         return _HEAD.pack(
             self._first_seen_ms,
             self._signup_ms,
-            min(unanswered, default=0),
+            waiting_since_ms,
             zone_index(profile.time_zone),
             consents,
             min(len(profile.inquiries), 255),
