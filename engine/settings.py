@@ -271,6 +271,15 @@ class ChurnSettings(_Section, frozen=True, kw_only=True):
             " since on the replay clock the outcome is a function of the log."
         ),
     ] = "auto"
+    score_every_days: Annotated[
+        int,
+        about(
+            "How often a customer who does nothing is scored and becomes a training row.",
+            unit="days",
+            low=1,
+            high=90,
+        ),
+    ] = 7
     publish_every_s: Annotated[
         int, about("The trainer publishes a snapshot at most this often.", unit="s", low=1, high=86_400)
     ] = 10

@@ -26,7 +26,7 @@ from engine.features.rows import RowBatch
 from engine.features.segments import Segments
 from engine.features.series import Series
 from engine.features.state import CustomerState
-from engine.pipeline.training import SCORE_INTERVAL_MS, count_purchases, freeze, rates_of, scored_at_s
+from engine.pipeline.training import count_purchases, freeze, rates_of, scored_at_s
 from engine.pipeline.waves import MUTATES, EventRow, Row, Waves
 from engine.rules.context import Outbox, RowContext
 from engine.rules.journey import WaitUntil
@@ -128,6 +128,7 @@ class Pipeline:
         machine: the journey machine over `rules`.
         scorer: the churn model; replaced between steps when a new snapshot arrives.
         series: declared series by the code of the event type they watch.
+        score_every_ms: time between two scores of a customer who does nothing.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class Pipeline:
         machine: JourneyMachine,
         scorer: Scorer,
         series: Mapping[int, Sequence[Series]],
+        score_every_ms: int,
     ) -> None:
         self.rules = rules
         self.space = space
@@ -145,8 +147,9 @@ class Pipeline:
         self.machine = machine
         self.scorer = scorer
         self.series = series
+        self.score_every_ms = score_every_ms
         self._reacting = _reacting_codes(rules)
-        self._min_delay_ms = min(rules.min_delay_ms, SCORE_INTERVAL_MS)
+        self._min_delay_ms = min(rules.min_delay_ms, score_every_ms)
 
     def process(self, work: Work) -> Outcome:
         """Work on one step.
@@ -213,7 +216,7 @@ class Pipeline:
                 if over:
                     state.fold(now_ms, shown.profile.time_zone)
                 if not state.next_score_ms and state.purchases:
-                    state.next_score_ms = now_ms + SCORE_INTERVAL_MS
+                    state.next_score_ms = now_ms + self.score_every_ms
             touched[name] = partition
             clocks.append(state.clock_ms)
             state.clock_ms = max(state.clock_ms, now_ms)
@@ -250,7 +253,7 @@ class Pipeline:
             now_s = np.array([scored_at_s(row) for row in buyers], np.int64)
             rates = rates_of([row.partition for row in buyers], now_s, work.rates)
             risk[index], features = self.scorer.score_with_features(stats, now_s.astype(np.float64), rates)
-            freeze(buyers, now_s, features, outcome.training)
+            freeze(buyers, now_s, features, outcome.training, self.score_every_ms)
         self.space.set_column(matrix, "churn_risk", risk)
 
     def _walk(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from engine.actions import Decision, Outcome, Reason, deterministic_id
 from engine.features.profile import Inquiry, Position
 from engine.features.state import CustomerState
-from engine.pipeline.training import SCORE_INTERVAL_MS
 from engine.rules.entries import mark_of
 from engine.rules.journey import Journey
 from engine.rules.ruleset import RuleSet
@@ -45,7 +44,7 @@ def set_timer_aside(state: CustomerState, rules: RuleSet, now_ms: int, kind: str
                 decisions.append(_uncalled(state, journey, inquiry, now_ms, reason))
     state.clock_ms = max(state.clock_ms, now_ms)
     if 0 < state.next_score_ms <= now_ms:
-        state.next_score_ms = now_ms + SCORE_INTERVAL_MS
+        state.next_score_ms = now_ms + RETRY_MS
     state.journey_due_ms = -1
     state.due_ms = now_ms + RETRY_MS
     return decisions

@@ -17,7 +17,6 @@ from engine.pipeline.waves import EventRow, Row
 Floats = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
 
-SCORE_INTERVAL_MS = 7 * 86_400_000
 ORDER_PLACED = EVENT_TYPES["order.placed"].code
 
 
@@ -55,17 +54,21 @@ def scored_at_s(row: Row) -> int:
 
 
 def freeze(
-    buyers: list[Row], time_s: Int64s, features: Floats, training: dict[int, list[TrainingBlock]]
+    buyers: list[Row],
+    time_s: Int64s,
+    features: Floats,
+    training: dict[int, list[TrainingBlock]],
+    every_ms: int,
 ) -> None:
-    """Freeze the rows of purchases and weekly timers as training rows, and set the next weekly timers."""
+    """Freeze the rows of purchases and score timers as training rows; set the next timers `every_ms` on."""
     chosen: dict[int, list[int]] = {}
     for number, row in enumerate(buyers):
         state = row.state
         if row.event is None:
             if not 0 < state.next_score_ms <= row.now_ms:
                 continue
-            missed = (row.now_ms - state.next_score_ms) // SCORE_INTERVAL_MS
-            state.next_score_ms += (missed + 1) * SCORE_INTERVAL_MS
+            missed = (row.now_ms - state.next_score_ms) // every_ms
+            state.next_score_ms += (missed + 1) * every_ms
         elif row.code != ORDER_PLACED:
             continue
         chosen.setdefault(row.partition, []).append(number)

@@ -104,4 +104,5 @@ def build_pipeline(settings: Settings, snapshot: Snapshot | None = None) -> Pipe
         machine=machine,
         scorer=Scorer(snapshot or shipped_prior()),
         series=definitions.series,
+        score_every_ms=settings.churn.score_every_days * 86_400_000,
     )
