@@ -16,8 +16,8 @@ $(TOOLS)/bin/uv:
 setup: $(UV) ## install the locked dependencies into .venv
 	@UV_COMPILE_BYTECODE=1 $(UV) sync --frozen --all-extras --quiet
 
-demo: setup ## replay 18 months of real purchases through the engine, live in the terminal
-	@$(RUN) engage demo
+demo: setup ## replay 18 months of real purchases, live in the terminal (ARGS="--customers 2000")
+	@$(RUN) engage demo $(ARGS)
 
 test: setup lint ## every check: lint, types, contracts, unit and fault tests on real servers
 	@$(RUN) python tests/prepare.py
