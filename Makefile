@@ -2,6 +2,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-quick lint bench docs clean
 
+# Processes start by the dozen in tests and demo: let them share compiled modules.
+unexport PYTHONDONTWRITEBYTECODE
+
 TOOLS := .tools
 UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 RUN := $(UV) run --frozen --all-extras
