@@ -84,7 +84,7 @@ class Generator:
             {
                 "bootstrap.servers": bootstrap,
                 "partitioner": "murmur2_random",
-                "linger.ms": 2,
+                "linger.ms": 5,
                 "acks": "1",
                 "compression.type": "none",
                 "socket.nagle.disable": True,

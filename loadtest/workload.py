@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-PARTITIONS = 8
+# Of each topic. librdkafka sends one request a partition, so 8 partitions of 5 event topics make the broker,
+# not the engine, the limit of a machine with two cores; a worker owns a few partitions in production, too.
+PARTITIONS = 2
 TOPICS = {
     "click": "engage.clicks",
     "order": "engage.orders",
