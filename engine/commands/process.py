@@ -51,7 +51,7 @@ def demo(
         bool, typer.Option("--keep", help="Keep the stack running at the end, to look around.")
     ] = False,
 ) -> None:
-    """Replay 18 months of real purchases through the engine in about a minute, live in the terminal.
+    """Replay 18 months of real purchases through the engine in about two minutes, live in the terminal.
 
     Starts a Kafka broker and a Redis server of its own on free local ports; nothing else is needed, and
     nothing is left behind.
