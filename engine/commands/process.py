@@ -75,12 +75,15 @@ def stack(
 
     In another terminal: paste the lines it prints, then `engage topics create`, `engage worker`.
     """
+    from engine.streams.kafka import EMBEDDED_PARTITIONS  # noqa: PLC0415
     from engine.streams.local import LocalStack, run_stack  # noqa: PLC0415
 
     def announce(started: LocalStack) -> None:
         typer.echo(f"export ENGAGE_KAFKA_BOOTSTRAP_SERVERS={started.bootstrap}")
         typer.echo(f"export ENGAGE_REDIS_URL={started.redis_url}")
         typer.echo(f"export ENGAGE_KAFKA_GROUP_PROTOCOL={'consumer' if kafka == 'apache' else 'classic'}")
+        if kafka == "embedded":
+            typer.echo(f"export ENGAGE_TOPICS_PARTITIONS={EMBEDDED_PARTITIONS}")
         typer.echo("# running until Ctrl-C; nothing is kept afterwards")
 
     run_stack(LocalStack(kafka, redis), announce)

@@ -61,6 +61,8 @@ def check(
         print_json({"journeys": names, "errors": []})
     else:
         typer.echo(f"{len(names)} journeys are valid: {', '.join(names)}" if names else "no journeys found")
+    if not names:  # a wrong path must not pass for a good rule set
+        raise typer.Exit(EXIT_FAILED)
 
 
 def _report(errors: list[RuleError], *, as_json: bool) -> None:

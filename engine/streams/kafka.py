@@ -97,6 +97,9 @@ def common_config(settings: KafkaSettings) -> dict[str, Any]:
         # The default wait after a failed connection attempt doubles up to 10 s: longer than a takeover.
         "reconnect.backoff.max.ms": 1_000,
         "log.connection.close": False,
+        # Every failed attempt to connect would be an error line of its own, twenty a second; what matters
+        # reaches us as an exception or through the error callback.
+        "log_level": 2,
     } | dict(settings.extra)
 
 
@@ -208,7 +211,7 @@ def check_topics(
         TransientError: the broker does not answer.
     """
     counts = partition_counts(settings, timeout_s)
-    missing = [topic for topic in (*event_topics, *other_topics) if topic not in counts]
+    missing = [topic for topic in dict.fromkeys((*event_topics, *other_topics)) if topic not in counts]
     if missing:
         names = ", ".join(missing)
         raise ConfigError(f"topics missing in kafka: {names}; create them with `engage topics create`")

@@ -11,7 +11,15 @@ import structlog
 from engine.settings import Settings
 
 # Faust and its parts tell every rebalance and every step of their start in many lines of their own.
-_QUIET = ("faust", "mode", "aiokafka", "asyncio")
+_QUIET = (
+    "faust",
+    "mode",
+    "aiokafka",
+    "asyncio",
+    "engine.streams.transport",
+    "engine.streams.faust_parts",
+    "engine.streams.faust_producer",
+)
 
 
 def configure_logs(settings: Settings) -> None:

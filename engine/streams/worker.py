@@ -88,6 +88,7 @@ async def _run(settings: Settings) -> None:
             await producer.aclose()
         await store.close()
         await server.stop()
+        log.info("worker stopped")
 
 
 async def _watch(app: transport.EngageApp, store: RedisStore, health: WorkerHealth) -> None:
