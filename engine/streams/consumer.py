@@ -1,8 +1,12 @@
 """Pull of record batches over librdkafka: one poll is one batch, offsets and partitions are the listener's.
 
-No Faust here: `engine.streams.transport` hands these batches to a Faust agent. The consumer lives in one
-thread of its own. While a batch is in flight nothing polls, and librdkafka runs rebalances inside polls:
-so a partition is never revoked under a batch, and heartbeats go on meanwhile.
+No Faust here: `engine.streams.transport` hands these batches to a Faust agent. While a batch is in flight
+nothing polls, and librdkafka runs rebalances inside polls: so a partition is never revoked under a batch, and
+heartbeats go on meanwhile.
+
+The consumer lives in one thread of its own, and only that thread may call it, not even to ask for something it
+has in memory: inside a rebalance it holds locks while it waits for the event loop, so a call from the loop
+would leave each waiting for the other for ever.
 """
 
 from __future__ import annotations
@@ -31,6 +35,9 @@ RebalanceHook = Callable[[frozenset[TopicPartition], frozenset[TopicPartition]],
 
 #: How long a seek may be refused because the partition's fetcher has not started yet.
 SEEK_PATIENCE_S = 5.0
+#: How often lag is looked at.
+MARKS_EVERY_S = 0.25
+_UNKNOWN = (-1, -1)
 
 
 class BatchConsumer:
@@ -59,6 +66,8 @@ class BatchConsumer:
         self._durable: dict[TopicPartition, int] = {}
         self._mirrored: dict[TopicPartition, int] = {}
         self._commit_due = 0.0
+        self._marks: dict[TopicPartition, tuple[int, int]] = {}
+        self._marks_due = 0.0
         self._close_by: float | None = None
         self._fatal: KafkaError | None = None
         self.generation = 0
@@ -94,7 +103,6 @@ class BatchConsumer:
             ConfigError: topics are not assigned together, or access is refused.
             EngineError: librdkafka gave up for good.
         """
-        self._mirror_offsets()
         records = await self._in_thread(self._poll, self._wait_s())
         self.stats.last_poll_ns = received_ns = time.perf_counter_ns()
         if self._close_by is not None or not (records or (self._assigned and self._timer_due())):
@@ -121,7 +129,7 @@ class BatchConsumer:
         """
         self.report(offsets)
         self._commit_due = 0.0
-        self._mirror_offsets()
+        await self._in_thread(self._mirror_offsets)
 
     async def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Read on from other offsets; call it while a batch is in flight.
@@ -153,23 +161,17 @@ class BatchConsumer:
         await self._in_thread(self._hold, frozenset(partitions), "resume")
 
     def end_offset(self, partition: TopicPartition) -> int:
-        """Offset after the last record of a partition, as of the last fetch; -1 when unknown."""
-        return self._marks(partition)[1]
+        """Offset after the last record of a partition, as of the last poll; -1 when unknown."""
+        return self._marks.get(partition, _UNKNOWN)[1]
 
     def lag(self) -> dict[TopicPartition, int]:
-        """Records of each assigned partition that are not durable yet, as of the last fetch."""
+        """Records of each assigned partition that are not durable yet, as of the last poll."""
         behind = {}
         for partition in self._assigned:
-            low, end = self._marks(partition)
+            low, end = self._marks.get(partition, _UNKNOWN)
             done = self._durable.get(partition, self._starts.get(partition, 0))
             behind[partition] = max(0, end - max(0, low, done))
         return behind
-
-    def _marks(self, partition: TopicPartition) -> tuple[int, int]:
-        if self._consumer is None or partition not in self._assigned:
-            return -1, -1
-        low, end = self._consumer.get_watermark_offsets(named([partition])[0], cached=True)
-        return max(-1, low), max(-1, end)
 
     def begin_close(self) -> None:
         """Take no more partitions; what is given up must be within `drain_timeout_s` from now."""
@@ -198,9 +200,11 @@ class BatchConsumer:
 
     def _poll(self, wait_s: float) -> list[Message]:
         assert self._consumer is not None
+        self._mirror_offsets()
         first = self._consumer.poll(wait_s)
         if self._fatal is not None:
             raise given_up(self._fatal)
+        self._look_at_marks()
         if first is None:
             return []
         self._touched.clear()
@@ -210,6 +214,19 @@ class BatchConsumer:
             judge(record.error() for record in (first, *rest))
         return self._without_touched(records) if self._touched else records
 
+    def _look_at_marks(self) -> None:
+        """Note first and end offset of each partition, as the last fetch told them."""
+        assert self._consumer is not None
+        now = time.monotonic()
+        if now < self._marks_due:
+            return
+        self._marks_due = now + MARKS_EVERY_S
+        marks = {}
+        for partition in self._assigned:
+            low, end = self._consumer.get_watermark_offsets(named([partition])[0], cached=True)
+            marks[partition] = max(-1, low), max(-1, end)
+        self._marks = marks
+
     def _without_touched(self, records: list[Message]) -> list[Message]:
         """Drop what a rebalance inside `consume` overtook, and read it again from the listener's offsets."""
         kept = [record for record in records if (record.topic(), record.partition()) not in self._touched]
@@ -217,6 +234,29 @@ class BatchConsumer:
             again = {p: offset for p, offset in self._starts.items() if p in self._touched & self._assigned}
             self._seek(again)
         return kept
+
+    def _mirror_offsets(self) -> None:
+        if self._consumer is None or self._durable == self._mirrored:
+            return
+        now = time.monotonic()
+        if now < self._commit_due:
+            return
+        self._commit_due = now + self._settings.commit_interval_s
+        offsets = {p: offset for p, offset in self._durable.items() if self._mirrored.get(p) != offset}
+        self._check_read(offsets)
+        self._consumer.commit(offsets=named(offsets, offsets), asynchronous=True)
+        self._mirrored.update(offsets)
+
+    def _check_read(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Nothing is committed past what was handed out."""
+        assert self._consumer is not None
+        for position in self._consumer.position(named(offsets)):
+            offset = offsets[position.topic, position.partition]
+            if 0 <= position.offset < offset:
+                raise EngineError(
+                    f"offset {offset} of {position.topic!r} partition {position.partition} reported durable, "
+                    f"but only {position.offset} was read"
+                )
 
     def _seek(self, offsets: Mapping[TopicPartition, int]) -> None:
         assert self._consumer is not None
@@ -324,8 +364,7 @@ class BatchConsumer:
     # ---- on the event loop ------------------------------------------------------------------------
 
     async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
-        assert self._loop is not None
-        return await self._loop.run_in_executor(self._thread, work, *args)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
 
     async def _assign(self, added: frozenset[TopicPartition]) -> Mapping[TopicPartition, int]:
         assigned = self._assigned | added
@@ -357,29 +396,6 @@ class BatchConsumer:
         self._touched |= touched
         self.stats.rebalances += 1
         self.stats.last_rebalance_ns = time.perf_counter_ns()
-
-    def _mirror_offsets(self) -> None:
-        if self._consumer is None or self._durable == self._mirrored:
-            return
-        now = time.monotonic()
-        if now < self._commit_due:
-            return
-        self._commit_due = now + self._settings.commit_interval_s
-        offsets = {p: offset for p, offset in self._durable.items() if self._mirrored.get(p) != offset}
-        self._check_read(offsets)
-        self._consumer.commit(offsets=named(offsets, offsets), asynchronous=True)
-        self._mirrored.update(offsets)
-
-    def _check_read(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Nothing is committed past what was handed out."""
-        assert self._consumer is not None
-        for position in self._consumer.position(named(offsets)):
-            offset = offsets[position.topic, position.partition]
-            if 0 <= position.offset < offset:
-                raise EngineError(
-                    f"offset {offset} of {position.topic!r} partition {position.partition} reported durable, "
-                    f"but only {position.offset} was read"
-                )
 
     def _wait_s(self) -> float:
         wakeup_s = self._listener.next_wakeup_s()

@@ -65,6 +65,13 @@ class FakeConsumer:
         """Tell what was read."""
         return [confluent_kafka.TopicPartition(p.topic, p.partition, self.read_to) for p in places]
 
+    def get_watermark_offsets(
+        self, _place: confluent_kafka.TopicPartition, *, cached: bool
+    ) -> tuple[int, int]:
+        """Tell first and end offset."""
+        assert cached
+        return 0, 9
+
     def commit(self, *, offsets: list[confluent_kafka.TopicPartition], asynchronous: bool) -> None:
         """Take offsets."""
         assert asynchronous

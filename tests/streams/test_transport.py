@@ -74,6 +74,31 @@ async def test_mirrors_durable_offsets_to_kafka(lane: Lane) -> None:
     assert worker.revocations[-1] == (frozenset(_all_places(lane)), False)
 
 
+async def test_lag_can_be_asked_in_the_middle_of_a_rebalance(lane: Lane) -> None:
+    """Asking for the lag never waits for the poll thread, which waits for the event loop in a rebalance."""
+    worker = Worker(lane.settings())
+    asked = 0
+
+    async def ask() -> None:
+        nonlocal asked
+        assert worker.app is not None
+        for _ in range(5):
+            worker.app.batches.lag()
+            await asyncio.sleep(0.01)
+        asked += 1
+
+    async def give_up(partitions: frozenset[Place], *, lost: bool) -> None:
+        await ask()
+        await Worker.on_revoked(worker, partitions, lost=lost)
+
+    worker.on_revoked = give_up  # type: ignore[method-assign,assignment]
+    values = await produce(worker.settings, lane.topics, 20)
+    async with worker.running():
+        await until(lambda: len(worker.seen) >= len(values), "all records seen")
+    assert asked
+    assert worker.revocations
+
+
 def _all_places(lane: Lane) -> set[Place]:
     return {(topic, number) for topic in lane.topics for number in range(lane.partitions)}
 
