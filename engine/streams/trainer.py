@@ -19,7 +19,7 @@ import redis
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
-from engine.errors import ConfigError, EngineError, StateError, TransientError
+from engine.errors import ConfigError, StateError, TransientError
 from engine.features.churn.blocks import TrainingBlock
 from engine.features.churn.snapshot import encode_snapshot
 from engine.features.churn.trainer import TrainerCore, TrainerSettings
@@ -149,10 +149,15 @@ class Trainer:
         try:
             partition = int(message.key() or b"")
             clock_ms = int(dict(message.headers() or ())[CLOCK_HEADER])
-            self._core.add_block(partition, TrainingBlock.decode(message.value() or b""))
-            self._days_done += self._core.advance(partition, clock_ms // 1000)
-        except (ValueError, KeyError, TypeError, EngineError) as error:
+            if not 0 <= partition < self._core_settings.partitions:
+                raise ValueError(f"partition {partition} of {self._core_settings.partitions}")
+            block = TrainingBlock.decode(message.value() or b"")
+        except (ValueError, KeyError, TypeError, StateError) as error:
             log.warning("training block refused", offset=message.offset(), error=str(error))
+        else:
+            # too many rows waiting for one partition raises: the trainer stops rather than lose labels
+            self._core.add_block(partition, block)
+            self._days_done += self._core.advance(partition, clock_ms // 1000)
         self._offsets[message.partition()] = message.offset() + 1
 
     async def _between(self) -> None:
