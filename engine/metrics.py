@@ -135,7 +135,7 @@ ACTION_LATENCY = _latency("action", "Per action: cause received to action acknow
 END_TO_END = _latency("end_to_end", "Live clock, per action: cause appended in Kafka to action acknowledged.")
 BATCH_RECORDS = Metric("engage_batch_records", "histogram", "records", "Records in a batch.", (), SIZE_BOUNDS)
 
-STAGES = ("decode", "load", "features", "rules", "produce", "commit", "total")
+STAGES = ("decode", "load", "rules", "produce", "commit", "total")
 METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
 
 

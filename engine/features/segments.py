@@ -120,6 +120,8 @@ class Segments:
         )
         self._aging_columns = np.array([column for column, _ in aging], np.int64)
         self._aging_s = np.array([after_s for _, after_s in aging], np.int64)
+        # an event can't bring a change by the mere passing of time sooner than this
+        self.min_change_ms = min((after_s * 1000 for _, after_s in aging), default=NO_CHANGE_MS)
 
     def classify(self, matrix: Floats) -> npt.NDArray[np.uint8]:
         """Return each row's segment.

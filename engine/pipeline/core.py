@@ -149,7 +149,7 @@ class Pipeline:
         self.series = series
         self.score_every_ms = score_every_ms
         self._reacting = _reacting_codes(rules)
-        self._min_delay_ms = min(rules.min_delay_ms, score_every_ms)
+        self._min_delay_ms = min(rules.min_delay_ms, score_every_ms, segments.min_change_ms)
 
     def process(self, work: Work) -> Outcome:
         """Work on one step.

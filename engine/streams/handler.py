@@ -309,7 +309,7 @@ class Handler:
     ) -> None:
         """Produce, then persist, then take note."""
         await self._delivery.produce(effects.records)
-        self._tally.produced(outcome)
+        self._tally.produced(step, outcome, None if self._replay else self._now_ms())
         produced_ns = self._tally.stage("produce", started_ns)
         refused = await self._commit(effects.writes)
         self._tally.stage("commit", produced_ns)

@@ -27,7 +27,6 @@ END_OF_STREAM_MS = 2**63 - 1
 MAX_STEP_SPAN_MS = (
     5 * 86_400_000
 )  # of stream time on the replay clock; the global purchase rate looks back from it
-MAX_HELD_RECORDS = 2_000  # per topic and partition on the replay clock; beyond, the topic is paused
 _INVALID_MS = -1  # a broken record has no time: it leaves the merge as soon as it heads its topic
 
 TopicPartition = tuple[str, int]
@@ -61,6 +60,7 @@ class Step:
         clock_ms: the partitions' stream time after this step.
         records: how many records the step covers, watermarks and repeats included.
         duplicates: how many were repeats.
+        late: how many were older than the stream time, on the replay clock.
     """
 
     events: list[EventRow] = field(default_factory=list)
@@ -71,6 +71,7 @@ class Step:
     clock_ms: dict[int, int] = field(default_factory=dict)
     records: int = 0
     duplicates: int = 0
+    late: int = 0
 
     def without(self, partitions: Collection[int]) -> Step:
         """Return the step without some partitions."""
@@ -83,6 +84,7 @@ class Step:
             clock_ms={number: clock for number, clock in self.clock_ms.items() if number not in partitions},
             records=self.records,
             duplicates=self.duplicates,
+            late=self.late,
         )
 
 
@@ -285,11 +287,13 @@ class Intake:
                 continue
             key = event_key(event)
             # a repeat moves the clock, too: after a crash it stands for the event whose effects are durable
+            late = event.time < part.clock_ms
             part.clock_ms = max(part.clock_ms, event.time)
             if not part.ids.add(key):
                 step.duplicates += 1
                 continue
             new_ids.append(key)
+            step.late += replay and late
             row_now_ms = part.clock_ms if replay else now_ms
             events.append(EventRow(number, event, EVENT_TYPES[event.type].code, row_now_ms, record))
         if step.records == records_before:

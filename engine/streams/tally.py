@@ -52,11 +52,19 @@ class Tally:
         self._metrics.observe_one(table.STAGE_LATENCY, (now_ns - started_ns) / NS_PER_S, name)
         return now_ns
 
-    def produced(self, outcome: Outcome) -> None:
-        """Actions were acknowledged by Kafka."""
-        if outcome.actions:
-            latency_s = (time.perf_counter_ns() - self._received_ns) / NS_PER_S
-            self._metrics.observe_one(table.ACTION_LATENCY, latency_s, times=len(outcome.actions))
+    def produced(self, step: Step, outcome: Outcome, now_ms: int | None) -> None:
+        """Actions were acknowledged by Kafka at the wall clock's `now_ms`; None on the replay clock."""
+        if not outcome.actions:
+            return
+        latency_s = (time.perf_counter_ns() - self._received_ns) / NS_PER_S
+        self._metrics.observe_one(table.ACTION_LATENCY, latency_s, times=len(outcome.actions))
+        if now_ms is None:
+            return
+        causes = Counter(action.event_id for action in outcome.actions)
+        for row in step.events:
+            if times := causes.get(row.event.id):
+                appended_ms = row.origin.timestamp()[1]
+                self._metrics.observe_one(table.END_TO_END, (now_ms - appended_ms) / 1000, times=times)
 
     def step(self, step: Step, outcome: Outcome, owned: Mapping[int, OwnedPartition]) -> None:
         """A step is durable."""
@@ -67,6 +75,7 @@ class Tally:
             for code, count in Counter(row.code for row in step.events).items():
                 metrics.add(table.EVENTS, count, TYPE_BY_CODE[code].family)
         metrics.add(table.DUPLICATES, step.duplicates)
+        metrics.add(table.LATE_EVENTS, step.late)
         metrics.add(table.TIMERS, outcome.timers_fired)
         metrics.add(table.ERASURES, len(outcome.erased))
         for letter in step.dead:
@@ -81,6 +90,8 @@ class Tally:
                 metrics.add(table.DEFERRED, 1, decision.reason.guard)
         for blocks in outcome.training.values():
             metrics.add(table.TRAINING_ROWS, sum(map(len, blocks)))
+        metrics.set(table.CACHED, sum(len(partition.states) for partition in owned.values()))
+        metrics.set(table.TIMERS_LOADED, sum(len(partition.timers) for partition in owned.values()))
         if outcome.segment_changes or outcome.erased:
             self._segments(owned)
 
