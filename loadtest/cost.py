@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.config import load_settings
-from engine.events import EVENT_TYPES, Event, Family
+from engine.events import EVENT_TYPES, Event, Family, event_key
 from engine.features.churn.rate import GlobalRate
 from engine.features.state import CustomerState
 from engine.pipeline.core import Pipeline, Work
@@ -134,7 +134,7 @@ class Rehearsal:
                 state = self._states[name] = CustomerState(name)
             states[name] = state
             number = partition_of(name.encode(), PARTITIONS)
-            rows.append(EventRow(number, event, EVENT_TYPES[event.type].code, now_ms))
+            rows.append(EventRow(number, event, EVENT_TYPES[event.type].code, now_ms, event_key(event)))
         until_ms = dict.fromkeys(range(PARTITIONS), now_ms)
         return Work(rows, {}, states, until_ms, self._rates, replay=False)
 

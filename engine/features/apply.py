@@ -38,7 +38,6 @@ from engine.features.zones import is_zone
 UNSUBSCRIBED, BOUNCED = "unsubscribed", "bounced"
 ANY_CHANNEL = "*"  # suppresses every channel: the event did not say which
 
-_LAST_SECOND = (1 << 32) - 1
 _NO_SERIES: Mapping[int, Sequence[Series]] = {}
 _ORDER = EVENT_TYPES["order.placed"].code
 _VALUE_FIELDS = [TYPE_BY_CODE[code].value_field if code in TYPE_BY_CODE else None for code in range(256)]
@@ -79,16 +78,17 @@ def record_event(
     time_ms = event.time
     if not 0 < state.first_seen_ms <= time_ms:
         state.first_seen_ms = time_ms
-    time_s = min(max(time_ms // 1000, 0), _LAST_SECOND)
+    time_s = time_ms // 1000  # fits: an event's time is between 1990 and `LATEST_MS`
     field = _VALUE_FIELDS[code]
     over = state.record(code, time_s, None if field is None else getattr(event, field))
     if code == _ORDER:
         assert isinstance(event, OrderEvent)
         state.purchases = update_purchase(state.purchases or None, time_s, event.amount)
-    for one in series.get(code, ()):
-        taken, value = one.record(event)
-        if taken:
-            over |= state.record(one.code, time_s, value)
+    if code in series:
+        for one in series[code]:
+            taken, value = one.record(event)
+            if taken:
+                over |= state.record(one.code, time_s, value)
     return over
 
 
@@ -102,7 +102,7 @@ def change_profile(state: CustomerState, event: Event, code: int, now_ms: int) -
     if handler is not None:
         handler(state, event, now_ms)
     if event.channel and _SHOWS_CHANNEL[code] and state.profile.last_channel != event.channel:
-        state.mutate().last_channel = event.channel[:MAX_TEXT]
+        state.note().last_channel = event.channel[:MAX_TEXT]
 
 
 def _signed_up(state: CustomerState, event: Any, now_ms: int) -> None:

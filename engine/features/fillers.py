@@ -202,7 +202,7 @@ def _heads(members: Sequence[Feature], _: Kinds, __: RfmSteps) -> Fill:
 def _callers(members: Sequence[Feature], _: Kinds, __: RfmSteps) -> Fill:
     def fill(out: Floats, tables: Tables) -> None:
         for column, feature in enumerate(members):
-            out[:, column] = tables.heads["segment"] if feature.name == "segment" else feature.default
+            out[:, column] = feature.default
 
     return fill
 

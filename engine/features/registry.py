@@ -92,8 +92,8 @@ class FeatureSpace:
             rows: the wave; each row is seen as of itself, its own event included.
 
         Returns:
-            `(rows, features) float64`, columns as in `names`. Until the caller sets them, `churn_risk`
-            is 0 and `segment` the one last announced.
+            `(rows, features) float64`, columns as in `names`. `churn_risk` and `segment` are 0 until the
+            caller sets them.
         """
         out: Floats = np.empty((len(rows), len(self.names)))
         for first in range(0, len(rows), CHUNK_ROWS):

@@ -27,13 +27,11 @@ HEAD_DTYPE = np.dtype(
         ("zone", "<u2"),  # index of this process (`zones.zone_index`), so a head is never stored
         ("consents", "u1"),  # bit i: consents to PURPOSES[i]
         ("inquiries", "u1"),  # open ones
-        ("positions", "u1"),
-        ("segment", "u1"),
     ]
 )
 HEAD_BYTES = HEAD_DTYPE.itemsize
 
-_HEAD = struct.Struct("<qqqHBBBB")
+_HEAD = struct.Struct("<qqqHBB")
 _CONSENT_BITS = {purpose: 1 << bit for bit, purpose in enumerate(PURPOSES)}
 _MARK = struct.Struct("<IB").pack
 _VALUE = struct.Struct("<IBd").pack
@@ -68,6 +66,7 @@ class CustomerState:
         values: entries with a value (`tiles.VALUE_DTYPE`).
         tiles: folded entries (`tiles.TILE_DTYPE`).
         purchases: the churn model's record, empty before the first order.
+        segment: code of the segment last announced; 0 = none yet.
         profile_data: the profile's stored form (constructor only); decoded when first asked for.
     """
 
@@ -76,7 +75,6 @@ class CustomerState:
         "_head",
         "_profile",
         "_profile_data",
-        "_segment",
         "_signup_ms",
         "clock_ms",
         "customer_id",
@@ -85,6 +83,7 @@ class CustomerState:
         "marks",
         "next_score_ms",
         "purchases",
+        "segment",
         "tiles",
         "values",
     )
@@ -104,7 +103,7 @@ class CustomerState:
         self.purchases = b""
         self._first_seen_ms = 0
         self._signup_ms = 0
-        self._segment = 0
+        self.segment = 0
         self._profile: Profile | None = None
         self._profile_data: bytes | None = profile_data
         self._head: bytes | None = None
@@ -118,7 +117,6 @@ class CustomerState:
         copy = CustomerState(self.customer_id, self.profile_data())
         copy._first_seen_ms = self._first_seen_ms
         copy._signup_ms = self._signup_ms
-        copy._segment = self._segment
         return copy
 
     @property
@@ -142,16 +140,6 @@ class CustomerState:
         self._head = None
 
     @property
-    def segment(self) -> int:
-        """Code of the segment last announced; 0 = none yet."""
-        return self._segment
-
-    @segment.setter
-    def segment(self, code: int) -> None:
-        self._segment = code
-        self._head = None
-
-    @property
     def profile(self) -> Profile:
         """The profile, for reading; whoever changes it takes it from `mutate`."""
         profile = self._profile
@@ -162,9 +150,13 @@ class CustomerState:
 
     def mutate(self) -> Profile:
         """Return the profile for changing; call it anew before each change."""
+        self._head = None
+        return self.note()
+
+    def note(self) -> Profile:
+        """Return the profile for changing what shows in no column of `head`: positions, contacts, texts."""
         profile = self.profile
         self._profile_data = None
-        self._head = None
         return profile
 
     @property
@@ -191,8 +183,6 @@ class CustomerState:
             zone_index(profile.time_zone),
             consents,
             min(len(profile.inquiries), 255),
-            min(len(profile.positions), 255),
-            self._segment,
         )
 
     def record(self, kind: int, time_s: int, value: float | None = None) -> bool:
@@ -259,7 +249,7 @@ class CustomerState:
             profile = self.profile_data()
         if profile:
             flags |= _PROFILE
-        header = _WORDS[flags & 3].pack(LAYOUT_VERSION, flags, *words, self._segment, len(self.purchases))
+        header = _WORDS[flags & 3].pack(LAYOUT_VERSION, flags, *words, self.segment, len(self.purchases))
         return b"".join((header, self.marks, self.values, self.tiles, self.purchases, profile))
 
 

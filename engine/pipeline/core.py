@@ -27,7 +27,7 @@ from engine.features.segments import Segments
 from engine.features.series import Series
 from engine.features.state import CustomerState
 from engine.pipeline.training import count_purchases, freeze, rates_of, scored_at_s
-from engine.pipeline.waves import MUTATES, EventRow, Row, Waves
+from engine.pipeline.waves import MUTATES, EventRow, Wave, Waves
 from engine.rules.context import Outbox, RowContext
 from engine.rules.journey import WaitUntil
 from engine.rules.machine import JourneyMachine
@@ -170,70 +170,70 @@ class Pipeline:
             replay=work.replay,
             min_delay_ms=self._min_delay_ms,
         )
-        for rows in waves:
+        for wave in waves:
             outcome.waves += 1
-            self._wave(rows, work, outcome)
+            self._wave(wave, work, outcome)
         return outcome
 
-    def _wave(self, rows: list[Row], work: Work, outcome: Outcome) -> None:
+    def _wave(self, wave: Wave, work: Work, outcome: Outcome) -> None:
         """Work on the rows of one wave at once."""
-        batch, clock_ms = self._apply(rows, outcome)
+        batch, clock_ms = self._apply(wave, outcome)
         matrix = self.space.matrix(batch)
-        self._score(batch, matrix, rows, work, outcome)
+        self._score(batch, matrix, wave, work, outcome)
         segment_codes = self.segments.classify(matrix)
         self.space.set_column(matrix, "segment", segment_codes)
-        matches = self.rules.match(batch.codes, matrix, [row.event for row in rows])
+        matches = self.rules.match(batch.codes, matrix, wave.events)
         next_ms, fired = self.rules.absences(matrix, clock_ms, batch.now_ms)
         next_ms = np.minimum(next_ms, self.segments.next_change_ms(matrix, batch.now_ms))
         absences = _grouped((row, (journey, deadline_ms)) for row, journey, deadline_ms in fired)
         found = _Found(_grouped(matches), absences, next_ms.tolist())
-        self._walk(rows, matrix, segment_codes.tolist(), found, outcome)
+        self._walk(wave, matrix, segment_codes.tolist(), found, outcome)
 
-    def _apply(self, rows: list[Row], outcome: Outcome) -> tuple[RowBatch, Int64s]:
+    def _apply(self, wave: Wave, outcome: Outcome) -> tuple[RowBatch, Int64s]:
         """Record each row's event; keep the state's bytes as of that row, and its clock before it.
 
         A profile is changed later, row by row (`_walk`); what its columns will be then is seen on a shadow.
         """
         heads, marks, values, tiles, purchases, clocks = [], [], [], [], [], []
-        touched = outcome.touched
         shadows: dict[str, CustomerState] = {}
-        for partition, state, event, code, now_ms in rows:
-            name = state.customer_id
-            shown = shadows.get(name, state) if shadows else state
+        for number, (state, event, code, now_ms) in enumerate(
+            zip(wave.states, wave.events, wave.codes, wave.now_ms, strict=True)
+        ):
+            shown = shadows.get(state.customer_id, state) if shadows else state
             if event is None:
                 outcome.timers_fired += 1
             elif code == _ERASURE:
-                self._erase(partition, state, outcome)
+                self._erase(wave.partitions[number], state, outcome)
             else:
-                outcome.erased.discard(name)
                 over = record_event(state, event, code, self.series)
-                if code in MUTATES:
-                    if shown is state:
-                        shown = shadows[name] = state.shadow()
-                    change_profile(shown, event, code, now_ms)
-                if shown is not state:
-                    shown.first_seen_ms = state.first_seen_ms
+                if code in MUTATES or shown is not state:
+                    shown = _look_ahead(state, event, code, now_ms, shadows)
                 if over:
                     state.fold(now_ms, shown.profile.time_zone)
                 if not state.next_score_ms and state.purchases:
                     state.next_score_ms = now_ms + self.score_every_ms
-            touched[name] = partition
-            clocks.append(state.clock_ms)
-            state.clock_ms = max(state.clock_ms, now_ms)
+                outcome.erased.discard(state.customer_id)
+            clock_ms = state.clock_ms
+            clocks.append(clock_ms)
+            if now_ms > clock_ms:
+                state.clock_ms = now_ms
             heads.append(shown.head)
             marks.append(state.marks)
             values.append(state.values)
             tiles.append(state.tiles)
             purchases.append(state.purchases)
+        outcome.touched.update(
+            zip([state.customer_id for state in wave.states], wave.partitions, strict=True)
+        )
         batch = RowBatch(
-            states=[row.state for row in rows],
+            states=wave.states,
             heads=heads,
             marks=marks,
             values=values,
             tiles=tiles,
             purchases=purchases,
-            now_ms=np.array([row.now_ms for row in rows], np.int64),
-            codes=np.array([row.code for row in rows], np.uint8),
+            now_ms=np.array(wave.now_ms, np.int64),
+            codes=np.array(wave.codes, np.uint8),
         )
         return batch, np.array(clocks, np.int64)
 
@@ -243,43 +243,51 @@ class Pipeline:
         state.forget()
         outcome.erased.add(state.customer_id)
 
-    def _score(self, batch: RowBatch, matrix: Floats, rows: list[Row], work: Work, outcome: Outcome) -> None:
+    def _score(self, batch: RowBatch, matrix: Floats, wave: Wave, work: Work, outcome: Outcome) -> None:
         """Score the customers who have bought; freeze the rows the model learns from."""
-        risk = np.zeros(len(rows))
-        index = [number for number, blob in enumerate(batch.purchases) if blob]
-        if index:
-            buyers = [rows[number] for number in index]
-            stats = unpack_many(b"".join(batch.purchases), np.ones(len(index), np.bool_))
-            now_s = np.array([scored_at_s(row) for row in buyers], np.int64)
-            rates = rates_of([row.partition for row in buyers], now_s, work.rates)
-            risk[index], features = self.scorer.score_with_features(stats, now_s.astype(np.float64), rates)
-            freeze(buyers, now_s, features, outcome.training, self.score_every_ms)
+        risk = np.zeros(len(wave))
+        buyers = [number for number, blob in enumerate(batch.purchases) if blob]
+        if buyers:
+            stats = unpack_many(b"".join(batch.purchases), np.ones(len(buyers), np.bool_))
+            now_s = scored_at_s(wave, buyers)
+            rates = rates_of([wave.partitions[number] for number in buyers], now_s, work.rates)
+            risk[buyers], features = self.scorer.score_with_features(stats, now_s.astype(np.float64), rates)
+            freeze(wave, buyers, now_s, features, outcome.training, self.score_every_ms)
         self.space.set_column(matrix, "churn_risk", risk)
 
     def _walk(
-        self,
-        rows: list[Row],
-        matrix: Floats,
-        segment_codes: list[int],
-        found: _Found,
-        outcome: Outcome,
+        self, wave: Wave, matrix: Floats, segment_codes: list[int], found: _Found, outcome: Outcome
     ) -> None:
         """Go through the rows in order: segment changes, journeys, the next timer."""
-        machine, names, next_ms = self.machine, self.segments.names, found.next_ms
-        for number, (_, state, event, code, now_ms) in enumerate(rows):
+        machine, names = self.machine, self.segments.names
+        candidates, absences = found.candidates, found.absences
+        for number, (state, event, code, now_ms, key, after, due_ms) in enumerate(
+            zip(
+                wave.states,
+                wave.events,
+                wave.codes,
+                wave.now_ms,
+                wave.keys,
+                segment_codes,
+                found.next_ms,
+                strict=True,
+            )
+        ):
             if code == _ERASURE:
                 continue
-            before, after = state.segment, segment_codes[number]
+            before = state.segment
             if after != before:
                 state.segment = after
-                outcome.segment_changes.append(_segment_change(rows[number], names[before], names[after]))
+                outcome.segment_changes.append(
+                    _segment_change(state, event, now_ms, names[before], names[after])
+                )
             if event is not None:
                 change_profile(state, event, code, now_ms)
             if (
-                number in found.candidates
-                or number in found.absences
-                or after != before
-                or self._concerns(state, event, code)
+                after != before
+                or number in candidates
+                or number in absences
+                or self._concerns(state, event, code, now_ms, key)
             ):
                 context = RowContext(
                     state=state,
@@ -289,14 +297,14 @@ class Pipeline:
                     values=RowValues(self.space, names, matrix, number),
                     segment_before=names[before],
                     segment_after=names[after],
-                    absences=found.absences.get(number, ()),
-                    candidates=found.candidates.get(number, ()),
+                    absences=absences.get(number, ()),
+                    candidates=candidates.get(number, ()),
+                    event_key=key,
                 )
                 machine.run(context, outcome.outbox)
                 state.journey_due_ms = machine.journey_due_ms(state)
             elif state.journey_due_ms < 0 or code in _INQUIRY_CODES:
                 state.journey_due_ms = machine.journey_due_ms(state)
-            due_ms = next_ms[number]
             if 0 < state.journey_due_ms < due_ms:
                 due_ms = state.journey_due_ms
             if 0 < state.next_score_ms < due_ms:
@@ -304,16 +312,16 @@ class Pipeline:
             assert due_ms > now_ms, "a timer must lie ahead"
             state.due_ms = due_ms if due_ms < NEVER_MS else 0
 
-    def _concerns(self, state: CustomerState, event: Event | None, code: int) -> bool:
+    def _concerns(self, state: CustomerState, event: Event | None, code: int, now_ms: int, key: int) -> bool:
         """Whether a row may move a customer's journeys although nothing entered by it."""
         if event is None:
-            profile = state.profile
-            return bool(profile.positions or profile.inquiries)
+            due_ms = state.journey_due_ms
+            if due_ms < 0:
+                due_ms = state.journey_due_ms = self.machine.journey_due_ms(state)
+            return 0 < due_ms <= now_ms
         if code in self._reacting and state.profile.positions:
             return True
-        if code in _INQUIRY_CODES:
-            return True
-        return code in self.rules.by_code and self.machine.sampled(event.id)
+        return code in _INQUIRY_CODES or (self.machine.sampled(key) and code in self.rules.by_code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,16 +366,30 @@ def _reacting_codes(rules: RuleSet) -> frozenset[int]:
     return frozenset(codes)
 
 
-def _segment_change(row: Row, exited: str, entered: str) -> SegmentChange:
-    customer_id = row.state.customer_id
+def _look_ahead(
+    state: CustomerState, event: Event, code: int, now_ms: int, shadows: dict[str, CustomerState]
+) -> CustomerState:
+    """Return a shadow of the state that shows what the event will have changed."""
+    shadow = shadows.get(state.customer_id)
+    if shadow is None:
+        shadow = shadows[state.customer_id] = state.shadow()
+    change_profile(shadow, event, code, now_ms)
+    shadow.first_seen_ms = state.first_seen_ms
+    return shadow
+
+
+def _segment_change(
+    state: CustomerState, event: Event | None, now_ms: int, exited: str, entered: str
+) -> SegmentChange:
+    customer_id = state.customer_id
     # by its cause, not by the clock: worked off anew after a crash, the change has the same id
-    cause = row.event.id if row.event is not None else row.state.due_ms
+    cause = event.id if event is not None else state.due_ms
     return SegmentChange(
         id=deterministic_id("segment", customer_id, exited, entered, cause),
         customer_id=customer_id,
         entered=entered,
         exited=exited,
-        time=row.now_ms,
+        time=now_ms,
     )
 
 

@@ -29,7 +29,7 @@ def set_timer_aside(state: CustomerState, rules: RuleSet, now_ms: int, kind: str
     Returns:
         A decision for each journey the customer left and each inquiry that nobody will be called for.
     """
-    profile = state.mutate()
+    profile = state.note()
     reason = Reason(text=f"what was due could not be worked on ({kind})", guard=GUARD)
     overdue = [position for position in profile.positions if 0 < position.due_ms <= now_ms]
     profile.positions = [position for position in profile.positions if position not in overdue]

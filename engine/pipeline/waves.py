@@ -7,8 +7,11 @@ waves").
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
 
 from engine.events import EVENT_TYPES, TIMER_CODE, TYPE_BY_CODE, Event
 from engine.features.state import CustomerState
@@ -17,7 +20,7 @@ _ERASURE = EVENT_TYPES["erasure.requested"].code
 MUTATES = frozenset(code for code, event_type in TYPE_BY_CODE.items() if event_type.mutates)
 
 
-class EventRow(NamedTuple):
+class EventRow(msgspec.Struct, gc=False):
     """An event to be worked on.
 
     Args:
@@ -25,6 +28,7 @@ class EventRow(NamedTuple):
         event: the decoded event.
         code: its type's code.
         now_ms: the instant it is worked on.
+        key: hash of its id (`events.event_key`).
         origin: the record it came in, opaque to the pipeline.
     """
 
@@ -32,17 +36,50 @@ class EventRow(NamedTuple):
     event: Event
     code: int
     now_ms: int
+    key: int
     origin: Any = None
 
 
-class Row(NamedTuple):
-    """A row of a wave: an event, or a due timer when `event` is None."""
+@dataclass(slots=True)
+class Wave:
+    """Rows that are worked on at once: parallel lists, an element per row.
 
-    partition: int
-    state: CustomerState
-    event: Event | None
-    code: int
-    now_ms: int
+    Args:
+        partitions: partition numbers.
+        states: whose row it is.
+        events: what happened; None at a due timer.
+        codes: codes of the events' types, or `TIMER_CODE`.
+        now_ms: the rows' instants.
+        keys: hashes of the events' ids; 0 at a due timer.
+    """
+
+    partitions: list[int] = field(default_factory=list)
+    states: list[CustomerState] = field(default_factory=list)
+    events: list[Event | None] = field(default_factory=list)
+    codes: list[int] = field(default_factory=list)
+    now_ms: list[int] = field(default_factory=list)
+    keys: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def add_event(self, row: EventRow, state: CustomerState) -> None:
+        """Append an event."""
+        self.partitions.append(row.partition)
+        self.states.append(state)
+        self.events.append(row.event)
+        self.codes.append(row.code)
+        self.now_ms.append(row.now_ms)
+        self.keys.append(row.key)
+
+    def add_timer(self, partition: int, state: CustomerState, now_ms: int) -> None:
+        """Append a due timer."""
+        self.partitions.append(partition)
+        self.states.append(state)
+        self.events.append(None)
+        self.codes.append(TIMER_CODE)
+        self.now_ms.append(now_ms)
+        self.keys.append(0)
 
 
 class Waves:
@@ -59,7 +96,7 @@ class Waves:
 
     def __init__(
         self,
-        events: Iterable[EventRow],
+        events: Sequence[EventRow],
         timers: Mapping[str, int],
         states: Mapping[str, CustomerState],
         until_ms: Mapping[int, int],
@@ -71,29 +108,50 @@ class Waves:
         self._until_ms = until_ms
         self._replay = replay
         self._min_delay_ms = min_delay_ms
+        self._first = Wave()
         # lists, although they are taken from in front: nearly all hold one row, and a list is made faster
         self._queues: dict[str, list[EventRow]] = {}
         self._partitions: dict[str, int] = dict(timers)
-        queues, partitions = self._queues, self._partitions
+        if replay or any(row.code == _ERASURE for row in events):
+            for row in events:
+                self._enqueue(row)
+        else:
+            self._begin(events)
+
+    def __iter__(self) -> Iterator[Wave]:
+        """Yield waves until no row is left; the caller updates the states in between."""
+        wave = self._first
+        active = list(self._partitions.items())
+        while active or wave.states:
+            active = [customer for customer in active if self._take(*customer, wave)]
+            if wave.states:
+                yield wave
+            wave = Wave()
+
+    def _enqueue(self, row: EventRow) -> None:
+        customer_id = row.event.customer_id
+        queue = self._queues.get(customer_id)
+        if queue is None:
+            self._queues[customer_id] = [row]
+            self._partitions[customer_id] = row.partition
+        else:
+            queue.append(row)
+
+    def _begin(self, events: Sequence[EventRow]) -> None:
+        """Put into the first wave, as they come, the events of all customers without a due timer.
+
+        On the live clock all rows have one instant, so none of them need wait for another.
+        """
+        states, until_ms, apart, wave = self._states, self._until_ms, self._partitions, self._first
         for row in events:
             customer_id = row.event.customer_id
-            queue = queues.get(customer_id)
-            if queue is None:
-                queues[customer_id] = [row]
-                partitions[customer_id] = row.partition
+            state = states[customer_id]
+            if customer_id in apart or 0 < state.due_ms <= until_ms[row.partition]:
+                self._enqueue(row)
             else:
-                queue.append(row)
+                wave.add_event(row, state)
 
-    def __iter__(self) -> Iterator[list[Row]]:
-        """Yield waves until no row is left; the caller updates the states in between."""
-        active = list(self._partitions.items())
-        while active:
-            rows: list[Row] = []
-            active = [customer for customer in active if self._take(*customer, rows)]
-            if rows:
-                yield rows
-
-    def _take(self, customer_id: str, partition: int, rows: list[Row]) -> bool:
+    def _take(self, customer_id: str, partition: int, wave: Wave) -> bool:
         """Append this customer's rows of the wave; False when it has none left after them."""
         state = self._states[customer_id]
         queue = self._queues.get(customer_id)
@@ -101,16 +159,16 @@ class Waves:
         until_ms = self._until_ms[partition]
         limit_ms = queue[0].now_ms if queue and self._replay else until_ms
         if 0 < due_ms <= limit_ms:
-            rows.append(Row(partition, state, None, TIMER_CODE, due_ms if self._replay else until_ms))
+            wave.add_timer(partition, state, due_ms if self._replay else until_ms)
             return True
         if not queue:
             return False
-        event_row = queue.pop(0)
-        first_ms = event_row.now_ms
-        rows.append(Row(partition, state, event_row.event, event_row.code, first_ms))
-        while queue and self._joins(event_row, queue[0], due_ms, first_ms):
-            event_row = queue.pop(0)
-            rows.append(Row(partition, state, event_row.event, event_row.code, event_row.now_ms))
+        row = queue.pop(0)
+        first_ms = row.now_ms
+        wave.add_event(row, state)
+        while queue and self._joins(row, queue[0], due_ms, first_ms):
+            row = queue.pop(0)
+            wave.add_event(row, state)
         # on the live clock a row can't make a timer due within its own step
         return self._replay or bool(queue)
 

@@ -29,6 +29,7 @@ class RowContext:
         segment_after: name of the segment now, or empty.
         absences: (journey index, deadline ms) of the absences that fired at this row.
         candidates: indices of the journeys whose entry columns held.
+        event_key: hash of the event's id; decides whether the event is sampled.
     """
 
     state: CustomerState
@@ -40,6 +41,7 @@ class RowContext:
     segment_after: str = ""
     absences: Sequence[tuple[int, int]] = ()
     candidates: Sequence[int] = ()
+    event_key: int = 0
 
     @property
     def event_id(self) -> str:

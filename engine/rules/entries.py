@@ -10,7 +10,6 @@ from engine.actions import Decision, Outcome, Reason, deterministic_id
 from engine.events import EVENT_TYPES, ServiceEvent
 from engine.features.profile import MAX_POSITIONS, MAX_TEXT, Inquiry, Position
 from engine.rules.condition import Condition
-from engine.rules.context import MachineSettings
 from engine.rules.guards import held_out, share_of
 from engine.rules.journey import Journey
 from engine.rules.limits import MAX_ENTERED, MAX_MISMATCHES, MAX_REASON_CHARS
@@ -59,7 +58,7 @@ def unmark_closed(runner: Runner) -> None:
         key for key in profile.entered if _MARK in key and key.partition(_MARK)[2] not in profile.inquiries
     ]
     if gone:
-        profile = runner.context.state.mutate()
+        profile = runner.context.state.note()
         for key in gone:
             del profile.entered[key]
 
@@ -81,7 +80,7 @@ def enter_unanswered(runner: Runner) -> None:
                 cause = _inquiry_cause(journey.trigger, inquiry_id, inquiry)
             if cause is None:
                 continue
-            context.state.mutate().entered[mark] = context.now_ms
+            context.state.note().entered[mark] = context.now_ms
             if journey.when is None or runner.facts().holds(journey.when):
                 _enter(runner, journey, cause)
 
@@ -191,7 +190,7 @@ def _enter(runner: Runner, journey: Journey, cause: Cause) -> None:
     )
     barred = _barred(journey, position, runner)
     if barred is not None:
-        if sampled(cause.event_id, runner.settings):
+        if share_of("not_matched", cause.event_id) < runner.settings.not_matched_sample:
             runner.decide(position, "entry", Outcome.NOT_MATCHED, barred)
         return
     full = _full(journey, runner)
@@ -199,7 +198,7 @@ def _enter(runner: Runner, journey: Journey, cause: Cause) -> None:
         runner.decide(position, "entry", Outcome.SUPPRESSED, full)
         return
     if journey.reentry.rule != "always" and not cause.instance:
-        context.state.mutate().entered[journey.name] = context.now_ms
+        context.state.note().entered[journey.name] = context.now_ms
     if held_out(journey, context.state.customer_id):
         share = f"{journey.holdout * 100:g}%"
         reason = Reason(
@@ -212,7 +211,7 @@ def _enter(runner: Runner, journey: Journey, cause: Cause) -> None:
         runner.decide(position, "entry", Outcome.ENTERED, Reason(text=text, values=values))
     moved = runner.advance(journey, position)
     if moved is not None:
-        profile = context.state.mutate()
+        profile = context.state.note()
         profile.positions = [*profile.positions, moved]
     elif journey.waits:
         runner.decide(position, "end", Outcome.COMPLETED, Reason(text="went through every step"))
@@ -256,28 +255,25 @@ def _full(journey: Journey, runner: Runner) -> Reason | None:
     return None
 
 
-def sampled(event_id: str, settings: MachineSettings) -> bool:
-    """Tell whether this event's non-matches are to be reported: stable by event id."""
-    rate = settings.not_matched_sample
-    return rate > 0 and share_of("not_matched", event_id) < rate
-
-
 def explain_mismatches(runner: Runner) -> None:
-    """Report, for a sampled event, which condition kept the customer out of the journeys on its type."""
+    """Report, for a sampled event, which condition kept the customer out of some journeys on its type.
+
+    Where there are many journeys the event's hash says with which of them to begin, so that in the long run
+    each is reported as often as the others.
+    """
     context = runner.context
     event = context.event
-    if event is None or not sampled(event.id, runner.settings):
+    journeys = runner.rules.by_code.get(context.code, ())
+    if event is None or not journeys:
         return
     facts = runner.facts()
     reported = 0
-    for index in runner.rules.by_code.get(context.code, ()):
+    first = context.event_key % len(journeys)
+    for index in (*journeys[first:], *journeys[:first]):
         journey = runner.rules.journeys[index]
         reason = explain_mismatch(journey, facts)
         if reason is None:
             continue
-        reported += 1
-        if reported > MAX_MISMATCHES:
-            return
         runner.outbox.decisions.append(
             Decision(
                 id=deterministic_id(
@@ -294,6 +290,9 @@ def explain_mismatches(runner: Runner) -> None:
                 time=context.now_ms,
             )
         )
+        reported += 1
+        if reported == MAX_MISMATCHES:
+            return
 
 
 def explain_mismatch(journey: Journey, facts: Facts) -> Reason | None:

@@ -28,7 +28,7 @@ MAX_CAP_WINDOW_MS: Final = 366 * 86_400_000
 DEFAULT_EXPIRES_MS: Final = 7 * 86_400_000
 
 MAX_ENTERED: Final = 512  # remembered journey entries of one customer
-MAX_MISMATCHES: Final = 16  # not-matched decisions of one sampled event
+MAX_MISMATCHES: Final = 4  # not-matched decisions of one sampled event
 MAX_REASON_CHARS: Final = 300  # of an entry's reason; it is kept with the customer while inside
 MAX_ACTION_TEXT: Final = 2_000  # characters of one data value
 

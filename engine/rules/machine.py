@@ -22,7 +22,6 @@ from engine.rules.entries import (
     enter_unanswered,
     explain_mismatches,
     mark_of,
-    sampled,
     unmark_closed,
 )
 from engine.rules.journey import Journey, WaitUntil
@@ -42,6 +41,7 @@ class JourneyMachine:
     def __init__(self, rules: RuleSet, settings: MachineSettings | None = None) -> None:
         self.rules = rules
         self.settings = settings or MachineSettings()
+        self._sampled_below = int(self.settings.not_matched_sample * 2**64)
 
     def run(self, context: RowContext, outbox: Outbox) -> None:
         """Work on one row.
@@ -66,7 +66,7 @@ class JourneyMachine:
         enter_absent(runner)
         enter_segments(runner)
         enter_by_event(runner)
-        if self.settings.not_matched_sample:
+        if context.event is not None and self.sampled(context.event_key):
             explain_mismatches(runner)
 
     def journey_due_ms(self, state: CustomerState) -> int:
@@ -85,9 +85,13 @@ class JourneyMachine:
                         due.append(inquiry.opened_ms + journey.for_ms)
         return min(due, default=0)
 
-    def sampled(self, event_id: str) -> bool:
-        """Tell whether an event's row should be run even if nothing matched, to report why not."""
-        return sampled(event_id, self.settings)
+    def sampled(self, event_key: int) -> bool:
+        """Tell whether an event's row should be run even if nothing matched, to report why not.
+
+        Args:
+            event_key: hash of the event's id, 64 bits; so the answer is the same each time.
+        """
+        return event_key < self._sampled_below
 
     def _exits(self, runner: Runner) -> None:
         """Take the customer out where the event says so, or where the journey is gone."""
@@ -160,13 +164,13 @@ def _lost(runner: Runner, position: Position) -> None:
 
 
 def _leave(runner: Runner, position: Position) -> None:
-    profile = runner.context.state.mutate()
+    profile = runner.context.state.note()
     profile.positions = [each for each in profile.positions if each is not position]
 
 
 def _settle(runner: Runner, before: Position, after: Position | None) -> None:
     """Put a moved position in the place of the old one, or end the run."""
-    profile = runner.context.state.mutate()
+    profile = runner.context.state.note()
     if after is not None:
         profile.positions = [after if each is before else each for each in profile.positions]
         return

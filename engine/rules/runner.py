@@ -121,7 +121,7 @@ class Runner:
         self._fire(journey, send, position, data)
         if remembered:
             contact = Contact(now_ms // 1000, journey.name, send.channel)
-            remember_contact(self.context.state.mutate(), contact, now_ms, *self._windows())
+            remember_contact(self.context.state.note(), contact, now_ms, *self._windows())
         return 0
 
     def _windows(self) -> tuple[Mapping[str, int], int]:
@@ -172,7 +172,7 @@ class Runner:
         return found[:MAX_ACTION_TEXT] if isinstance(found, str) else found
 
     def _set_trait(self, step: SetTrait, position: Position) -> None:
-        profile: Profile = self.context.state.mutate()
+        profile: Profile = self.context.state.note()
         if step.trait not in profile.traits and len(profile.traits) >= MAX_TRAITS:
             return
         try:

@@ -4,9 +4,9 @@ No Faust here: `engine.streams.transport` hands these batches to a Faust agent. 
 nothing polls, and librdkafka runs rebalances inside polls: so a partition is never revoked under a batch, and
 heartbeats go on meanwhile.
 
-The consumer lives in one thread of its own, and only that thread may call it, not even to ask for something it
-has in memory: inside a rebalance it holds locks while it waits for the event loop, so a call from the loop
-would leave each waiting for the other for ever.
+The consumer lives in one thread of its own, and only that thread may call it, not even to ask for something
+it has in memory: inside a rebalance it holds locks while it waits for the event loop, so a call from the
+loop would leave each waiting for the other for ever.
 """
 
 from __future__ import annotations

@@ -138,6 +138,7 @@ def view(
     matrix = space.matrix(RowBatch.of([state], [now_ms], [TIMER_CODE]))
     risk = _risk(state, now_ms, rate, model)
     space.set_column(matrix, "churn_risk", [risk])
+    space.set_column(matrix, "segment", [state.segment])
     return CustomerView(
         customer_id=state.customer_id,
         partition=partition,

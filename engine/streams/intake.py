@@ -27,6 +27,7 @@ END_OF_STREAM_MS = 2**63 - 1
 MAX_STEP_SPAN_MS = (
     5 * 86_400_000
 )  # of stream time on the replay clock; the global purchase rate looks back from it
+CODES = {name: kind.code for name, kind in EVENT_TYPES.items()}
 _INVALID_MS = -1  # a broken record has no time: it leaves the merge as soon as it heads its topic
 
 TopicPartition = tuple[str, int]
@@ -295,7 +296,7 @@ class Intake:
             new_ids.append(key)
             step.late += replay and late
             row_now_ms = part.clock_ms if replay else now_ms
-            events.append(EventRow(number, event, EVENT_TYPES[event.type].code, row_now_ms, record))
+            events.append(EventRow(number, event, CODES[event.type], row_now_ms, key, record))
         if step.records == records_before:
             return
         step.ids[number] = new_ids

@@ -57,14 +57,6 @@ def test_set_column_fills_what_the_caller_computes() -> None:
     assert matrix.tolist() == [[0.25], [0.5]]
 
 
-def test_the_segment_last_announced_stands_until_the_new_one_is_known() -> None:
-    """Before classification the segment column shows the stored code."""
-    state = CustomerState("a")
-    state.segment = 4
-    space = FeatureSpace(needed={"segment"})
-    assert space.matrix(RowBatch.of([state], [1000], [0])).tolist() == [[4.0]]
-
-
 def test_unknown_and_doubled_names_are_refused() -> None:
     """A feature nobody defined, or defined twice, is an error when the space is built."""
     with pytest.raises(ValueError, match="unknown features: ordres_30d"):

@@ -15,7 +15,7 @@ DAY_MS = 86_400_000
 def click(customer_id: str, now_ms: int, name: str = "e") -> EventRow:
     """Return a row that changes no profile."""
     event: Event = ClickEvent(id=name, type="page.viewed", customer_id=customer_id, time=now_ms)
-    return EventRow(0, event, EVENT_TYPES["page.viewed"].code, now_ms)
+    return EventRow(0, event, EVENT_TYPES["page.viewed"].code, now_ms, 0)
 
 
 def consent(customer_id: str, now_ms: int, name: str = "m") -> EventRow:
@@ -23,7 +23,7 @@ def consent(customer_id: str, now_ms: int, name: str = "m") -> EventRow:
     event: Event = ProfileEvent(
         id=name, type="consent.granted", customer_id=customer_id, time=now_ms, purpose="marketing"
     )
-    return EventRow(0, event, EVENT_TYPES["consent.granted"].code, now_ms)
+    return EventRow(0, event, EVENT_TYPES["consent.granted"].code, now_ms, 0)
 
 
 def run(
@@ -43,11 +43,12 @@ def run(
         events, dict.fromkeys(due, 0), states, {0: until_ms}, replay=replay, min_delay_ms=min_delay_ms
     )
     seen = []
-    for rows in waves:
-        seen.append([(row.state.customer_id, row.code, row.now_ms) for row in rows])
-        for row in rows:
-            if row.event is None:
-                row.state.due_ms = row.now_ms + every_ms if every_ms else 0
+    for wave in waves:
+        names = [state.customer_id for state in wave.states]
+        seen.append(list(zip(names, wave.codes, wave.now_ms, strict=True)))
+        for state, event, now_ms in zip(wave.states, wave.events, wave.now_ms, strict=True):
+            if event is None:
+                state.due_ms = now_ms + every_ms if every_ms else 0
     return seen
 
 
@@ -59,7 +60,7 @@ def test_rows_of_one_instant_share_a_wave() -> None:
 def test_erasure_begins_a_wave() -> None:
     """Nothing of a customer comes before an erasure in the same wave."""
     event: Event = ProfileEvent(id="x", type="erasure.requested", customer_id="a", time=5)
-    erasure = EventRow(0, event, EVENT_TYPES["erasure.requested"].code, 5)
+    erasure = EventRow(0, event, EVENT_TYPES["erasure.requested"].code, 5, 0)
     waves = run([click("a", 5), erasure, consent("a", 5), click("b", 5)], {}, 5, replay=False)
     assert [[name for name, _, _ in wave] for wave in waves] == [["a", "b"], ["a", "a"]]
 
@@ -97,7 +98,7 @@ def test_each_customer_keeps_its_order(
         events.append((consent if mutates else click)(name, now_ms, str(number)))
     states = {name: CustomerState(name) for name in "abc"}
     waves = Waves(events, {}, states, {0: now_ms}, replay=replay, min_delay_ms=min_delay_ms)
-    seen = [row.event.id for rows in waves for row in rows if row.event is not None]
+    seen = [event.id for wave in waves for event in wave.events if event is not None]
     assert sorted(seen, key=int) == [row.event.id for row in events]
     for name in "abc":
         mine = [row.event.id for row in events if row.event.customer_id == name]
