@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
+from urllib.parse import urlsplit
 
 import hiredis
 import redis.asyncio
@@ -102,6 +103,7 @@ class ServerLink:
         )
         self._connection = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
         self._timeout_s = timeout_s
+        self._address = _address(url)
         self._turn = asyncio.Lock()
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
@@ -112,7 +114,7 @@ class ServerLink:
                     return await self._exchange(commands)
             except _GONE as error:
                 await self._connection.disconnect(nowait=True)
-                raise _no_answer(error) from error
+                raise _no_answer(self._address, error) from error
             except BaseException:
                 # Replies may still be on their way: the next command must not read them.
                 await self._connection.disconnect(nowait=True)
@@ -146,6 +148,7 @@ class ClusterLink:
     """
 
     def __init__(self, url: str, timeout_s: float) -> None:
+        self._address = _address(url)
         self._client = RedisCluster.from_url(
             url,
             protocol=2,
@@ -163,11 +166,11 @@ class ClusterLink:
             await self._client.initialize()
             replies = await asyncio.gather(*map(self._send_one, commands), return_exceptions=True)
         except _GONE as error:
-            raise _no_answer(error) from error
+            raise _no_answer(self._address, error) from error
         for reply in replies:
             if isinstance(reply, BaseException) and not isinstance(reply, ResponseError):
                 if isinstance(reply, _GONE):
-                    raise _no_answer(reply) from reply
+                    raise _no_answer(self._address, reply) from reply
                 raise reply
         return replies
 
@@ -188,8 +191,14 @@ class ClusterLink:
         return await client.execute_command(*command, target_nodes=node)
 
 
-def _no_answer(error: BaseException) -> TransientError:
-    return TransientError(f"redis does not answer: {type(error).__name__}")
+def _address(url: str) -> str:
+    """Return host and port, or the socket's path: the rest of the URL may hold a password."""
+    parts = urlsplit(url)
+    return parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
+
+
+def _no_answer(address: str, error: BaseException) -> TransientError:
+    return TransientError(f"redis at {address!r} does not answer: {type(error).__name__}")
 
 
 def checked(reply: Any) -> Any:
