@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,13 +26,23 @@ from engine import metrics as table
 from engine.errors import EngineError
 from engine.metrics import LATENCY_BOUNDS_S, Metrics, quantile
 from engine.settings import Settings
+from engine.streams.kafka import TopicPartition
 
 logger = logging.getLogger(__name__)
 
 WINDOW_S = 10.0
 SAMPLE_EVERY_S = 0.5
 WATCHDOG_EXIT_CODE = 70
+SILENT_AFTER_S = 30.0
 _MAX_SAMPLES = int(WINDOW_S / SAMPLE_EVERY_S) + 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Silence:
+    """A topic that holds others back: the partition's stream time, and since when it stands still."""
+
+    clock_ms: int
+    since_s: float
 
 
 @dataclass(slots=True)
@@ -47,6 +57,7 @@ class WorkerHealth:
         rules_error: why the rules could not be loaded; empty when they are.
         lag_records: records behind the end of the owned partitions.
         partitions: owned partitions.
+        waiting_records: those of them that wait for a silent topic, on the replay clock.
         assigned: whether the group has given this worker its partitions, be it none, at least once.
         clock_ms: the engine's clock.
         model: passport of the live churn model, as plain data.
@@ -58,12 +69,14 @@ class WorkerHealth:
     registry_error: str = ""
     rules_error: str = ""
     lag_records: int = 0
+    waiting_records: int = 0
     partitions: tuple[int, ...] = ()
     assigned: bool = False
     clock_ms: int = 0
     model: dict[str, Any] = field(default_factory=dict)
     _rebalancing_since_s: float | None = None
     _progress_s: float = 0.0
+    _silent: dict[TopicPartition, _Silence] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._progress_s = self.now_s()
@@ -86,6 +99,27 @@ class WorkerHealth:
         else:
             self.redis_error = error
 
+    def silent(self, clocks_ms: Mapping[TopicPartition, int]) -> None:
+        """Note which topics hold others back now; call it again and again.
+
+        Args:
+            clocks_ms: by topic and partition the partition's stream time; when that moves, the topic spoke.
+        """
+        now_s = self.now_s()
+        before = self._silent
+        self._silent = {
+            place: found
+            if (found := before.get(place)) is not None and found.clock_ms == clock_ms
+            else _Silence(clock_ms, now_s)
+            for place, clock_ms in clocks_ms.items()
+        }
+
+    def silences(self) -> dict[TopicPartition, float]:
+        """Return the topics that have held others back for over `SILENT_AFTER_S`, and for how long, s."""
+        now_s = self.now_s()
+        lasting = {place: now_s - found.since_s for place, found in self._silent.items()}
+        return {place: silent_s for place, silent_s in lasting.items() if silent_s > SILENT_AFTER_S}
+
     def rebalance_started(self) -> None:
         """Note that the group is changing; the first of several calls counts."""
         if self._rebalancing_since_s is None:
@@ -105,9 +139,10 @@ class WorkerHealth:
     def stalled_s(self) -> float:
         """Return for how long nothing was committed although there is lag; 0 when all is worked on.
 
-        Waiting for a server that is down is not a stall: a restart would not bring it back.
+        Waiting for a server that is down or for a silent topic is no stall: a restart would not help.
         """
-        if self.lag_records <= 0 or self.redis_error or self.kafka_error or self.registry_error:
+        behind = self.lag_records - self.waiting_records
+        if behind <= 0 or self.redis_error or self.kafka_error or self.registry_error:
             self._progress_s = self.now_s()
             return 0.0
         return self.now_s() - self._progress_s
@@ -141,6 +176,11 @@ class WorkerHealth:
             found.append("kafka: no partitions assigned yet")
         elif self._rebalancing_since_s is not None:
             found.append("kafka: rebalancing")
+        for (topic, partition), silent_s in self.silences().items():
+            found.append(
+                f"replay clock: {topic} partition {partition} has been silent for {silent_s:.0f} s;"
+                " the others wait for its next record or watermark"
+            )
         return found
 
 

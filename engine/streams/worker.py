@@ -7,6 +7,7 @@ import contextlib
 import gc
 import sys
 import time
+from collections.abc import Mapping
 
 import structlog
 import uvloop
@@ -22,7 +23,8 @@ from engine.streams import transport
 from engine.streams.codec import Decoder
 from engine.streams.handler import Handler
 from engine.streams.health import HealthServer, WorkerHealth
-from engine.streams.kafka import check_topics
+from engine.streams.intake import Intake
+from engine.streams.kafka import TopicPartition, check_topics
 from engine.streams.logs import configure_logs
 from engine.streams.models import ModelFollower
 from engine.streams.producer import ActionProducer
@@ -77,7 +79,8 @@ async def _run(settings: Settings) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    watch = asyncio.create_task(_watch(app, store, health), name="engage-watch")
+    intake = handler._intake  # noqa: SLF001 - only looked at
+    watch = asyncio.create_task(_watch(app, store, intake, health), name="engage-watch")
     try:
         await transport.run(app)
     finally:
@@ -91,13 +94,20 @@ async def _run(settings: Settings) -> None:
         log.info("worker stopped")
 
 
-async def _watch(app: transport.EngageApp, store: RedisStore, health: WorkerHealth) -> None:
+async def _watch(app: transport.EngageApp, store: RedisStore, intake: Intake, health: WorkerHealth) -> None:
     """Keep lag and readiness current, also while no event comes."""
     silent = False
+    told: set[TopicPartition] = set()
     while True:
         await asyncio.sleep(WATCH_EVERY_S)
         with contextlib.suppress(Exception):
-            health.lag_records = sum(app.batches.lag().values())
+            lag = app.batches.lag()
+            health.lag_records = sum(lag.values())
+            look_for_silence(intake, lag, health)
+        silences = set(health.silences())
+        for topic, partition in sorted(silences - told):
+            log.warning("a silent topic stops its partition", topic=topic, partition=partition)
+        told = silences
         try:
             await store.ping()
         except TransientError as error:
@@ -107,6 +117,20 @@ async def _watch(app: transport.EngageApp, store: RedisStore, health: WorkerHeal
             if silent:  # what a step says of Redis is the step's to take back
                 health.trouble("ping", "")
             silent = False
+
+
+def look_for_silence(intake: Intake, lag: Mapping[TopicPartition, int], health: WorkerHealth) -> None:
+    """Tell health which topics hold others back, on the replay clock.
+
+    Args:
+        intake: knows which topics have nothing to show.
+        lag: records by topic and partition; a topic that has some is not silent, only not read yet.
+        health: told.
+    """
+    found = [place for place in intake.silent() if not lag.get(place)]
+    health.silent({place: intake.clock_ms(place[1]) for place in found})
+    stopped = {partition for _, partition in found}
+    health.waiting_records = sum(count for (_, number), count in lag.items() if number in stopped)
 
 
 class _Models:

@@ -112,6 +112,34 @@ def test_idleness_and_waiting_for_a_server_are_no_stall() -> None:
     assert worker.health.ills(SETTINGS) == []
 
 
+def test_a_topic_that_stays_silent_is_named() -> None:
+    """After half a minute readiness names topic and partition, unless the partition's stream time moved."""
+    worker = Worker()
+    worker.health.rebalance_ended((2,))
+    worker.health.silent({("orders", 2): 5})
+    worker.clock.now_s += 31
+    worker.health.silent({("orders", 2): 6})
+    assert worker.health.obstacles(SETTINGS) == []
+    worker.clock.now_s += 31
+    worker.health.silent({("orders", 2): 6})
+    (obstacle,) = worker.health.obstacles(SETTINGS)
+    assert obstacle.startswith("replay clock: orders partition 2 has been silent for 31 s")
+    worker.health.silent({})
+    assert worker.health.obstacles(SETTINGS) == []
+
+
+def test_waiting_for_a_silent_topic_is_no_stall() -> None:
+    """A restart makes no topic speak; records beyond those that wait are a stall all the same."""
+    worker = Worker()
+    worker.health.rebalance_ended((0,))
+    worker.health.lag_records = worker.health.waiting_records = 5
+    worker.clock.now_s += 10_000
+    assert worker.health.ills(SETTINGS) == []
+    worker.health.lag_records = 6
+    worker.clock.now_s += 61
+    assert "6 records behind" in worker.health.ills(SETTINGS)[0]
+
+
 def test_the_step_that_fails_names_the_server() -> None:
     """A failing step shows as its server's obstacle until a step of that server goes through again."""
     worker = Worker()
