@@ -8,8 +8,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import msgspec
 import typer
@@ -27,14 +26,16 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
 EXIT_INTERRUPTED = 130
+MAX_REPORTED = 20
 
 _PANEL = "Settings"
 _SHARED: dict[str, tuple[Any, Any]] = {
     "config": (
         Annotated[
-            Path | None,
+            str | None,
             typer.Option(
                 "--config",
+                metavar="FILE",
                 help="Settings file; default: $ENGAGE_CONFIG, ./engage.toml.",
                 rich_help_panel=_PANEL,
             ),
@@ -113,6 +114,8 @@ def command(
 def _call(function: Callable[..., None], given: dict[str, Any], *, wants_settings: bool) -> None:
     if wants_settings:
         config, kafka, redis, assignments = (given.pop(key) for key in _SHARED)
+        if config is not None and not config.strip():
+            raise ConfigError("--config is empty: name a settings file, or leave the option out")
         given["settings"] = load_settings(_flags(kafka, redis, assignments or []), path=config)
     function(**given)
 
@@ -174,6 +177,26 @@ def complain(message: str, code: int) -> typer.Exit:
         typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
         typer.echo(line, err=True)
     return typer.Exit(code)
+
+
+def complain_of_lines(wrong: list[str]) -> None:
+    """Write what is wrong with the lines of a file to standard error, the first of them one by one."""
+    for line in wrong[:MAX_REPORTED]:
+        complain(line, EXIT_FAILED)
+    if len(wrong) > MAX_REPORTED:
+        complain(f"and {len(wrong) - MAX_REPORTED} more lines", EXIT_FAILED)
+
+
+def one_of(choice: Any) -> Callable[[str], str]:
+    """Return a parser that takes the words of a `Literal`; typer's own complains in pydantic's words."""
+    words = get_args(choice)
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise typer.BadParameter(f"{text!r} is not one of {', '.join(words)}")
+        return text
+
+    return parse
 
 
 def print_json(value: Any) -> None:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.commands.base import EXIT_FAILED, AsJson, command, complain, kafka_settings, print_json
+from engine.commands.base import (
+    EXIT_FAILED,
+    AsJson,
+    command,
+    complain,
+    complain_of_lines,
+    kafka_settings,
+    print_json,
+)
 from engine.errors import ConfigError
 from engine.settings import Settings
 
@@ -107,43 +116,67 @@ def replay(
     from_file: Annotated[
         Path | None, typer.Option("--from-file", help="Lines that `dlq show --raw` wrote, edited.")
     ] = None,
+    skip_invalid: Annotated[
+        bool, typer.Option("--skip-invalid", help="Send the rest of a file some lines of which are wrong.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Send records again to their original topics, after the cause was mended.
 
-    A record that is still wrong comes back as a new dead letter; one that got through twice counts once.
+    A file is checked whole first: if a record is still wrong, nothing is sent. Without a file, such a record
+    comes back as a new dead letter. One that got through twice counts once.
     """
     from engine.streams.deadletter import replay as send_again  # noqa: PLC0415
     from engine.streams.deadletter import scan  # noqa: PLC0415
 
+    if skip_invalid and from_file is None:
+        raise ConfigError("--skip-invalid needs --from-file")
     kafka = kafka_settings(settings)
+    wrong: list[str] = []
+    letters: Iterable[DeadLetter]
     if from_file is not None:
-        letters = _from_file(from_file)
+        letters, wrong = _from_file(settings, from_file)
+        complain_of_lines(wrong)
+        if wrong and not skip_invalid:
+            raise complain(
+                f"{from_file}: {len(wrong)} of {len(wrong) + len(letters)} lines are wrong; nothing sent,"
+                " --skip-invalid sends the others",
+                EXIT_FAILED,
+            )
     elif positions or reason or topic or everything:
         letters = scan(kafka, _selection(positions, reason, topic), topic=settings.topics.dlq)
     else:
         raise ConfigError("say which: positions, --reason, --topic, --from-file or --all")
     outcome = send_again(kafka, letters)
     if as_json:
-        print_json({"sent": outcome.sent, "failed": dict(outcome.failed), "skipped": outcome.skipped})
+        failed = dict(outcome.failed)
+        print_json(
+            {"sent": outcome.sent, "failed": failed, "skipped": outcome.skipped, "invalid": len(wrong)}
+        )
     else:
         typer.echo(f"{outcome.sent} sent again")
     for place, why in outcome.failed:
         complain(f"{place}: {why}", EXIT_FAILED)
     for place in outcome.skipped:
         complain(f"{place}: no original topic, not ours", EXIT_FAILED)
-    if outcome.failed or outcome.skipped:
+    if outcome.failed or outcome.skipped or wrong:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _from_file(path: Path) -> Iterator[DeadLetter]:
-    from engine.streams.deadletter import from_lines  # noqa: PLC0415
+def _from_file(settings: Settings, path: Path) -> tuple[list[DeadLetter], list[str]]:
+    """Return the dead letters of a file that can be sent, and what is wrong with its other lines."""
+    from engine.events import Family  # noqa: PLC0415
+    from engine.streams.codec import Decoder  # noqa: PLC0415
+    from engine.streams.deadletter import mended  # noqa: PLC0415
+    from engine.streams.registry import open_registry  # noqa: PLC0415
 
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
-    return from_lines(text.splitlines())
+    topics = {topic: Family(family) for family, topic in settings.event_topics().items()}
+    decoder = Decoder(settings.clock, open_registry(settings))
+    return mended(text.splitlines(), topics, decoder.decode, time.time_ns() // 1_000_000)
 
 
 def _selection(positions: list[str] | None, reasons: list[str] | None, topics: list[str] | None) -> Selection:

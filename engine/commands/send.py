@@ -12,7 +12,15 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from engine.commands.base import EXIT_FAILED, AsJson, command, complain, kafka_settings, print_json
+from engine.commands.base import (
+    EXIT_FAILED,
+    AsJson,
+    command,
+    complain,
+    complain_of_lines,
+    kafka_settings,
+    print_json,
+)
 from engine.errors import ConfigError, InvalidEvent
 from engine.settings import Settings
 
@@ -20,7 +28,6 @@ if TYPE_CHECKING:
     from engine.events import Event
     from engine.streams.sender import EventSender
 
-MAX_REPORTED = 20
 _HELP = """Send events to their topics, validated first.
 
 \b
@@ -64,7 +71,7 @@ def send(
     wrong: list[str] = []
     now_ms = None if settings.clock == "replay" else int(time.time() * 1000)
     if file is None:
-        if not event_type or not customer:
+        if event_type is None or customer is None:
             raise ConfigError("say TYPE and --customer for one event, or --file for many")
         events: Iterable[Event] = [_one(event_type, customer, fields or [], now_ms)]
         total = 1
@@ -76,13 +83,13 @@ def send(
     else:
         total = _count_valid(file, now_ms, wrong)
         if wrong:
-            _report(wrong)
+            complain_of_lines(wrong)
             raise complain(
                 f"{file}: {len(wrong)} of {len(wrong) + total} lines are wrong; nothing sent", EXIT_FAILED
             )
         events = _valid_in(file, now_ms)
     sent = sum(1 for _ in events) if check_only else _send(settings, events, total, end=replay_watermarks)
-    _report(wrong)
+    complain_of_lines(wrong)
     if as_json:
         print_json({"sent": 0 if check_only else sent, "valid": sent, "invalid": len(wrong)})
     else:
@@ -110,7 +117,27 @@ def _one(event_type: str, customer: str, assignments: list[str], now_ms: int | N
         for part in path:
             target = target.setdefault(part, {})
         target[last] = _typed(text)
+    _refuse_unknown(fields)
     return build_event(_as_declared(fields), now_ms)
+
+
+def _refuse_unknown(fields: dict[str, Any]) -> None:
+    """Refuse fields that the event's type does not have: a reader ignores them, so a slip would go unseen."""
+    from engine.events import EVENT_CLASSES, EVENT_TYPES  # noqa: PLC0415
+    from engine.rules.source import nearest  # noqa: PLC0415
+
+    kind = EVENT_TYPES.get(fields["type"])
+    if kind is None:  # building the event says so
+        return
+    known = EVENT_CLASSES[kind.family].__struct_fields__
+    wrong = [
+        f"--field {name}: {kind.name} has no such field; "
+        + (nearest(name, known) or f"write props.{name} for a field of your own")
+        for name in fields
+        if name not in known
+    ]
+    if wrong:
+        raise ConfigError("\n".join(wrong))
 
 
 def _typed(text: str) -> Any:
@@ -206,10 +233,3 @@ def _bar(total: int) -> Iterator[Any]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("sending", total=total or None)
         yield lambda: bar.advance(task)
-
-
-def _report(wrong: list[str]) -> None:
-    for line in wrong[:MAX_REPORTED]:
-        complain(line, EXIT_FAILED)
-    if len(wrong) > MAX_REPORTED:
-        complain(f"and {len(wrong) - MAX_REPORTED} more lines", EXIT_FAILED)

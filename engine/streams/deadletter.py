@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -11,6 +11,8 @@ import confluent_kafka
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from engine.errors import ConfigError, EngineError, TransientError
+from engine.events import Family
+from engine.streams.intake import Decode
 from engine.streams.kafka import KafkaSettings, common_config, producer_config
 from engine.streams.letters import (
     DLQ_TOPIC,
@@ -22,7 +24,7 @@ from engine.streams.letters import (
     Selection,
     as_line,
     dead_letter,
-    from_lines,
+    from_line,
     parse,
 )
 
@@ -39,7 +41,8 @@ __all__ = [
     "as_line",
     "dead_letter",
     "find",
-    "from_lines",
+    "from_line",
+    "mended",
     "parse",
     "read",
     "replay",
@@ -181,6 +184,50 @@ def _until(consumer: Consumer, ends: dict[int, int]) -> Iterator[DeadLetter]:
                 del ends[number]
         if not records:
             consumer.list_topics(timeout=TIMEOUT_S)  # raises when the silence is Kafka's, not the topic's
+
+
+def mended(
+    lines: Iterable[str], topics: Mapping[str, Family], decode: Decode, now_ms: int
+) -> tuple[list[DeadLetter], list[str]]:
+    """Read dead letters that a person has edited, and look at each as the reader of its topic will.
+
+    Args:
+        lines: what `as_line` wrote; empty ones are passed over.
+        topics: the event topics and their families.
+        decode: the codec's decoder.
+        now_ms: the wall clock.
+
+    Returns:
+        Those that can be sent, and of every other line its number and what is still wrong with it.
+
+    Raises:
+        TransientError: the schema registry does not answer.
+    """
+    good: list[DeadLetter] = []
+    wrong: list[str] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            letter = from_line(line)
+            _check(letter, topics, decode, now_ms)
+        except TransientError:
+            raise
+        except EngineError as error:
+            wrong.append(f"line {number}: {error}")
+        else:
+            good.append(letter)
+    return good, wrong
+
+
+def _check(letter: DeadLetter, topics: Mapping[str, Family], decode: Decode, now_ms: int) -> None:
+    topic = letter.origin.topic
+    if topic not in topics:
+        raise EngineError(f"it came from {topic!r}, which is none of the event topics")
+    if letter.cut_from:
+        raise EngineError(f"it was cut, the whole had {letter.cut_from} bytes")
+    headers = [(name, content or b"") for name, content in letter.headers]
+    decode(topics[topic], letter.value, letter.key, now_ms, headers)
 
 
 @dataclass(frozen=True, slots=True)

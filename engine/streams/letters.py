@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -229,29 +229,26 @@ def as_line(letter: DeadLetter) -> str:
     return text
 
 
-def from_lines(lines: Iterable[str]) -> Iterator[DeadLetter]:
-    """Read dead letters that `as_line` wrote and a person may have edited.
+def from_line(line: str) -> DeadLetter:
+    """Read a dead letter that `as_line` wrote and a person may have edited.
 
     Args:
-        lines: lines of JSON; empty ones are passed over.
+        line: one line of JSON.
 
-    Yields:
-        The dead letters.
+    Returns:
+        The dead letter.
 
     Raises:
-        EngineError: a line is not a dead letter; the message names its number.
+        EngineError: the line is not a dead letter.
     """
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            fields = msgspec.json.decode(line, type=dict[str, Any])
-            fields["key"], fields["value"] = _as_bytes(fields.get("key")), _as_bytes(fields.get("value"))
-            headers: Sequence[Any] = fields.get("headers") or ()
-            fields["headers"] = [(name, _as_bytes(content)) for name, content in headers]
-            yield msgspec.convert(fields, DeadLetter, builtin_types=(bytes,))
-        except (msgspec.MsgspecError, UnicodeError, TypeError, ValueError) as error:
-            raise EngineError(f"line {number} is not a dead letter: {error}") from error
+    try:
+        fields = msgspec.json.decode(line, type=dict[str, Any])
+        fields["key"], fields["value"] = _as_bytes(fields.get("key")), _as_bytes(fields.get("value"))
+        headers: Sequence[Any] = fields.get("headers") or ()
+        fields["headers"] = [(name, _as_bytes(content)) for name, content in headers]
+        return msgspec.convert(fields, DeadLetter, builtin_types=(bytes,))
+    except (msgspec.MsgspecError, UnicodeError, TypeError, ValueError) as error:
+        raise EngineError(f"not a dead letter: {error}") from error
 
 
 def _as_text(content: bytes | None) -> str | dict[str, str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -11,8 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.errors import ConfigError, EngineError, TransientError
+from engine.events import Family
 from engine.streams import deadletter, letters
-from engine.streams.deadletter import DeadLetter, Origin, Selection, as_line, dead_letter, from_lines, parse
+from engine.streams.codec import Decoder
+from engine.streams.deadletter import DeadLetter, Origin, Selection, as_line, dead_letter, from_line, parse
 from engine.streams.kafka import KafkaSettings, producer_config
 from engine.streams.local import ApacheKafka, EmbeddedBroker
 from engine.streams.producer import ActionProducer
@@ -114,7 +117,8 @@ def test_a_dead_letter_is_read_and_written_as_a_line(
     assert letter.origin == Origin(
         topic="engage.orders", partition=3, offset=41, timestamp_ms=1_700_000_000_000
     )
-    assert list(from_lines(f"{as_line(letter)}\n\n".splitlines())) == [letter]
+    (line,) = as_line(letter).splitlines()
+    assert from_line(line) == letter
 
 
 @given(st.lists(st.tuples(st.sampled_from(["engage-offset", "engage-reason", "x"]), _BYTES), max_size=4))
@@ -136,10 +140,38 @@ def test_foreign_records_on_the_topic_do_no_harm(headers: list[tuple[str, bytes 
     ],
 )
 def test_a_broken_line_is_named(line: str) -> None:
-    """A file that was edited wrongly is refused with the number of the line."""
-    good = as_line(parse(Record(b"k", b"v", [])))
-    with pytest.raises(EngineError, match="line 2 is not a dead letter"):
-        list(from_lines([good, line]))
+    """A line that was edited wrongly is told with its number."""
+    good, wrong = deadletter.mended(["", line], {}, Decoder().decode, 0)
+    assert good == []
+    assert len(wrong) == 1
+    assert wrong[0].startswith("line 2: not a dead letter: ")
+
+
+def test_edited_records_are_looked_at_as_their_reader_will() -> None:
+    """What would become a dead letter again is told with line and reason; the others can be sent."""
+    now_ms = 1_700_000_000_000
+    event = {
+        "id": "e",
+        "type": "order.placed",
+        "customer_id": "c",
+        "time": now_ms,
+        "order_id": "o",
+    }
+    contents = [{**event, "amount": 1}, event, {**event, "amount": 1, "customer_id": "d"}]
+    _, _, _, headers = dead_letter(Record(b"c", b""), "field_missing", "why")
+    lines = [as_line(parse(Record(b"c", json.dumps(each).encode(), headers))) for each in contents]
+    lines += [
+        lines[0].replace("engage.orders", "elsewhere"),
+        lines[0].replace('"cut_from":0', '"cut_from":9'),
+    ]
+    good, wrong = deadletter.mended(lines, {"engage.orders": Family.ORDER}, Decoder().decode, now_ms)
+    assert [letter.value for letter in good] == [json.dumps(contents[0]).encode()]
+    assert wrong == [
+        "line 2: field_missing: field amount is missing (order.placed)",
+        "line 3: key_mismatch: the record's key differs from the customer id; it must be the customer id",
+        "line 4: it came from 'elsewhere', which is none of the event topics",
+        "line 5: it was cut, the whole had 9 bytes",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -204,7 +236,7 @@ async def the_whole_way(server: EmbeddedBroker | ApacheKafka, make_topic: TopicM
         deadletter.find(settings, one.partition, 99, topic=dlq)
 
     mended = as_line(one).replace(f'"{(one.value or b"").decode()}"', '"mended"')
-    outcome = deadletter.replay(settings, [*from_lines([mended]), found[1]])
+    outcome = deadletter.replay(settings, [from_line(mended), found[1]])
     assert outcome == deadletter.Replayed(sent=2)
     again = received(settings, events, 8)
     replayed = [record for record in again if deadletter.REPLAYED_FROM in dict(record.headers() or [])]
