@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated, Literal
 
 import typer
 
-from engine.commands.base import command
+from engine.commands.base import command, one_of
 from engine.settings import Settings
+
+Kafka = Literal["embedded", "apache"]
+Redis = Literal["valkey", "redis"]
 
 
 def register(app: typer.Typer) -> None:
@@ -58,17 +62,21 @@ def demo(
     """
     from engine.demo.run import run_demo  # noqa: PLC0415
 
+    # shells start `engage demo &` with SIGINT ignored; `kill -INT` is to end it all the same
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     run_demo(customers=customers, seed=seed, speed=speed, plain=plain, keep=keep)
 
 
 def stack(
     kafka: Annotated[
-        Literal["embedded", "apache"],
-        typer.Option(help="embedded: in memory, at once; apache: the real one, needs a JRE."),
+        Kafka,
+        typer.Option(
+            parser=one_of(Kafka), help="embedded: in memory, at once; apache: the real one, needs a JRE."
+        ),
     ] = "embedded",
     redis: Annotated[
-        Literal["valkey", "redis"],
-        typer.Option(help="valkey: from its wheel; redis: the system's redis-server."),
+        Redis,
+        typer.Option(parser=one_of(Redis), help="valkey: from its wheel; redis: the system's redis-server."),
     ] = "valkey",
 ) -> None:
     """Run Kafka and Redis on free local ports until Ctrl-C; print their addresses as settings.

@@ -15,12 +15,14 @@ from engine.demo.stack import forget_settings
 
 START_TIMEOUT_S = 30.0
 END_TIMEOUT_S = 15.0
+# what `&` does in a shell without job control
+_WITHOUT_SIGINT = ("/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh")
 
 
 def start_demo(scratch: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start `engage demo --plain` with its temporary files under `scratch`."""
+    """Start `engage demo --plain` as a script does with `&`, with its temporary files under `scratch`."""
     return subprocess.Popen(
-        [sys.executable, "-m", "engine.cli", "demo", "--plain", *arguments],
+        [*_WITHOUT_SIGINT, sys.executable, "-m", "engine.cli", "demo", "--plain", *arguments],
         env={**os.environ, "TMPDIR": str(scratch)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
