@@ -26,7 +26,7 @@ Against your own Kafka and Redis:
 
 \b
 Exit codes: 0 done, 1 a check failed, 2 wrong usage or setting, 3 Kafka or Redis does not answer,
-130 interrupted.
+70 the watchdog ended a stuck worker, 130 interrupted.
 """
 
 app = typer.Typer(

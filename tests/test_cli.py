@@ -14,6 +14,13 @@ import redis
 from typer.testing import CliRunner, Result
 
 from engine.cli import app
+from engine.features.churn.rate import GlobalRate
+from engine.features.churn.snapshot import shipped_prior
+from engine.features.state import CustomerState
+from engine.features.windows import WINDOWS
+from engine.settings import Settings
+from engine.streams.customer import view
+from engine.streams.letters import DeadLetter, Origin, as_line
 from engine.streams.local import EmbeddedBroker, ValkeyServer
 
 HELP = Path(__file__).parent / "golden" / "help.txt"
@@ -110,13 +117,23 @@ def test_help_loads_no_server_library() -> None:
         (["doctor", "--set", "nonsense"], 2, "NAME=VALUE"),
         (["topics", "check", "--kafka", NOWHERE, "--set", "kafka.timeout_ms=300"], 3, "does not answer"),
         (["worker", "--config", "missing.toml"], 2, "cannot read the settings file"),
+        (["worker", "--config", ""], 2, "error: --config is empty"),
         (["dlq", "show", "seventeen"], 2, "PARTITION/OFFSET"),
         (["dlq", "replay"], 2, "say which"),
         (["dlq", "list", "--reason", "bad"], 2, "not one of"),
+        (["dlq", "replay", "--all", "--skip-invalid"], 2, "needs --from-file"),
         (["send", "order.placed"], 2, "--customer"),
         (["send", "order.placed", "-c", "c", "-f", "amount"], 2, "NAME=VALUE"),
         (["send", "order.placed", "-c", "c"], 1, "order_id"),
-        (["tail", "everything"], 2, "everything"),
+        (["send", "order.placed", "-c", ""], 1, "order_id"),
+        (["send", "page.viewed", "-c", ""], 1, "customer_id_invalid"),
+        (["send", "order.placed", "-c", "c", "-f", "amout=1"], 2, "has no such field; did you mean amount?"),
+        (["send", "order.placed", "-c", "c", "-f", "shop=x"], 2, "--field shop: order.placed has no such"),
+        (["send", "order.placed", "-c", "c", "-f", "shop=x"], 2, "write props.shop"),
+        (["tail", "everything"], 2, "'what': 'everything' is not one of actions, decisions, dlq"),
+        (["stack", "--redis", "none"], 2, "'--redis': 'none' is not one of valkey, redis"),
+        (["features", "ordrs"], 1, "no feature's name contains 'ordrs'; did you mean orders_"),
+        (["features", "zzz"], 1, "`engage features` lists all"),
     ],
 )
 def test_what_goes_wrong_is_one_line_and_a_code(run: Run, words: list[str], code: int, text: str) -> None:
@@ -125,6 +142,14 @@ def test_what_goes_wrong_is_one_line_and_a_code(run: Run, words: list[str], code
     assert result.exit_code == code, result.output
     assert text in result.output
     assert "Traceback" not in result.output
+
+
+def test_redis_away_is_told_with_its_address_only(run: Run) -> None:
+    """Who reads that Redis does not answer learns which one, and not its password."""
+    away = ("--redis", f"redis://me:hunter2@{NOWHERE}/0", "--kafka", NOWHERE, "--set", "kafka.timeout_ms=300")
+    result = run("doctor", *away)
+    assert f"redis at '{NOWHERE}' does not answer" in result.output
+    assert "hunter2" not in result.output
 
 
 def test_ctrl_c_is_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,6 +215,43 @@ def test_a_file_with_a_wrong_line_sends_nothing(run: Run, servers: str, tmp_path
     assert "1 sent" in piped.output
 
 
+def test_a_file_of_mended_dead_letters_is_checked_first(run: Run, servers: str, tmp_path: Path) -> None:
+    """A record that is still wrong holds the whole file back, unless it is to be left out."""
+    right = {**EVENT, "customer_id": "c1", "time": int(time.time() * 1000)}
+    origin = Origin(topic=f"{servers}.click", partition=0, offset=0)
+    file = tmp_path / "letters.jsonl"
+    file.write_text(
+        "".join(
+            as_line(dead_letter_of(number, json.dumps(event), origin)) + "\n"
+            for number, event in enumerate([right, {**right, "time": "soon"}])
+        ),
+        "utf-8",
+    )
+    held_back = run("dlq", "replay", "--from-file", str(file))
+    assert held_back.exit_code == 1
+    assert "line 2: field_invalid: field time is" in held_back.output
+    assert "1 of 2 lines are wrong; nothing sent" in held_back.output
+    assert "sent again" not in held_back.output
+    rest = run("dlq", "replay", "--from-file", str(file), "--skip-invalid")
+    assert rest.exit_code == 1
+    assert "1 sent again" in rest.output
+
+
+def dead_letter_of(offset: int, value: str, origin: Origin) -> DeadLetter:
+    """Return a dead letter of customer c1."""
+    return DeadLetter(
+        partition=0,
+        offset=offset,
+        set_aside_ms=0,
+        reason="field_invalid",
+        detail="why",
+        exception="",
+        origin=origin,
+        key=b"c1",
+        value=value.encode(),
+    )
+
+
 def test_topics_are_created_once(run: Run, servers: str) -> None:
     """Creating topics again changes nothing, and the check agrees."""
     assert json.loads(run("topics", "create", "--json").output)["created"] == []
@@ -233,6 +295,44 @@ def test_rules_check_points_at_the_error(run: Run, tmp_path: Path) -> None:
     assert "order.placed" in result.output
     errors = json.loads(run("rules", "check", str(file), "--json").output)["errors"]
     assert errors[0]["line"] == 2
+
+
+def test_rules_check_goes_on_after_wrong_segments(run: Run, tmp_path: Path) -> None:
+    """A broken segments file hides no error of the journeys; what it may define is not called unknown."""
+    segments, journey, missing = (tmp_path / name for name in ("segments.yaml", "a.yaml", "gone.yaml"))
+    segments.write_text("segments:\n  - nme: vip\n", "utf-8")
+    journey.write_text(
+        "journey: a\nentry: {on: order.plced, when: customer.segment == 'vip' && customer.mine > 1}\n"
+        "steps:\n  - sned: email\n",
+        "utf-8",
+    )
+    result = run("rules", "check", "--json", "--set", f"segments.path={segments}", str(journey), str(missing))
+    assert result.exit_code == 1
+    errors = {(Path(error["file"]), error["code"]) for error in json.loads(result.output)["errors"]}
+    assert errors >= {(segments, "E0803"), (journey, "E0211"), (journey, "E0201"), (missing, "E0100")}
+    assert not errors & {(journey, "E0212"), (journey, "E0302")}
+
+
+def test_features_are_listed_by_window_length(run: Run) -> None:
+    """The windows of a feature stand side by side, the shortest first."""
+    lines = run("features", "customer.orders_").output.splitlines()
+    assert [line.split()[0].removeprefix("customer.orders_") for line in lines[:7]] == list(WINDOWS)
+
+
+def test_a_customer_is_shown_in_words(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Yes and no instead of Python's words, and no churn risk for somebody who never bought."""
+    state = CustomerState("c1")
+    state.mutate().traits["vip"] = True
+    shown = view(Settings(), state, 0, 1, GlobalRate(), shipped_prior())
+
+    async def read(*_: object) -> object:
+        return shown
+
+    monkeypatch.setattr("engine.streams.customer.read_customer", read)
+    output = run("customer", "show", "c1", "--all").output
+    values = {words[0]: words[1] for line in output.splitlines() if len(words := line.split()) > 1}
+    assert (values["vip"], values["consent_marketing"]) == ("yes", "no")
+    assert "churn risk   -\n" in output
 
 
 def test_an_unknown_customer_is_a_failed_look(run: Run, servers: str) -> None:

@@ -50,7 +50,8 @@ def _print(view: CustomerView, *, everything: bool) -> None:
         "first seen": _moment(view.first_seen_ms),
         "signed up": _moment(view.signup_ms),
         "segment": view.segment or "none yet",
-        "churn risk": f"{view.churn_risk:.2f} (model {view.churn_model})",
+        # 0 says that there was no order yet, and so no purchase to wait for
+        "churn risk": f"{view.churn_risk:.2f} (model {view.churn_model})" if view.churn_risk else "-",
         "next timer": _moment(view.due_ms),
         "stored": f"{view.state_bytes} bytes, partition {view.partition}",
     }
@@ -83,7 +84,7 @@ def _print_profile(profile: dict[str, Any]) -> None:
     }
     _print_pairs("consents", consents)
     _print_pairs("suppressed channels", profile["suppressed"])
-    _print_pairs("traits", profile["traits"])
+    _print_pairs("traits", {name: _text(value) for name, value in profile["traits"].items()})
     inquiries = {
         name: f"opened {_moment(item['opened_ms'])}, {'answered' if item['replied'] else 'not answered yet'}"
         for name, item in profile["inquiries"].items()
@@ -121,4 +122,8 @@ def _moment(time_ms: int) -> str:
 def _value(feature: FeatureValue) -> str:
     if isinstance(feature.value, float):
         return f"{feature.value:,.2f}".rstrip("0").rstrip(".")
-    return str(feature.value)
+    return _text(feature.value)
+
+
+def _text(value: object) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from engine.commands.base import EXIT_FAILED, AsJson, command, print_json
+from engine.commands.base import EXIT_FAILED, AsJson, command, complain, print_json
 from engine.errors import RuleError, RuleErrors
 from engine.settings import Settings
 
 if TYPE_CHECKING:
+    from engine.features.catalog import Feature
     from engine.rules.ruleset import RuleSet
+
+_MAY_BE_DEFINED = {"E0212", "E0302"}  # unknown segment, unknown name
 
 _app = typer.Typer(help="Check journeys.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -29,11 +32,27 @@ def load_rules(settings: Settings) -> RuleSet:
     """Read, check and compile the journeys of the settings.
 
     Raises:
-        RuleErrors: with every problem of every file.
+        RuleErrors: with every problem of every file, that of segments and features first.
     """
     from engine.streams.wiring import definitions_of, rules_of  # noqa: PLC0415
 
-    return rules_of(settings, definitions_of(settings))
+    try:
+        definitions = definitions_of(settings)
+    except RuleErrors as error:
+        raise RuleErrors(error.errors + _problems_of_journeys(settings)) from None
+    return rules_of(settings, definitions)
+
+
+def _problems_of_journeys(settings: Settings) -> list[RuleError]:
+    """Return what is wrong with the journeys, whatever segments and features their own file will define."""
+    from engine.features.definitions import Definitions  # noqa: PLC0415
+    from engine.streams.wiring import rules_of  # noqa: PLC0415
+
+    try:
+        rules_of(settings, Definitions())
+    except RuleErrors as error:
+        return [each for each in error.errors if each.code not in _MAY_BE_DEFINED]
+    return []
 
 
 @command(_app, "check")
@@ -89,22 +108,37 @@ def features(
 ) -> None:
     """List what journeys can ask of a customer: name, kind, unit, default, meaning."""
     from engine.features.catalog import TEXTS  # noqa: PLC0415
+    from engine.rules.source import nearest  # noqa: PLC0415
     from engine.streams.wiring import definitions_of  # noqa: PLC0415
 
-    found = [
-        feature
-        for feature in definitions_of(settings).space().features
-        if contains is None or contains in feature.name
-    ]
+    part = (contains or "").removeprefix("customer.")
+    known = definitions_of(settings).space().features
+    found = [feature for feature in known if part in feature.name]
+    texts = [text for text in TEXTS if part in text]
     if as_json:
         keys = ("name", "kind", "unit", "default", "window", "meaning", "since")
         print_json([{key: getattr(feature, key) for key in keys} for feature in found])
-        return
-    width = max((len(feature.name) for feature in found), default=0)
-    for feature in sorted(found, key=lambda feature: feature.name):
+    else:
+        _print_features(found, texts)
+    if not found and not texts:
+        hint = nearest(part, [*(feature.name for feature in known), *TEXTS]) or "`engage features` lists all"
+        raise complain(f"no feature's name contains {part!r}; {hint}", EXIT_FAILED)
+
+
+def _print_features(found: list[Feature], texts: list[str]) -> None:
+    width = max(map(len, (*(feature.name for feature in found), *texts)), default=0)
+    for feature in sorted(found, key=_by_stem_and_window):
         unit = f" {feature.unit}" if feature.unit else ""
         typer.echo(f"customer.{feature.name:<{width}}  {feature.kind + unit:<16} ", nl=False)
         typer.secho(feature.meaning, dim=True)
-    for text in TEXTS:
-        if contains is None or contains in text:
-            typer.echo(f"customer.{text:<{width}}  text")
+    for text in texts:
+        typer.echo(f"customer.{text:<{width}}  text")
+
+
+def _by_stem_and_window(feature: Feature) -> tuple[str, int, str]:
+    """Put the windows of a feature side by side, the shortest first."""
+    from engine.features.windows import WINDOWS  # noqa: PLC0415
+
+    windows = list(WINDOWS)
+    at = windows.index(feature.window) if feature.window else -1
+    return feature.name.removesuffix(f"_{feature.window}"), at, feature.name

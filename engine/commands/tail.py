@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 import typer
 
-from engine.commands.base import AsJson, command, kafka_settings, print_json
+from engine.commands.base import AsJson, command, kafka_settings, one_of, print_json
 from engine.settings import Settings
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
+
+Output = Literal["actions", "decisions", "dlq"]
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 def tail(  # noqa: PLR0913, PLR0917 - the options of a command
     settings: Settings,
-    what: Annotated[Literal["actions", "decisions", "dlq"], typer.Argument(help="Which output.")],
+    what: Annotated[Output, typer.Argument(parser=one_of(Output), help="Which output.")],
     last: Annotated[
         int,
         typer.Option("--last", "-n", min=0, max=1_000_000, help="Start with the newest N of each partition."),
