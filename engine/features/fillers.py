@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.events import PURPOSES
 from engine.features.catalog import NEVER_DAYS, ORDER, Feature, Source
+from engine.features.state import HEAD_COLUMNS
 from engine.features.windows import VISITS, WINDOWS, Kinds, Tables
 
 Floats = npt.NDArray[np.float64]
@@ -182,25 +182,40 @@ def _rfm(members: Sequence[Feature], kinds: Kinds, steps: RfmSteps) -> Fill:
 
 
 def _heads(members: Sequence[Feature], _: Kinds, __: RfmSteps) -> Fill:
-    at = _at(members)
+    fills = [_HEADS.get(feature.at) or _consent(feature.at - len(_HEADS)) for feature in members]
 
     def fill(out: Floats, tables: Tables) -> None:
-        heads = tables.heads
-        columns: Floats = np.empty((tables.rows, 4 + len(PURPOSES)))
-        since_s = np.stack((heads["signup_ms"], heads["first_seen_ms"]), axis=1) // 1000
-        columns[:, :2] = _days_ago(tables.now_s, since_s)
-        columns[:, 2] = heads["inquiries"]
-        opened_ms = heads["inquiry_ms"]
-        waited = np.maximum(tables.now_s * 1000 - opened_ms, 0) / 60_000.0
-        columns[:, 3] = np.where(opened_ms == 0, 0.0, waited)
-        columns[:, 4:] = (heads["consents"][:, None] >> np.arange(len(PURPOSES), dtype=np.uint8)) & 1
-        out[...] = columns[:, at]
+        for column, one in enumerate(fills):
+            out[:, column] = one(tables)
 
     return fill
 
 
+def _head(tables: Tables, name: str) -> npt.NDArray[np.int64]:
+    return tables.heads[:, HEAD_COLUMNS.index(name)]
+
+
+def _minutes_waiting(tables: Tables) -> Floats:
+    opened_ms = _head(tables, "inquiry_ms")
+    waited = np.maximum(tables.now_s * 1000 - opened_ms, 0) / 60_000.0
+    return np.where(opened_ms == 0, 0.0, waited)
+
+
+def _consent(bit: int) -> Callable[[Tables], npt.NDArray[np.int64]]:
+    return lambda tables: (_head(tables, "consents") >> bit) & 1
+
+
+# By `Feature.at`; the consents follow.
+_HEADS: dict[int, Callable[[Tables], Floats | npt.NDArray[np.int64]]] = {
+    0: lambda tables: _days_ago(tables.now_s, _head(tables, "signup_s")[:, None])[:, 0],
+    1: lambda tables: _days_ago(tables.now_s, _head(tables, "first_seen_s")[:, None])[:, 0],
+    2: lambda tables: _head(tables, "inquiries"),
+    3: _minutes_waiting,
+}
+
+
 def _callers(members: Sequence[Feature], _: Kinds, __: RfmSteps) -> Fill:
-    def fill(out: Floats, tables: Tables) -> None:
+    def fill(out: Floats, _: Tables) -> None:
         for column, feature in enumerate(members):
             out[:, column] = feature.default
 

@@ -138,4 +138,11 @@ def _kinds(features: Sequence[Feature]) -> Kinds:
         for feature in features
         if feature.source in {Source.SUM, Source.MEAN, Source.RFM} and feature.event_kind >= 0
     }
-    return Kinds(sorted(used, key=lambda kind: (64 if kind == VISITS else kind, kind)), sorted(valued))
+    dated = {
+        kind
+        for feature in features
+        if feature.source in {Source.RECENCY, Source.FIRST, Source.GAP, Source.RFM}
+        for kind in kinds_of(feature)
+    }
+    columns = sorted(used, key=lambda kind: (64 if kind == VISITS else kind, kind))
+    return Kinds(columns, sorted(valued), sorted(dated))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.features.state import HEAD_DTYPE, CustomerState
+from engine.features.state import HEAD_COLUMNS, CustomerState
 
 Int64s = npt.NDArray[np.int64]
 
@@ -19,7 +19,7 @@ class RowBatch:
 
     Args:
         states: whose row it is (for the parts that are not columns; not necessarily as of the row).
-        heads: `HEAD_DTYPE` records as of the row.
+        heads: rows of `HEAD_COLUMNS` as of the row.
         marks: `MARK_DTYPE` entries as of the row.
         values: `VALUE_DTYPE` entries as of the row.
         tiles: `TILE_DTYPE` entries as of the row.
@@ -76,9 +76,9 @@ class RowBatch:
             codes=self.codes[rows],
         )
 
-    def head_columns(self) -> npt.NDArray[np.void]:
-        """Return the heads as one `(rows,)` array of `HEAD_DTYPE`."""
-        return np.frombuffer(b"".join(self.heads), HEAD_DTYPE)
+    def head_columns(self) -> Int64s:
+        """Return the heads as `(rows, HEAD_COLUMNS)`."""
+        return np.frombuffer(b"".join(self.heads), np.int64).reshape(len(self), len(HEAD_COLUMNS))
 
 
 def flatten(blobs: list[bytes], dtype: np.dtype[np.void]) -> tuple[npt.NDArray[np.void], Int64s]:
@@ -91,6 +91,8 @@ def flatten(blobs: list[bytes], dtype: np.dtype[np.void]) -> tuple[npt.NDArray[n
     Returns:
         `(entries,)` records and `(entries,)` the row each belongs to, rows in order.
     """
-    entries = np.frombuffer(b"".join(blobs), dtype)
+    joined = b"".join(blobs)
+    if not joined:
+        return np.empty(0, dtype), np.empty(0, np.int64)
     lengths = np.fromiter(map(len, blobs), np.int64, len(blobs)) // dtype.itemsize
-    return entries, np.repeat(np.arange(len(blobs)), lengths)
+    return np.frombuffer(joined, dtype), np.repeat(np.arange(len(blobs)), lengths)

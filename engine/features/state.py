@@ -9,8 +9,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-import numpy as np
-
 from engine.errors import StateError
 from engine.events import PURPOSES
 from engine.features.profile import Profile, decode_profile, encode_profile
@@ -19,19 +17,17 @@ from engine.features.zones import zone_index
 
 LAYOUT_VERSION = 1
 
-HEAD_DTYPE = np.dtype(
-    [
-        ("first_seen_ms", "<i8"),
-        ("signup_ms", "<i8"),
-        ("inquiry_ms", "<i8"),  # when the oldest open inquiry without an answer was opened; 0 = none
-        ("zone", "<u2"),  # index of this process (`zones.zone_index`), so a head is never stored
-        ("consents", "u1"),  # bit i: consents to PURPOSES[i]
-        ("inquiries", "u1"),  # open ones
-    ]
+# What the profile says in numbers, all of them int64, so that the heads of a batch are one array.
+HEAD_COLUMNS = (
+    "first_seen_s",  # 0 = unknown
+    "signup_s",  # 0 = unknown
+    "inquiry_ms",  # when the oldest open inquiry without an answer was opened; 0 = none
+    "zone",  # index of this process (`zones.zone_index`), so a head is never stored
+    "consents",  # bit i: consents to PURPOSES[i]
+    "inquiries",  # open ones
 )
-HEAD_BYTES = HEAD_DTYPE.itemsize
 
-_HEAD = struct.Struct("<qqqHBB")
+_HEAD = struct.Struct(f"={len(HEAD_COLUMNS)}q")
 _CONSENT_BITS = {purpose: 1 << bit for bit, purpose in enumerate(PURPOSES)}
 _MARK = struct.Struct("<IB").pack
 _VALUE = struct.Struct("<IBd").pack
@@ -161,7 +157,7 @@ class CustomerState:
 
     @property
     def head(self) -> bytes:
-        """The numeric columns that come from the profile, as one `HEAD_DTYPE` record."""
+        """The numeric columns that come from the profile, as one row of `HEAD_COLUMNS`."""
         head = self._head
         if head is None:
             head = self._head = self._build_head()
@@ -177,12 +173,12 @@ class CustomerState:
             unanswered = [inquiry.opened_ms for inquiry in profile.inquiries.values() if not inquiry.replied]
             waiting_since_ms = min(unanswered, default=0)
         return _HEAD.pack(
-            self._first_seen_ms,
-            self._signup_ms,
+            self._first_seen_ms // 1000,
+            self._signup_ms // 1000,
             waiting_since_ms,
             zone_index(profile.time_zone),
             consents,
-            min(len(profile.inquiries), 255),
+            len(profile.inquiries),
         )
 
     def record(self, kind: int, time_s: int, value: float | None = None) -> bool:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from engine.events import EVENT_TYPES, Family
 from engine.features.rows import RowBatch, flatten
+from engine.features.state import HEAD_COLUMNS
 from engine.features.tiles import MARK_DTYPE, TILE_DTYPE, VALUE_DTYPE
 from engine.features.zones import local_days, months_of_days
 
@@ -57,9 +58,10 @@ class Kinds:
     Args:
         kinds: codes of event types and declared series, or `VISITS`, in column order.
         valued: those of them whose values are summed.
+        dated: those of them whose first or last instant is asked for.
     """
 
-    def __init__(self, kinds: Sequence[int], valued: Sequence[int]) -> None:
+    def __init__(self, kinds: Sequence[int], valued: Sequence[int], dated: Sequence[int]) -> None:
         self.column = {kind: column for column, kind in enumerate(kinds)}
         self.value_column = {kind: column for column, kind in enumerate(valued)}
         self.width = len(kinds) + 1  # the last column takes what nobody asked for
@@ -69,6 +71,7 @@ class Kinds:
         self.visits = self.column.get(VISITS)
         # Clicks are added up into visits, so they need columns of their own where visits are asked for.
         assert self.visits is None or all(code in self.column for code in _CLICKS)
+        self.dated = np.isin(np.arange(256), dated)
         self.click_columns = [self.column[code] for code in _CLICKS if code in self.column]
 
     @staticmethod
@@ -93,7 +96,7 @@ class Tables:
         self.kinds = kinds
         self.heads = rows.head_columns()
         self.now_s: Int64s = rows.now_ms // 1000
-        self.zones: Int64s = self.heads["zone"].astype(np.int64)
+        self.zones: Int64s = self.heads[:, HEAD_COLUMNS.index("zone")]
         marks, mark_rows = flatten(rows.marks, MARK_DTYPE)
         values, self.value_rows = flatten(rows.values, VALUE_DTYPE)
         tiles, self.tile_rows = flatten(rows.tiles, TILE_DTYPE)
@@ -170,9 +173,10 @@ class Tables:
 
     @cached_property
     def last_s(self) -> Int64s:
-        """Second of the last entry per `(row, kind)`; 0 = never."""
+        """Second of the last entry per `(row, kind)`; 0 = never. Only for kinds that are `dated`."""
+        at = self._dated
         last = np.zeros(self.rows * self.kinds.width, np.int64)
-        np.maximum.at(last, self.cell, self.time_s)
+        np.maximum.at(last, self.cell[at], self.time_s[at])
         table = last.reshape(self.rows, self.kinds.width)
         if self.kinds.visits is not None:
             table[:, self.kinds.visits] = table[:, self.kinds.click_columns].max(axis=1)
@@ -180,11 +184,14 @@ class Tables:
 
     @cached_property
     def first_s(self) -> Int64s:
-        """Second of the first entry per `(row, kind)`; 0 = never."""
+        """Second of the first entry per `(row, kind)`; 0 = never. Only for kinds that are `dated`."""
+        at = self._dated
         first = np.full(self.rows * self.kinds.width, _NEVER, np.int64)
-        begin_s = self.time_s.copy()
-        begin_s[len(begin_s) - len(self.tiles) :] = self.tiles["first_s"]
-        np.minimum.at(first, self.cell, begin_s)
+        begin_s = self.time_s
+        if len(self.tiles):
+            begin_s = begin_s.copy()
+            begin_s[len(begin_s) - len(self.tiles) :] = self.tiles["first_s"]
+        np.minimum.at(first, self.cell[at], begin_s[at])
         first[first == _NEVER] = 0
         table = first.reshape(self.rows, self.kinds.width)
         if self.kinds.visits is not None:
@@ -192,6 +199,11 @@ class Tables:
             earliest = np.where(clicks == 0, _NEVER, clicks).min(axis=1)
             table[:, self.kinds.visits] = np.where(earliest == _NEVER, 0, earliest)
         return table
+
+    @cached_property
+    def _dated(self) -> Int64s:
+        """Numbers of the entries whose kind is `dated`."""
+        return np.flatnonzero(self.kinds.dated[self.kind])
 
     def months(self, kind: int) -> tuple[Floats, Floats]:
         """Count and add up a valued kind by calendar month in the customer's zone.
@@ -231,6 +243,8 @@ class Tables:
             default: for rows without one.
         """
         at = np.flatnonzero(self.values["kind"] == kind)
+        if not len(at):
+            return np.full(self.rows, default)
         # Assignment in order of time: the last one stays, and of equal times the one that came in last.
         at = at[np.argsort(self.values["time_s"][at], kind="stable")]
         last = np.full(self.rows, default)

@@ -261,7 +261,7 @@ class Pipeline:
         """Go through the rows in order: segment changes, journeys, the next timer."""
         machine, names = self.machine, self.segments.names
         candidates, absences = found.candidates, found.absences
-        for number, (state, event, code, now_ms, key, after, due_ms) in enumerate(
+        for number, (state, event, code, now_ms, key, after, change_ms) in enumerate(
             zip(
                 wave.states,
                 wave.events,
@@ -305,6 +305,7 @@ class Pipeline:
                 state.journey_due_ms = machine.journey_due_ms(state)
             elif state.journey_due_ms < 0 or code in _INQUIRY_CODES:
                 state.journey_due_ms = machine.journey_due_ms(state)
+            due_ms = change_ms
             if 0 < state.journey_due_ms < due_ms:
                 due_ms = state.journey_due_ms
             if 0 < state.next_score_ms < due_ms:

@@ -19,13 +19,16 @@ from engine.rules.journey import Journey
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+_Test = tuple[str, int, float]
+_CUSTOMER, _EVENT = "customer.", "event."
 _ROWS_AT_ONCE = 128  # keeps the (journeys, rows) arrays in the processor's cache
 _SPARSE_BELOW = 0.1  # share of pairs left below which the rest is judged pair by pair
+_FEW_PAIRS = 1000  # so few are judged pair by pair, whatever their share
 
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """The n-th test of each journey that has one: row of the signed columns, and threshold `(n, 1)`."""
+    """The n-th test of each journey of a group that has one: its signed column, and its threshold, `(n,)`."""
 
     columns: NDArray[np.intp]
     thresholds: Floats
@@ -36,20 +39,22 @@ class _Group:
     """The journeys of one event type, those with most tests first.
 
     Args:
-        journeys: index of each in the rule set.
-        features: columns of the feature matrix in use.
-        event_columns: event columns in use; they follow the features.
-        sources: for each signed column its place among features and event columns.
-        signs: for each signed column +1 or -1, `(n, 1)`.
+        first: place of its first journey among all.
+        size: how many journeys.
         slots: tests by number.
+        fields: fields of the event that are compared.
+        sources: for each signed column of events its place in `fields`.
+        signs: +1 or -1 of each, `(n,)`.
+        place: place of the first of them among the signed columns.
     """
 
-    journeys: NDArray[np.intp]
-    features: NDArray[np.intp]
-    event_columns: tuple[str, ...]
+    first: int
+    size: int
+    slots: tuple[_Slot, ...]
+    fields: tuple[str, ...]
     sources: NDArray[np.intp]
     signs: Floats
-    slots: tuple[_Slot, ...]
+    place: int
 
 
 class ColumnIndex:
@@ -65,8 +70,64 @@ class ColumnIndex:
         for index, journey in enumerate(journeys):
             if journey.kind == "event" and journey.enabled:
                 by_code.setdefault(journey.code, []).append(index)
-        self._groups = {code: _group(found, journeys, columns) for code, found in by_code.items()}
         self.codes = frozenset(by_code)
+        self._codes = np.array(sorted(by_code), np.uint8)
+        tests = {code: [_tests(journeys[index]) for index in found] for code, found in by_code.items()}
+        used = {(column, sign) for group in tests.values() for each in group for column, sign, _ in each}
+        features = sorted(pair for pair in used if pair[0].startswith(_CUSTOMER))
+        self._features = np.array(
+            [columns[name.removeprefix(_CUSTOMER)] for name, _ in features], dtype=np.intp
+        )
+        self._signs = _signs(features)
+        self._groups: list[_Group] = []
+        self._journeys = np.zeros(0, np.intp)
+        self._columns = len(features)
+        slots: list[list[tuple[int, float]]] = []  # all tests of each journey, for those judged pair by pair
+        for code in sorted(by_code):
+            order = sorted(range(len(tests[code])), key=lambda at: -len(tests[code][at]))
+            group, places = self._plan([tests[code][at] for at in order], features)
+            self._groups.append(group)
+            self._columns += len(group.sources)
+            self._journeys = np.append(self._journeys, [by_code[code][at] for at in order])
+            slots += [
+                [(places[column, sign], number) for column, sign, number in tests[code][at]] for at in order
+            ]
+        most = max(map(len, slots), default=0)
+        self._pair_columns = np.zeros((most, len(slots)), np.intp)
+        self._pair_thresholds = np.full((most, len(slots)), -np.inf)  # a test that always holds
+        for at, each in enumerate(slots):
+            for number, (column, threshold) in enumerate(each):
+                self._pair_columns[number, at] = column
+                self._pair_thresholds[number, at] = threshold
+
+    def _plan(
+        self, tests: list[list[_Test]], features: list[tuple[str, int]]
+    ) -> tuple[_Group, dict[tuple[str, int], int]]:
+        """Plan a group; return it, and where it finds its signed columns."""
+        used = {(column, sign) for each in tests for column, sign, _ in each}
+        events = sorted(used - set(features))
+        names = sorted({column for column, _ in events})
+        places = {pair: place for place, pair in enumerate(features)}
+        places.update({pair: self._columns + at for at, pair in enumerate(events)})
+        slots = []
+        for number in range(max(map(len, tests), default=0)):
+            having = [each[number] for each in tests if len(each) > number]
+            slots.append(
+                _Slot(
+                    np.array([places[column, sign] for column, sign, _ in having], dtype=np.intp),
+                    np.array([threshold for _, _, threshold in having], dtype=np.float64),
+                )
+            )
+        group = _Group(
+            first=len(self._journeys),
+            size=len(tests),
+            slots=tuple(slots),
+            fields=tuple(name.removeprefix(_EVENT) for name in names),
+            sources=np.array([names.index(column) for column, _ in events], dtype=np.intp),
+            signs=_signs(events),
+            place=self._columns,
+        )
+        return group, places
 
     def match(
         self, codes: NDArray[np.uint8], matrix: Floats, events: Sequence[Event | None]
@@ -78,15 +139,31 @@ class ColumnIndex:
             matrix: `(rows, features) float64`.
             events: the event of each row; only those of types with journeys are looked at.
         """
-        found: list[tuple[int, int]] = []
-        for code, group in self._groups.items():
-            of_type = np.flatnonzero(codes == code)
-            for start in range(0, len(of_type), _ROWS_AT_ONCE):
-                rows = of_type[start : start + _ROWS_AT_ONCE]
-                journey, row = _judge(group, rows, matrix, events)
-                found.extend(zip(rows[row].tolist(), group.journeys[journey].tolist(), strict=True))
-        found.sort()
-        return found
+        order = np.argsort(codes, kind="stable")
+        ordered = codes[order]
+        begins = np.searchsorted(ordered, self._codes, side="left").tolist()
+        ends = np.searchsorted(ordered, self._codes, side="right").tolist()
+        signed: Floats = np.empty((len(codes), self._columns))
+        values = matrix[order[:, None], self._features]
+        np.multiply(values, self._signs, out=signed[:, : len(self._features)])
+        found: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
+        for group, begin, end in zip(self._groups, begins, ends, strict=True):
+            for first in range(begin, end, _ROWS_AT_ONCE):
+                last = min(first + _ROWS_AT_ONCE, end)
+                if group.fields:
+                    picked = [events[row] for row in order[first:last].tolist()]
+                    _fill_events(group, picked, signed[first:last])
+                row, journey = _judge(group, signed[first:last]).nonzero()
+                if len(row):
+                    found.append((journey + group.first, row + first))
+        if not found:
+            return []
+        journey, row = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        # The first slot has been judged for all pairs, the others only where many were left.
+        for columns, thresholds in zip(self._pair_columns[1:], self._pair_thresholds[1:], strict=True):
+            keep = signed[row, columns[journey]] >= thresholds[journey]
+            journey, row = journey[keep], row[keep]
+        return sorted(zip(order[row].tolist(), self._journeys[journey].tolist(), strict=True))
 
 
 def comparisons_of(journey: Journey) -> tuple[Comparison, ...]:
@@ -95,75 +172,45 @@ def comparisons_of(journey: Journey) -> tuple[Comparison, ...]:
     return tuple(comparison for each in conditions if each is not None for comparison in each.comparisons)
 
 
-def _group(indices: list[int], journeys: Sequence[Journey], columns: Mapping[str, int]) -> _Group:
-    tests = [
-        [
-            (comparison.column, sign, threshold)
-            for comparison in comparisons_of(journeys[index])
-            for sign, threshold in comparison.at_least()
-        ]
-        for index in indices
+def _tests(journey: Journey) -> list[_Test]:
+    """Return what must hold for a journey's entry: column, sign and threshold of each test."""
+    return [
+        (comparison.column, sign, threshold)
+        for comparison in comparisons_of(journey)
+        for sign, threshold in comparison.at_least()
     ]
-    order = sorted(range(len(indices)), key=lambda at: -len(tests[at]))
-    used = sorted({(column, sign) for each in tests for column, sign, _ in each})
-    signed = {pair: number for number, pair in enumerate(used)}
-    features = sorted({column for column, _ in used if column.startswith("customer.")})
-    events = sorted({column for column, _ in used if column.startswith("event.")})
-    source = {column: number for number, column in enumerate(features + events)}
-    slots = []
-    for number in range(max((len(each) for each in tests), default=0)):
-        having = [tests[at][number] for at in order if len(tests[at]) > number]
-        slots.append(
-            _Slot(
-                np.array([signed[column, sign] for column, sign, _ in having], dtype=np.intp),
-                np.array([[threshold] for _, _, threshold in having], dtype=np.float64),
-            )
-        )
-    return _Group(
-        journeys=np.array([indices[at] for at in order], dtype=np.intp),
-        features=np.array([columns[name.removeprefix("customer.")] for name in features], dtype=np.intp),
-        event_columns=tuple(name.removeprefix("event.") for name in events),
-        sources=np.array([source[column] for column, _ in used], dtype=np.intp),
-        signs=np.array([[float(sign)] for _, sign in used], dtype=np.float64).reshape(-1, 1),
-        slots=tuple(slots),
-    )
 
 
-def _judge(
-    group: _Group, rows: NDArray[np.intp], matrix: Floats, events: Sequence[Event | None]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return positions in the group and in `rows` of the pairs whose tests all hold."""
-    signed = _signed(group, rows, matrix, events)
-    holds: Bools = np.ones((len(group.journeys), len(rows)), dtype=np.bool_)
+def _signs(columns: Sequence[tuple[str, int]]) -> Floats:
+    return np.array([float(sign) for _, sign in columns], dtype=np.float64)
+
+
+def _fill_events(group: _Group, events: Sequence[Event | None], signed: Floats) -> None:
+    """Write a group's event columns for its rows into the signed columns."""
+    fields = np.array([[getattr(event, name) for name in group.fields] for event in events], dtype=np.float64)
+    columns = signed[:, group.place : group.place + len(group.sources)]
+    np.multiply(fields.take(group.sources, axis=1), group.signs, out=columns)
+
+
+def _judge(group: _Group, signed: Floats) -> Bools:
+    """Return which pairs pass the first test, and the further ones while many are left.
+
+    Args:
+        group: the journeys.
+        signed: `(rows, signed columns)`.
+
+    Returns:
+        `(rows, journeys) bool`.
+    """
+    holds: Bools = np.ones((len(signed), group.size), dtype=np.bool_)
     for number, slot in enumerate(group.slots):
         tested = len(slot.columns)
-        part = holds[:tested]
-        np.logical_and(part, signed.take(slot.columns, axis=0) >= slot.thresholds, out=part)
-        if number + 1 < len(group.slots) and np.count_nonzero(holds) < _SPARSE_BELOW * holds.size:
-            return _judge_pairs(group, signed, holds, number + 1)
-    found = holds.nonzero()
-    return found[0], found[1]
-
-
-def _signed(group: _Group, rows: NDArray[np.intp], matrix: Floats, events: Sequence[Event | None]) -> Floats:
-    """Return the signed columns in use, `(signed columns, rows)`."""
-    values = matrix.take(rows, axis=0).take(group.features, axis=1).T
-    if group.event_columns:
-        picked = rows.tolist()
-        fields = [[getattr(events[row], name) for row in picked] for name in group.event_columns]
-        values = np.concatenate((values, np.array(fields, dtype=np.float64)))
-    return np.multiply(values.take(group.sources, axis=0), group.signs)
-
-
-def _judge_pairs(
-    group: _Group, signed: Floats, holds: Bools, number: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Judge the remaining tests for the few pairs that are left."""
-    journey, row = np.nonzero(holds)
-    for slot in group.slots[number:]:
-        tested = int(np.searchsorted(journey, len(slot.columns)))  # pairs come sorted by journey
-        keep = np.ones(len(journey), dtype=np.bool_)
-        head = journey[:tested]
-        keep[:tested] = signed[slot.columns[head], row[:tested]] >= slot.thresholds[head, 0]
-        journey, row = journey[keep], row[keep]
-    return journey, row
+        found = signed.take(slot.columns, axis=1) >= slot.thresholds
+        if number == 0 and tested == group.size:
+            holds = found
+        else:
+            part = holds[:, :tested]
+            np.logical_and(part, found, out=part)
+        if np.count_nonzero(holds) < max(_SPARSE_BELOW * holds.size, _FEW_PAIRS):
+            break
+    return holds

@@ -91,7 +91,7 @@ async def test_lag_can_be_asked_in_the_middle_of_a_rebalance(lane: Lane) -> None
         await ask()
         await Worker.on_revoked(worker, partitions, lost=lost)
 
-    worker.on_revoked = give_up  # type: ignore[method-assign,assignment]
+    worker.on_revoked = give_up  # type: ignore[method-assign]
     values = await produce(worker.settings, lane.topics, 20)
     async with worker.running():
         await until(lambda: len(worker.seen) >= len(values), "all records seen")
