@@ -17,7 +17,7 @@ from engine.features.fillers import MAKERS, Fill, RfmSteps
 from engine.features.rows import RowBatch
 from engine.features.windows import VISITS, Kinds, Tables
 
-CHUNK_ROWS = 128  # so many rows' tables stay in the processor's cache
+CHUNK_ROWS = 256  # so many rows' tables stay in the processor's cache
 
 Floats = npt.NDArray[np.float64]
 

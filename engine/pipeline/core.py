@@ -246,13 +246,14 @@ class Pipeline:
     def _score(self, batch: RowBatch, matrix: Floats, wave: Wave, work: Work, outcome: Outcome) -> None:
         """Score the customers who have bought; freeze the rows the model learns from."""
         risk = np.zeros(len(wave))
-        buyers = [number for number, blob in enumerate(batch.purchases) if blob]
-        if buyers:
+        buyers = np.flatnonzero(np.fromiter(map(len, batch.purchases), np.int64, len(wave)))
+        if len(buyers):
             stats = unpack_many(b"".join(batch.purchases), np.ones(len(buyers), np.bool_))
-            now_s = scored_at_s(wave, buyers)
-            rates = rates_of([wave.partitions[number] for number in buyers], now_s, work.rates)
+            codes = batch.codes[buyers]
+            now_s = scored_at_s(wave, buyers, codes, batch.now_ms[buyers])
+            rates = rates_of(wave, buyers, now_s, work.rates)
             risk[buyers], features = self.scorer.score_with_features(stats, now_s.astype(np.float64), rates)
-            freeze(wave, buyers, now_s, features, outcome.training, self.score_every_ms)
+            freeze(wave, buyers, codes, now_s, features, outcome.training, self.score_every_ms)
         self.space.set_column(matrix, "churn_risk", risk)
 
     def _walk(

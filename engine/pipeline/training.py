@@ -16,6 +16,7 @@ from engine.pipeline.waves import EventRow, Wave
 
 Floats = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.uint8]
 
 ORDER_PLACED = EVENT_TYPES["order.placed"].code
 
@@ -34,32 +35,48 @@ def count_purchases(
             rates[row.partition].add(row.now_ms // 1000, 1, int(new))
 
 
-def rates_of(partitions: list[int], now_s: Int64s, rates: Mapping[int, GlobalRate]) -> Floats:
-    """Return the global purchase rate each row sees, (rows,); within a day it is one number a partition."""
-    known: dict[tuple[int, int], float] = {}
-    out = []
-    for partition, day in zip(partitions, (now_s // DAY_S).tolist(), strict=True):
-        rate = known.get((partition, day))
-        if rate is None:
-            rate = known[partition, day] = float(rates[partition].at([day * DAY_S])[0])
-        out.append(rate)
-    return np.array(out)
+def rates_of(wave: Wave, rows: Int64s, now_s: Int64s, rates: Mapping[int, GlobalRate]) -> Floats:
+    """Return the global purchase rate some rows see, `(rows,)`; within a day it is one number a partition.
+
+    Args:
+        wave: the wave.
+        rows: numbers of the rows.
+        now_s: when each of them is scored.
+        rates: of each partition.
+    """
+    partitions = [wave.partitions[number] for number in rows.tolist()]
+    days = now_s // DAY_S
+    if days.min() == days.max():  # nearly always, on the live clock
+        day_s = [int(days[0]) * DAY_S]
+        known = {number: float(rates[number].at(day_s)[0]) for number in set(partitions)}
+        return np.array([known[number] for number in partitions])
+    by_day: dict[tuple[int, int], float] = {}
+    for number, day in set(zip(partitions, days.tolist(), strict=True)):
+        by_day[number, day] = float(rates[number].at([day * DAY_S])[0])
+    return np.array([by_day[each] for each in zip(partitions, days.tolist(), strict=True)])
 
 
-def scored_at_s(wave: Wave, rows: Sequence[int]) -> Int64s:
-    """Return the second each row is scored at: a purchase at its own time, else the row's instant."""
-    instants_ms = []
-    for number in rows:
-        now_ms, event = wave.now_ms[number], wave.events[number]
-        if wave.codes[number] == ORDER_PLACED and event is not None:
-            now_ms = min(event.time, now_ms)
-        instants_ms.append(now_ms)
-    return np.array(instants_ms, np.int64) // 1000
+def scored_at_s(wave: Wave, rows: Int64s, codes: Codes, now_ms: Int64s) -> Int64s:
+    """Return the second some rows are scored at: a purchase at its own time, else the row's instant.
+
+    Args:
+        wave: the wave.
+        rows: numbers of the rows.
+        codes: of each of them.
+        now_ms: of each of them.
+    """
+    at_s = now_ms // 1000
+    for at in np.flatnonzero(codes == ORDER_PLACED).tolist():
+        event = wave.events[rows[at]]
+        if event is not None:
+            at_s[at] = min(event.time // 1000, at_s[at])
+    return at_s
 
 
 def freeze(
     wave: Wave,
-    buyers: Sequence[int],
+    rows: Int64s,
+    codes: Codes,
     time_s: Int64s,
     features: Floats,
     training: dict[int, list[TrainingBlock]],
@@ -68,30 +85,29 @@ def freeze(
     """Freeze the rows of purchases and score timers as training rows; set the next timers `every_ms` on.
 
     Args:
-        wave: the rows.
-        buyers: numbers of the rows that were scored.
+        wave: the wave.
+        rows: numbers of the rows that were scored.
+        codes: of each of them.
         time_s: when each of them was scored.
         features: of each of them.
         training: takes the blocks, by partition.
         every_ms: time between two scores.
     """
     chosen: dict[int, list[int]] = {}
-    for at, number in enumerate(buyers):
-        code = wave.codes[number]
-        if code == TIMER_CODE:
+    for at in np.flatnonzero((codes == ORDER_PLACED) | (codes == TIMER_CODE)).tolist():
+        number = int(rows[at])
+        if codes[at] == TIMER_CODE:
             state, now_ms = wave.states[number], wave.now_ms[number]
             if not 0 < state.next_score_ms <= now_ms:
                 continue
             missed = (now_ms - state.next_score_ms) // every_ms
             state.next_score_ms += (missed + 1) * every_ms
-        elif code != ORDER_PLACED:
-            continue
         chosen.setdefault(wave.partitions[number], []).append(at)
-    for partition, rows in chosen.items():
+    for partition, picked in chosen.items():
         block = TrainingBlock(
-            customer_keys([wave.states[buyers[at]].customer_id for at in rows]),
-            time_s[rows].astype(np.uint32),
-            features[rows].astype(np.float32),
-            np.array([wave.codes[buyers[at]] == ORDER_PLACED for at in rows], np.bool_),
+            customer_keys([wave.states[number].customer_id for number in rows[picked].tolist()]),
+            time_s[picked].astype(np.uint32),
+            features[picked].astype(np.float32),
+            codes[picked] == ORDER_PLACED,
         )
         training.setdefault(partition, []).append(block)
