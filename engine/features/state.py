@@ -221,32 +221,38 @@ class CustomerState:
 
     def pack(self) -> bytes:
         """Return the state as one value of layout `LAYOUT_VERSION`."""
+        marks, values, tiles, purchases = self.marks, self.values, self.tiles, self.purchases
+        first_seen_ms, due_ms = self._first_seen_ms, self.due_ms
         signup_ms, score_ms = self._signup_ms, self.next_score_ms
         flags = 0
-        words: list[int] = [
-            self.clock_ms | len(self.marks) // MARK_BYTES << 48,
-            self._first_seen_ms | len(self.values) // VALUE_BYTES << 48,
-            self.due_ms | len(self.tiles) // TILE_BYTES << 48,
-        ]
+        more: tuple[int, ...] = ()
         if signup_ms:
-            if signup_ms == self._first_seen_ms:
-                flags |= _SIGNUP_IS_FIRST
+            if signup_ms == first_seen_ms:
+                flags = _SIGNUP_IS_FIRST
             else:
-                flags |= _OWN_SIGNUP
-                words.append(signup_ms)
+                flags, more = _OWN_SIGNUP, (signup_ms,)
         if score_ms:
-            if score_ms == self.due_ms:
+            if score_ms == due_ms:
                 flags |= _SCORE_IS_DUE
             else:
                 flags |= _OWN_SCORE
-                words.append(score_ms)
+                more = (*more, score_ms)
         profile = self._profile_data
         if profile is None:
             profile = self.profile_data()
         if profile:
             flags |= _PROFILE
-        header = _WORDS[flags & 3].pack(LAYOUT_VERSION, flags, *words, self.segment, len(self.purchases))
-        return b"".join((header, self.marks, self.values, self.tiles, self.purchases, profile))
+        header = _WORDS[flags & 3].pack(
+            LAYOUT_VERSION,
+            flags,
+            self.clock_ms | len(marks) // MARK_BYTES << 48,
+            first_seen_ms | len(values) // VALUE_BYTES << 48,
+            due_ms | len(tiles) // TILE_BYTES << 48,
+            *more,
+            self.segment,
+            len(purchases),
+        )
+        return b"".join((header, marks, values, tiles, purchases, profile))
 
 
 pack = CustomerState.pack

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import structlog
 
@@ -313,10 +314,13 @@ class Handler:
         produced_ns = self._tally.stage("produce", started_ns)
         refused = await self._commit(effects.writes)
         self._tally.stage("commit", produced_ns)
+        for name, number in outcome.touched.items():
+            if number not in refused:
+                gone = name in outcome.erased
+                self._holdings.owned[number].timers.move(name, 0 if gone else states[name].due_ms)
         for write in effects.writes:
             if write.partition not in refused:
                 owned = self._holdings.owned[write.partition]
-                owned.timers.update({name.decode(): due for name, due in write.timers.items()})
                 owned.evict(self._settings.cache.customers // len(self._holdings.owned), states)
         self._holdings.offsets.update(
             {key: offset for key, offset in step.offsets.items() if key[1] not in refused}
@@ -340,25 +344,27 @@ class Handler:
     async def _load(self, step: Step, timers: Mapping[str, int]) -> dict[str, CustomerState]:
         """Return the state of every customer of the step, from the cache or by one read."""
         states: dict[str, CustomerState] = {}
-        missing: dict[int, list[str]] = {}
-        wanted = dict(timers)
-        for row in step.events:
-            wanted.setdefault(row.event.customer_id, row.partition)
-        for name, number in wanted.items():
-            state = self._holdings.owned[number].states.get(name)
-            if state is None:
-                missing.setdefault(number, []).append(name)
-            else:
-                states[name] = state
+        missing: dict[int, dict[str, None]] = {}
+        cached = {number: owned.states for number, owned in self._holdings.owned.items()}
+        of_events = [(row.event.customer_id, row.partition) for row in step.events]
+        for name, number in chain(of_events, timers.items()):
+            if name not in states:
+                state = cached[number].get(name)
+                if state is None:
+                    missing.setdefault(number, {})[name] = None
+                else:
+                    states[name] = state
+        missed = 0
         if missing:
             keys = {number: [name.encode() for name in names] for number, names in missing.items()}
             found = await self._holdings.retrying("load", lambda: self._store.load(keys))
             for number, names in missing.items():
-                cache = self._holdings.owned[number].states
+                cache = cached[number]
+                missed += len(names)
                 for name, data in zip(names, found[number], strict=True):
                     state = CustomerState(name) if data is None else unpack(name, data)
                     states[name] = cache[name] = state
-        self._tally.cache(len(wanted), sum(map(len, missing.values())))
+        self._tally.cache(len(states), missed)
         return states
 
     # ---- when something is wrong ------------------------------------------------------------------

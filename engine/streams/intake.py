@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+import msgspec
 import numpy as np
 import structlog
 from confluent_kafka import Message
@@ -27,7 +29,7 @@ END_OF_STREAM_MS = 2**63 - 1
 MAX_STEP_SPAN_MS = (
     5 * 86_400_000
 )  # of stream time on the replay clock; the global purchase rate looks back from it
-CODES = {name: kind.code for name, kind in EVENT_TYPES.items()}
+_CODES = {name: kind.code for name, kind in EVENT_TYPES.items()}
 _INVALID_MS = -1  # a broken record has no time: it leaves the merge as soon as it heads its topic
 
 TopicPartition = tuple[str, int]
@@ -36,6 +38,7 @@ TopicPartition = tuple[str, int]
 Headers = list[tuple[str, bytes]]
 Decode = Callable[[Family, bytes | None, bytes | None, int, Headers | None], Event]
 _JSON_START = ord("{")
+_LIVE = "live"  # name of the one queue on the live clock
 
 
 @dataclass(slots=True)
@@ -89,12 +92,11 @@ class Step:
         )
 
 
-@dataclass(slots=True)
-class _Item:
+class _Item(msgspec.Struct, gc=False):
     """A decoded record waiting for its turn."""
 
     time_ms: int
-    record: Message
+    record: Any  # a `confluent_kafka.Message`
     event: Event | None = None
     dead: DeadRecord | None = None
 
@@ -124,8 +126,13 @@ class RecentIds:
         self._previous.discard(key)
 
     @property
+    def room(self) -> int:
+        """How many ids may be added until `full` is to be looked at; at least one."""
+        return max(1, self._remembered - len(self._current))
+
+    @property
     def full(self) -> bool:
-        """Whether the current generation must turn over before another id is added."""
+        """Whether the current generation must turn over now."""
         return len(self._current) >= self._remembered
 
     def rotate(self) -> None:
@@ -144,7 +151,14 @@ class _Partition:
         self.clock_ms = clock_ms
         self.ids = ids
 
-    def next_queue(self) -> deque[_Item] | None:
+    def next_queue(self, start_ms: int) -> deque[_Item] | None:
+        """Return the queue whose head is next, if it lies within a step's span of `start_ms` (0 = any)."""
+        queue = self.merged()
+        if queue and start_ms and start_ms + MAX_STEP_SPAN_MS < queue[0].time_ms < END_OF_STREAM_MS:
+            return None
+        return queue
+
+    def merged(self) -> deque[_Item] | None:
         """Return the queue whose head is next on the replay clock; None while a topic is silent."""
         best: deque[_Item] | None = None
         best_ms = END_OF_STREAM_MS
@@ -176,12 +190,12 @@ class Intake:
         self._replay = replay
         self._remembered = ids_remembered
         self._partitions: dict[int, _Partition] = {}
-        self._undecoded: deque[Message] = deque()
+        self._undecoded: list[Message] = []
 
     def assign(self, partition: int, clock_ms: int, current_ids: bytes, previous_ids: bytes) -> None:
         """Take a partition over, with what the store knew of it."""
         ids = RecentIds(current_ids, previous_ids, self._remembered)
-        names = self._topics if self._replay else ("live",)
+        names = self._topics if self._replay else (_LIVE,)
         self._partitions[partition] = _Partition(partition, names, clock_ms, ids)
 
     def revoke(self, partition: int) -> None:
@@ -222,28 +236,20 @@ class Intake:
         Raises:
             TransientError: the schema registry does not answer; call again, without records, to go on.
         """
-        decode, topics, replay = self._decode, self._topics, self._replay
-        self._undecoded.extend(records)
-        while self._undecoded:
-            record = self._undecoded[0]
-            part = self._partitions.get(record.partition())
-            if part is None:
-                self._undecoded.popleft()
-                continue
-            topic = record.topic()
-            value = record.value()
-            if not value and (watermark_ms := _watermark_ms(record)) is not None:
-                item = _Item(watermark_ms, record)
-            else:
-                try:
-                    # only Avro senders put a schema's id there, and reading headers costs
-                    headers = record.headers() if value and value[0] != _JSON_START else None
-                    event = decode(topics[topic], value, record.key(), now_ms, headers)
-                    item = _Item(event.time, record, event)
-                except InvalidEvent as error:
-                    item = _Item(_INVALID_MS, record, None, DeadRecord(record, error.reason, error.detail))
-            part.queues[topic if replay else "live"].append(item)
-            self._undecoded.popleft()
+        decode, topics, replay, partitions = self._decode, self._topics, self._replay, self._partitions
+        pending = self._undecoded
+        pending.extend(records)
+        done = 0
+        try:
+            for record in pending:
+                part = partitions.get(record.partition())
+                if part is not None:
+                    topic = record.topic()
+                    item = _decoded(record, decode, topics[topic], now_ms)
+                    part.queues[topic if replay else _LIVE].append(item)
+                done += 1
+        finally:
+            del pending[:done]
 
     def step(self, max_events: int, now_ms: int) -> Step | None:
         """Take the next step, or None when nothing can go on.
@@ -261,21 +267,16 @@ class Intake:
 
     def _take(self, part: _Partition, step: Step, share: int, now_ms: int) -> None:
         """Move up to `share` events of one partition into the step."""
-        events, offsets, number, replay = step.events, step.offsets, part.number, self._replay
+        events, offsets, number, replay, ids = step.events, step.offsets, part.number, self._replay, part.ids
         new_ids: list[int] = []
-        live_queue = None if replay else part.queues["live"]
+        live_queue = None if replay else part.queues[_LIVE]
         start_ms = part.clock_ms
         records_before = step.records
-        while len(new_ids) < share and not part.ids.full:
-            queue = part.next_queue() if live_queue is None else live_queue
-            if not queue:
-                break
+        room = min(share, ids.room)
+        while room:
             start_ms = start_ms or part.clock_ms
-            if replay and start_ms and start_ms + MAX_STEP_SPAN_MS < queue[0].time_ms < END_OF_STREAM_MS:
-                if step.records == records_before:
-                    # a long silence: let the timers in it go first, a span at a time
-                    part.clock_ms = step.clock_ms[number] = start_ms + MAX_STEP_SPAN_MS
-                    return
+            queue = part.next_queue(start_ms) if live_queue is None else live_queue
+            if not queue:
                 break
             item = queue.popleft()
             record = item.record
@@ -287,21 +288,25 @@ class Intake:
                 self._take_other(part, step, item, topic)
                 continue
             key = event_key(event)
-            # a repeat moves the clock, too: after a crash it stands for the event whose effects are durable
             late = event.time < part.clock_ms
-            part.clock_ms = max(part.clock_ms, event.time)
-            if not part.ids.add(key):
+            if not late:  # a repeat, too: after a crash it stands for the event whose effects are durable
+                part.clock_ms = event.time
+            if not ids.add(key):
                 step.duplicates += 1
                 continue
+            room -= 1
             new_ids.append(key)
-            step.late += replay and late
+            step.late += late and replay
             row_now_ms = part.clock_ms if replay else now_ms
-            events.append(EventRow(number, event, CODES[event.type], row_now_ms, key, record))
+            events.append(EventRow(number, event, _CODES[event.type], row_now_ms, key, record))
         if step.records == records_before:
+            if replay and start_ms and part.merged():
+                # a long silence: let the timers in it go first, a span at a time
+                part.clock_ms = step.clock_ms[number] = start_ms + MAX_STEP_SPAN_MS
             return
         step.ids[number] = new_ids
-        if part.ids.full:
-            part.ids.rotate()
+        if ids.full:
+            ids.rotate()
             step.rotate.add(number)
         step.clock_ms[number] = part.clock_ms
 
@@ -313,6 +318,20 @@ class Intake:
             part.ended.add(topic)
         elif self._replay:
             part.clock_ms = max(part.clock_ms, item.time_ms)
+
+
+def _decoded(record: Message, decode: Decode, family: Family, now_ms: int) -> _Item:
+    """Read a record, whatever it holds."""
+    value = record.value()
+    if not value and (watermark_ms := _watermark_ms(record)) is not None:
+        return _Item(watermark_ms, record)
+    try:
+        # only Avro senders put a schema's id there, and reading headers costs
+        headers = record.headers() if value and value[0] != _JSON_START else None
+        event = decode(family, value, record.key(), now_ms, headers)
+    except InvalidEvent as error:
+        return _Item(_INVALID_MS, record, None, DeadRecord(record, error.reason, error.detail))
+    return _Item(event.time, record, event)
 
 
 def _watermark_ms(record: Message) -> int | None:

@@ -169,15 +169,27 @@ class RedisStore:
     def _commit_call(self, write: PartitionWrite, sequence: int) -> Command:
         """Return keys and arguments of the commit script."""
         start = self._state_start(write.partition)
-        kept = [(start + customer, state) for customer, state in write.states.items() if state is not None]
-        erased = [start + customer for customer, state in write.states.items() if state is None]
-        due = [part for customer, at in write.timers.items() if at is not None for part in (at, customer)]
-        done = [customer for customer, at in write.timers.items() if at is None]
+        keys = self._partition_keys(write.partition)
+        erased: list[bytes] = []
+        states: list[bytes] = []
+        for customer, state in write.states.items():
+            if state is None:
+                erased.append(start + customer)
+            else:
+                keys.append(start + customer)
+                states.append(state)
+        due: list[bytes | int] = []
+        done: list[bytes] = []
+        for customer, due_ms in write.timers.items():
+            if due_ms is None:
+                done.append(customer)
+            else:
+                due += (due_ms, customer)
         meta = _meta_arguments(write)
-        keys = [*self._partition_keys(write.partition), *(key for key, _ in kept), *erased]
-        counts = (len(kept), len(due), len(done), len(meta))
+        keys += erased
+        counts = (len(states), len(due), len(done), len(meta))
         head = (write.epoch, sequence, sequence + 1, write.ids, int(write.rotate_ids), *counts)
-        return (len(keys), *keys, *head, *(state for _, state in kept), *due, *done, *meta)
+        return (len(keys), *keys, *head, *states, *due, *done, *meta)
 
     async def _one(self, *command: bytes | str | int) -> Any:
         (reply,) = await self._send([command])

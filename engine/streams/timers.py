@@ -8,7 +8,7 @@ and `extend`.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 
 class TimerQueue:
@@ -33,18 +33,17 @@ class TimerQueue:
         for customer_id, due_ms in timers:
             self._set(customer_id, due_ms)
 
-    def update(self, changes: Mapping[str, int | None]) -> None:
-        """Take over changed timers; None removes one."""
-        for customer_id, due_ms in changes.items():
-            if due_ms is None or due_ms > self.horizon_ms:
-                self._due_ms.pop(customer_id, None)
-            else:
-                self._set(customer_id, due_ms)
+    def move(self, customer_id: str, due_ms: int) -> None:
+        """Take over a customer's timer as it is now; 0 = none."""
+        if 0 < due_ms <= self.horizon_ms:
+            self._set(customer_id, due_ms)
+        elif customer_id in self._due_ms:
+            del self._due_ms[customer_id]
 
     def due(self, until_ms: int, limit: int) -> list[tuple[str, int]]:
         """List what is due, earliest first, without taking it out.
 
-        An entry leaves when `update` moves it: a step that fails leaves its timers due.
+        An entry leaves when `move` moves it: a step that fails leaves its timers due.
 
         Args:
             until_ms: due up to and including this instant.

@@ -193,6 +193,17 @@ def test_restored_ids_are_known() -> None:
     assert [step.duplicates for step in drain(second)] == [1]
 
 
+def test_fewer_ids_to_remember_than_are_stored() -> None:
+    """A partition taken over with more ids than are to be remembered now goes on, and turns them over."""
+    stored = b"".join(number.to_bytes(8, "little") for number in range(10))
+    taken = Intake(TOPICS, decode, replay=False, ids_remembered=3)
+    taken.assign(0, 0, stored, b"")
+    taken.add(log_of("clicks", f"a@{T0}", f"b@{T0}"), T0)
+    steps = drain(taken)
+    assert ids(steps) == ["a", "b"]
+    assert [step.rotate for step in steps] == [{0}, set()]
+
+
 def test_broken_record_goes_aside_and_the_rest_passes() -> None:
     """A record that can't be decoded is named with its reason; its neighbours are untouched."""
     taken = intake(replay=False)

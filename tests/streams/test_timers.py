@@ -19,7 +19,7 @@ def test_due_is_what_a_dictionary_would_say(
     timers, model = TimerQueue(), dict[str, int]()
     timers.extend([], horizon_ms)
     for name, due_ms in changes:
-        timers.update({name: due_ms})
+        timers.move(name, due_ms or 0)
         if due_ms is None:
             model.pop(name, None)
         else:
@@ -37,7 +37,8 @@ def test_limit_takes_the_earliest() -> None:
     timers = TimerQueue()
     timers.extend([("a", 3), ("b", 1), ("c", 2)], 10)
     assert timers.due(10, 2) == [("b", 1), ("c", 2)]
-    timers.update({"b": None, "c": None})
+    timers.move("b", 0)
+    timers.move("c", 0)
     assert timers.due(10, 2) == [("a", 3)]
 
 
@@ -45,7 +46,7 @@ def test_timer_beyond_the_horizon_is_left_to_the_store() -> None:
     """Memory holds no timer past the horizon; loading brings it back."""
     timers = TimerQueue()
     timers.extend([], 100)
-    timers.update({"a": 500})
+    timers.move("a", 500)
     assert timers.next_due_ms() is None
     assert timers.needs_load(101)
     timers.extend([("a", 500)], 600)
