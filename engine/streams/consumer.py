@@ -236,13 +236,14 @@ class BatchConsumer:
         return kept
 
     def _mirror_offsets(self) -> None:
-        if self._consumer is None or self._durable == self._mirrored:
+        durable = dict(self._durable)  # at once: the event loop may be told more meanwhile
+        if self._consumer is None or durable == self._mirrored:
             return
         now = time.monotonic()
         if now < self._commit_due:
             return
         self._commit_due = now + self._settings.commit_interval_s
-        offsets = {p: offset for p, offset in self._durable.items() if self._mirrored.get(p) != offset}
+        offsets = {p: offset for p, offset in durable.items() if self._mirrored.get(p) != offset}
         self._check_read(offsets)
         self._consumer.commit(offsets=named(offsets, offsets), asynchronous=True)
         self._mirrored.update(offsets)
@@ -319,7 +320,7 @@ class BatchConsumer:
 
     def _commit_now(self, partitions: frozenset[TopicPartition]) -> None:
         assert self._consumer is not None
-        offsets = {p: offset for p, offset in self._durable.items() if p in partitions}
+        offsets = {p: offset for p, offset in dict(self._durable).items() if p in partitions}
         if not offsets:
             return
         try:

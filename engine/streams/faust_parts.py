@@ -104,7 +104,7 @@ class Producer(FaustProducer):  # type: ignore[misc]
         await self.buffer.flush()
 
     async def on_stop(self) -> None:
-        """End the producing thread."""
+        """Send what is pending."""
         await self._records.aclose()
 
     async def create_topic(self, topic: str, *args: Any, **kwargs: Any) -> None:

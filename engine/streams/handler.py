@@ -1,15 +1,18 @@
 """Handles a batch: decode, load, decide, produce, persist, done.
 
-Each step in a batch makes one read, one produce and one write, in that order; the batch is done when all of
-its effects are durable. What is decided is decided in the pure core.
+Each step in a batch makes one read, one produce and one write, in that order. What is decided is decided in
+the pure core. Under load a step's produce and write go on while the next step is decided: never more than one
+step ahead, and no step's effects leave before those of the step before are durable. What was decided ahead on
+a partition that turns out to be another worker's is thrown away.
 """
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -30,7 +33,7 @@ from engine.streams.kafka import TopicPartition
 from engine.streams.partitions import Mark, OwnedPartition
 from engine.streams.producer import ActionProducer, OutRecord
 from engine.streams.sink import Sink
-from engine.streams.store import PartitionFenced, PartitionWrite, StateRolledBack, Store
+from engine.streams.store import PartitionFenced, PartitionWrite, Refusal, StateRolledBack, Store
 from engine.streams.tally import Tally
 from engine.streams.writes import lay_out
 
@@ -38,6 +41,9 @@ log = structlog.get_logger(__name__)
 
 MAX_TIMERS = 5_000  # taken into one step
 MAX_FRAMES = 8  # of a failed record in the log
+# From so many records in a batch on the next one is worked on while this one's effects become durable. With
+# fewer, waiting costs little, and lets the next batch grow.
+AHEAD_FROM = 200
 REPLAY_HORIZON_MS = 7 * 86_400_000
 _UNBOUNDED = 2**31  # the replay clock bounds a step's timers by its span of time instead
 
@@ -90,6 +96,10 @@ class Handler:
         self._holdings = Holdings(store, self._intake, self._tally, health, families)
         self._delivery = Delivery(producer, self._sink, self._holdings, self._tally)
         self.before_batch: Callable[[], None] = lambda: None
+        self.ahead_from = AHEAD_FROM
+        self._finishing: asyncio.Task[Refusal | None] | None = None
+        self._busy: Mapping[str, CustomerState] = {}  # states of the step that is being made durable
+        self._at_work = False
 
     # ---- what the transport asks -------------------------------------------------------------------
 
@@ -99,14 +109,18 @@ class Handler:
 
     async def on_assigned(self, partitions: frozenset[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Take partitions over and tell where to start."""
+        await self._quiet()
         return await self._holdings.assigned(partitions)
 
     async def on_revoked(self, partitions: frozenset[TopicPartition], *, lost: bool) -> None:
-        """Let partitions go."""
+        """Let partitions go, once what was decided on them is durable."""
+        await self._quiet()
         self._holdings.revoked(partitions, lost=lost)
 
     def next_wakeup_s(self) -> float | None:
         """Time to the next due timer; on the replay clock only events wake."""
+        if self._finishing is not None and self._finishing.done() and _went_wrong(self._finishing):
+            return 0.0
         if self._replay:
             return None
         owned = self._holdings.owned.values()
@@ -114,15 +128,22 @@ class Handler:
         soonest_ms = min((*due_ms, *(partition.timers.horizon_ms for partition in owned)), default=None)
         return None if soonest_ms is None else max(0.0, (soonest_ms - self._now_ms()) / 1000)
 
+    async def _quiet(self) -> None:
+        """Wait until no step is being made durable; how it ended is the next batch's business."""
+        if self._finishing is not None:
+            await asyncio.wait({self._finishing})
+
     # ---- a batch ----------------------------------------------------------------------------------
 
     async def handle(self, batch: Batch) -> None:
         """Work a batch off, step by step, and let the next poll happen."""
         started_ns = time.perf_counter_ns()
+        self._at_work = True
         self.before_batch()
         self._tally.begin(batch)
         await self._holdings.retrying("decode", lambda: self._add(batch))
         self._tally.stage("decode", started_ns)
+        await asyncio.sleep(0)  # let the step before come further
         while True:
             now_ms = self._now_ms()
             self._holdings.given_up.clear()
@@ -137,10 +158,30 @@ class Handler:
                 break
         if self._replay:
             await self._holdings.balance(self._settings.batch.max_held_records)
-        offsets, self._holdings.offsets = self._holdings.offsets, {}
-        self._health.progressed()
+        if len(batch.records) < self.ahead_from:
+            await self.settle()
+        if self._finishing is None:
+            self._health.progressed()
         self._tally.end(len(batch.records))
-        batch.done(offsets)
+        self._at_work = False
+        batch.done(self._holdings.take_offsets())
+
+    async def settle(self, *refusals: Refusal) -> None:
+        """Wait until the step before is durable; give up the partitions it was refused.
+
+        Args:
+            refusals: what else was refused.
+
+        Raises:
+            EngineError: it can't be made durable at all.
+        """
+        finishing, self._finishing = self._finishing, None
+        if finishing is not None:
+            refusal = await finishing
+            self._busy = {}
+            refusals += () if refusal is None else (refusal,)
+        if refusals:
+            await self._holdings.give_up(*refusals)
 
     async def _add(self, batch: Batch) -> None:
         records = batch.records if not self._tally.added else ()
@@ -178,6 +219,9 @@ class Handler:
                 continue
             # live, memory is used up first: the timers of a long stop are then read once, not once a chunk
             if owned.timers.needs_load(until) and (self._replay or not owned.timers.due(until, 1)):
+                await self.settle()  # the store must know the timers of the step before
+                if number in self._holdings.given_up:
+                    continue
                 await self._load_timers(owned, until)
             found.extend((due_ms, name, number) for name, due_ms in owned.timers.due(until, limit))
         found.sort()
@@ -201,11 +245,15 @@ class Handler:
     async def _work(
         self, step: Step, timers: Mapping[str, int], now_ms: int, until_ms: Mapping[int, int] | None = None
     ) -> None:
-        """Load, decide, produce, persist; on a failure of the core, go on record by record."""
+        """Load, decide, and once the step before is durable, begin to produce and persist.
+
+        On a failure of the core, go on record by record.
+        """
         until = self._until_ms(step, now_ms) if until_ms is None else until_ms
         started_ns = time.perf_counter_ns()
         step, timers, states = await self._load_held(step, timers)
-        until = {number: at_ms for number, at_ms in until.items() if number not in self._holdings.given_up}
+        given_up = frozenset(self._holdings.given_up)
+        until = {number: at_ms for number, at_ms in until.items() if number not in given_up}
         loaded_ns = self._tally.stage("load", started_ns)
         marks = {number: owned.mark() for number, owned in self._holdings.owned.items()}
         work = Work(
@@ -223,10 +271,17 @@ class Handler:
             processed_ns = self._tally.stage("rules", loaded_ns)
             effects = self._lay_out(step, outcome, states, marks, until)
         except Exception as error:  # noqa: BLE001 - whatever a rule or feature raises, the batch goes on
-            self._forget(states, marks)
+            await self.settle()
+            self._forget(states, marks, given_up)
             await self._isolate(step, timers, now_ms, until, error)
             return
-        await self._finish(step, outcome, states, effects, processed_ns)
+        await self.settle()
+        if self._holdings.given_up != given_up:
+            # decided on what has turned out not to stand: once more, without the partitions given up
+            self._forget(states, marks, given_up)
+            await self._work(step, timers, now_ms, until)
+            return
+        self._begin(step, outcome, states, effects, processed_ns)
 
     def _lay_out(
         self,
@@ -298,9 +353,10 @@ class Handler:
             outcome.touched[name] = number
         marks = {number: owned.mark() for number, owned in self._holdings.owned.items()}
         effects = self._lay_out(step, outcome, states, marks, until)
-        await self._finish(step, outcome, states, effects, time.perf_counter_ns())
+        self._begin(step, outcome, states, effects, time.perf_counter_ns())
+        await self.settle()
 
-    async def _finish(
+    def _begin(
         self,
         step: Step,
         outcome: Outcome,
@@ -308,25 +364,34 @@ class Handler:
         effects: _Effects,
         started_ns: int,
     ) -> None:
-        """Produce, then persist, then take note."""
-        await self._delivery.produce(effects.records)
-        self._tally.produced(step, outcome, None if self._replay else self._now_ms())
-        produced_ns = self._tally.stage("produce", started_ns)
-        refused = await self._commit(effects.writes)
-        self._tally.stage("commit", produced_ns)
+        """Begin to make a step's effects durable; `settle` waits for the end."""
         for name, number in outcome.touched.items():
-            if number not in refused:
-                gone = name in outcome.erased
-                self._holdings.owned[number].timers.move(name, 0 if gone else states[name].due_ms)
-        for write in effects.writes:
-            if write.partition not in refused:
-                owned = self._holdings.owned[write.partition]
-                owned.evict(self._settings.cache.customers // len(self._holdings.owned), states)
-        self._holdings.offsets.update(
-            {key: offset for key, offset in step.offsets.items() if key[1] not in refused}
+            gone = name in outcome.erased
+            self._holdings.owned[number].timers.move(name, 0 if gone else states[name].due_ms)
+        self._busy = states
+        self._finishing = asyncio.create_task(
+            self._finish(step, outcome, effects, started_ns), name="engage-finish"
         )
+
+    async def _finish(
+        self, step: Step, outcome: Outcome, effects: _Effects, started_ns: int
+    ) -> Refusal | None:
+        """Produce, then persist, then take note; return the store's refusal of some partitions."""
+        received_ns = self._tally.received_ns
+        await self._delivery.produce(effects.records)
+        self._tally.produced(step, outcome, received_ns, None if self._replay else self._now_ms())
+        produced_ns = self._tally.stage("produce", started_ns)
+        refusal = await self._commit(effects.writes)
+        refused = frozenset() if refusal is None else refusal.all_partitions
+        self._tally.stage("commit", produced_ns)
+        self._holdings.durable(
+            {key: offset for key, offset in step.offsets.items() if key[1] not in refused},
+            at_once=not self._at_work,
+        )
+        self._health.progressed()
         self._health.clock_ms = max((*step.clock_ms.values(), self._health.clock_ms))
-        self._tally.step(step, outcome, self._holdings.owned)
+        self._tally.step(step, outcome, received_ns, self._holdings.owned)
+        return refusal
 
     async def _load_held(
         self, step: Step, timers: Mapping[str, int]
@@ -339,13 +404,15 @@ class Handler:
             try:
                 return step, timers, await self._load(step, timers)
             except (PartitionFenced, StateRolledBack) as error:
-                await self._holdings.give_up(error)
+                await self.settle(error)
 
     async def _load(self, step: Step, timers: Mapping[str, int]) -> dict[str, CustomerState]:
         """Return the state of every customer of the step, from the cache or by one read."""
         states: dict[str, CustomerState] = {}
         missing: dict[int, dict[str, None]] = {}
         cached = {number: owned.states for number, owned in self._holdings.owned.items()}
+        for owned in self._holdings.owned.values():
+            owned.evict(self._settings.cache.customers // len(cached), self._busy)
         of_events = [(row.event.customer_id, row.partition) for row in step.events]
         for name, number in chain(of_events, timers.items()):
             if name not in states:
@@ -369,19 +436,31 @@ class Handler:
 
     # ---- when something is wrong ------------------------------------------------------------------
 
-    async def _commit(self, writes: list[PartitionWrite]) -> frozenset[int]:
-        """Write; return the partitions that refused because they are no longer ours, or went back in time."""
-        if not writes:
-            return frozenset()
-        try:
-            await self._holdings.retrying("commit", lambda: self._store.commit(writes))
-        except (PartitionFenced, StateRolledBack) as error:
-            return await self._holdings.give_up(error)
-        return frozenset()
+    async def _commit(self, writes: list[PartitionWrite]) -> Refusal | None:
+        """Write; return the refusal of partitions that are no longer ours, or went back in time."""
+        if writes:
+            try:
+                await self._holdings.retrying("commit", lambda: self._store.commit(writes))
+            except (PartitionFenced, StateRolledBack) as error:
+                return error
+        return None
 
-    def _forget(self, states: Mapping[str, CustomerState], marks: Mapping[int, Mark]) -> None:
-        """Drop what a failed step may have changed in memory; the store still has it as it was."""
+    def _forget(
+        self, states: Mapping[str, CustomerState], marks: Mapping[int, Mark], given_up: Collection[int]
+    ) -> None:
+        """Drop what a step has changed in memory; the store still has it as it was.
+
+        Args:
+            states: its states.
+            marks: what the partitions were before it.
+            given_up: those given up before it; what was given up since is new in memory.
+        """
         for number, owned in self._holdings.owned.items():
             for name in states:
                 owned.states.pop(name, None)
-            owned.go_back(marks[number])
+            if number in given_up or number not in self._holdings.given_up:
+                owned.go_back(marks[number])
+
+
+def _went_wrong(finishing: asyncio.Task[Refusal | None]) -> bool:
+    return finishing.cancelled() or finishing.exception() is not None or finishing.result() is not None

@@ -13,7 +13,7 @@ from engine.streams.health import WorkerHealth
 from engine.streams.intake import Intake
 from engine.streams.kafka import TopicPartition
 from engine.streams.partitions import OwnedPartition
-from engine.streams.store import PartitionFenced, StateRolledBack, Store
+from engine.streams.store import Refusal, StateRolledBack, Store
 from engine.streams.tally import Tally
 
 log = structlog.get_logger(__name__)
@@ -34,6 +34,9 @@ class Consumer(Protocol):
 
     async def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Read on from other offsets."""
+
+    def report(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Note offsets as durable."""
 
 
 class Holdings:
@@ -60,7 +63,7 @@ class Holdings:
         # Given up since the step at hand was taken: whatever it still holds of them is read again by whoever
         # owns them now, this worker included.
         self.given_up: set[int] = set()
-        self.offsets: dict[TopicPartition, int] = {}
+        self._offsets: dict[TopicPartition, int] = {}
         self.consumer: Callable[[], Consumer] | None = None
 
     async def assigned(self, partitions: frozenset[TopicPartition]) -> Mapping[TopicPartition, int]:
@@ -89,18 +92,27 @@ class Holdings:
         self._health.rebalance_ended(tuple(sorted(self.owned)))
         log.info("partitions revoked", partitions=sorted({number for _, number in partitions}), lost=lost)
 
-    async def give_up(self, error: PartitionFenced | StateRolledBack) -> frozenset[int]:
-        """Forget the memory of partitions; take those that went back in time up again.
+    async def give_up(self, *errors: Refusal) -> None:
+        """Forget the memory of partitions, and take up again those that went back in time.
 
-        A fenced one is left alone: its new owner has it, and Kafka will say so to this worker, too.
+        All are in `given_up` then. A fenced one is left alone: its new owner has it, and Kafka will say so to
+        this worker, too.
 
-        Returns:
-            The partitions of which the caller must drop everything it holds; `given_up` has them, too.
+        Args:
+            errors: what a write and a read at the same time were refused for. The store forgets a partition
+                it found rolled back, so the other of the two may only say that it is not ours.
         """
-        log.warning("partitions given up", error=str(error))
-        self._tally.refused(error)
-        fenced = error.partitions if isinstance(error, PartitionFenced) else error.fenced
-        rolled_back = frozenset() if isinstance(error, PartitionFenced) else error.partitions
+        rolled_back: frozenset[int] = frozenset()
+        fenced: frozenset[int] = frozenset()
+        for error in errors:
+            log.warning("partitions given up", error=str(error))
+            self._tally.refused(error)
+            fenced |= error.all_partitions
+            if isinstance(error, StateRolledBack):
+                rolled_back |= error.partitions
+        # What has been given up already may have been taken up again; a rebalance may have taken some away.
+        fenced -= rolled_back | self.given_up
+        rolled_back = (rolled_back - self.given_up) & self.owned.keys()
         self.given_up |= fenced | rolled_back
         paused = {key for key in self._paused if key[1] in rolled_back}
         for number in sorted(fenced | rolled_back):
@@ -111,7 +123,22 @@ class Holdings:
                 await self.consumer().seek({(topic, number): offsets.get(topic, 0) for topic in self._topics})
         if paused and self.consumer is not None:
             await self.consumer().resume(paused)  # nothing of them is held back any more
-        return fenced | rolled_back
+
+    def durable(self, offsets: Mapping[TopicPartition, int], *, at_once: bool) -> None:
+        """Note offsets as durable.
+
+        Args:
+            offsets: next offset of each partition.
+            at_once: tell the consumer now, for no batch is at hand that would.
+        """
+        self._offsets.update(offsets)
+        if at_once and self.consumer is not None:
+            self.consumer().report(self.take_offsets())
+
+    def take_offsets(self) -> dict[TopicPartition, int]:
+        """Return the durable offsets the consumer has not been told yet."""
+        offsets, self._offsets = self._offsets, {}
+        return offsets
 
     async def balance(self, held_bound: int) -> None:
         """Pause topics that run ahead of the replay clock's merge, resume those that caught up.
@@ -164,6 +191,6 @@ class Holdings:
         if self.owned.pop(number, None) is not None:
             self._store.release(number)
         self._intake.revoke(number)
-        self.offsets = {key: offset for key, offset in self.offsets.items() if key[1] != number}
+        self._offsets = {key: offset for key, offset in self._offsets.items() if key[1] != number}
         self._paused = {key for key in self._paused if key[1] != number}
         self._tally.owned(self.owned)

@@ -160,8 +160,8 @@ def producer_config(settings: KafkaSettings) -> dict[str, Any]:
         "acks": "all",
         "enable.idempotence": settings.idempotence,
         "partitioner": "murmur2_random",
-        # flush() ends the linger at once, so a batch goes out as one request per partition.
-        "linger.ms": 5,
+        # Long enough for a batch to be handed over, so that it goes out as one request per partition.
+        "linger.ms": 0.5,
         "delivery.timeout.ms": settings.delivery_timeout_ms,
     } | common
 

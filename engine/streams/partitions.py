@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 import msgspec
 
@@ -88,5 +89,5 @@ class OwnedPartition:
         surplus = len(self.states) - most
         if surplus <= 0:
             return
-        for customer_id in [name for name in self.states if name not in keep][:surplus]:
+        for customer_id in list(islice((name for name in self.states if name not in keep), surplus)):
             del self.states[customer_id]

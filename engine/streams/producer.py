@@ -1,11 +1,16 @@
-"""The producer side: a batch of records goes out as one flush, and every one of them is acknowledged."""
+"""The producer side: a batch of records goes out together, and every one of them is acknowledged.
+
+Everything happens on the event loop. librdkafka sends in threads of its own; its reports, a call of Python's
+for each record, are fetched when the loop has time for them. A thread that waited for them would fight with
+the loop for the interpreter at every single one.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -21,6 +26,9 @@ Headers: TypeAlias = Mapping[str, bytes] | Sequence[tuple[str, bytes]] | None
 #: Topic, key, value, headers; the key decides the partition by Kafka's murmur2.
 OutRecord: TypeAlias = tuple[str, bytes | None, bytes | None, Headers]
 
+
+#: Between two looks for reports; librdkafka's threads go on meanwhile.
+_PAUSE_S = 0.001
 
 #: Errors that the same record meets again however often it is sent.
 _REFUSALS = frozenset(
@@ -61,8 +69,6 @@ class DeliveryError(TransientError):
 class ActionProducer:
     """Produces batches and tells for certain whether they arrived.
 
-    Producing and flushing happen in one thread of its own, so the event loop goes on meanwhile.
-
     Args:
         settings: how to reach Kafka.
     """
@@ -71,7 +77,6 @@ class ActionProducer:
         self._settings = settings
         self._config = producer_config(settings)
         self._producer: Producer | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engage-produce")
         self._pending: list[OutRecord] = []
         self.delivered_total = 0
         self.failed_total = 0
@@ -97,9 +102,21 @@ class ActionProducer:
         records, self._pending = self._pending, []
         if not records:
             return []
-        loop = asyncio.get_running_loop()
-        # shield: a cancelled caller must not leave half a batch behind a dead thread
-        return await asyncio.shield(loop.run_in_executor(self._thread, self._send, records))
+        producer = self._producer or self._open()
+        outcome = _Outcome(len(records))
+        # Every record reports within delivery.timeout.ms; the second more is for the reports themselves.
+        deadline = time.monotonic() + self._settings.delivery_timeout_ms / 1000 + 1
+        for index, record in enumerate(records):
+            while not outcome.hand_over(producer, index, record) and time.monotonic() < deadline:
+                await asyncio.sleep(_PAUSE_S)
+                producer.poll(0)
+        while outcome.open and time.monotonic() < deadline:
+            await asyncio.sleep(_PAUSE_S)
+            producer.poll(0)
+        self.delivered_total += outcome.delivered
+        if outcome.delivered < len(records):
+            self._fail(producer, outcome, len(records))
+        return outcome.places  # type: ignore[return-value] # all were delivered, so none is None
 
     async def send(self, records: Iterable[OutRecord]) -> list[Delivered]:
         """`produce_many` and `flush` in one call.
@@ -117,24 +134,11 @@ class ActionProducer:
         return await self.flush()
 
     async def aclose(self) -> None:
-        """Send what is pending and end the thread."""
+        """Send what is pending and let librdkafka go."""
         try:
             await self.flush()
         finally:
-            self._thread.shutdown(wait=False)
             self._producer = None
-
-    def _send(self, records: list[OutRecord]) -> list[Delivered]:
-        producer = self._producer or self._open()
-        outcome = _Outcome(len(records))
-        for index, (topic, key, value, headers) in enumerate(records):
-            outcome.hand_over(producer, index, topic, value, key, headers)
-        # Every record reports within delivery.timeout.ms; the second more is for the reports themselves.
-        producer.flush(self._settings.delivery_timeout_ms / 1000 + 1)
-        self.delivered_total += outcome.delivered
-        if outcome.delivered < len(records):
-            self._fail(producer, outcome, len(records))
-        return outcome.places  # type: ignore[return-value] # all were delivered, so none is None
 
     def _fail(self, producer: Producer, outcome: _Outcome, count: int) -> None:
         failed = tuple(index for index, place in enumerate(outcome.places) if place is None)
@@ -158,42 +162,35 @@ class ActionProducer:
 class _Outcome:
     """Delivery reports of one batch."""
 
-    __slots__ = ("delivered", "first_error", "places", "refused")
+    __slots__ = ("delivered", "first_error", "open", "places", "refused")
 
     def __init__(self, count: int) -> None:
         self.places: list[Delivered | None] = [None] * count
+        self.open = count
         self.delivered = 0
         self.first_error = ""
         self.refused: list[int] = []
 
-    def hand_over(
-        self,
-        producer: Producer,
-        index: int,
-        topic: str,
-        value: bytes | None,
-        key: bytes | None,
-        headers: Headers,
-    ) -> None:
-        """Give one record to librdkafka, waiting for room in its queue."""
+    def hand_over(self, producer: Producer, index: int, record: OutRecord) -> bool:
+        """Give one record to librdkafka; False while there is no room in its queue."""
+        topic, key, value, headers = record
 
         def report(error: KafkaError | None, message: Message) -> None:
+            self.open -= 1
             if error is None:
                 self.delivered += 1
                 self.places[index] = Delivered(message.topic(), message.partition(), message.offset())
             else:
                 self._note(index, topic, error)
 
-        while True:
-            try:
-                producer.produce(topic, value, key, headers=_headers(headers), on_delivery=report)
-            except BufferError:
-                producer.poll(0.05)
-            except KafkaException as error:
-                self._note(index, topic, error.args[0])
-                return
-            else:
-                return
+        try:
+            producer.produce(topic, value, key, headers=_headers(headers), on_delivery=report)
+        except BufferError:
+            return False
+        except KafkaException as error:
+            self.open -= 1
+            self._note(index, topic, error.args[0])
+        return True
 
     def _note(self, index: int, topic: str, error: KafkaError) -> None:
         self.first_error = self.first_error or f"{error.name()} on topic {topic!r}"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from engine.errors import EngineError, FencedError, TransientError
 
@@ -34,7 +34,7 @@ class PartitionFenced(FencedError):  # noqa: N818 - named for what happened, as 
     """
 
     def __init__(self, partitions: Iterable[int]) -> None:
-        self.partitions = frozenset(partitions)
+        self.partitions = self.all_partitions = frozenset(partitions)
         super().__init__(f"another worker owns {_list(self.partitions)}")
 
 
@@ -51,7 +51,12 @@ class StateRolledBack(EngineError):  # noqa: N818 - the word of the design
     def __init__(self, partitions: Iterable[int], fenced: Iterable[int] = ()) -> None:
         self.partitions = frozenset(partitions)
         self.fenced = frozenset(fenced)
+        self.all_partitions = self.partitions | self.fenced
         super().__init__(f"the store went back in time for {_list(self.partitions)}")
+
+
+#: Why a store takes nothing for some partitions, `all_partitions` of it.
+Refusal: TypeAlias = PartitionFenced | StateRolledBack
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,13 +28,13 @@ class Tally:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._received_ns = 0
+        self.received_ns = 0
         self._segments_told: set[str] = set()
         self.added = False
 
     def begin(self, batch: Batch) -> None:
         """A batch begins; latencies are counted from when it was received."""
-        self._received_ns = batch.received_ns
+        self.received_ns = batch.received_ns
         self.added = False
 
     def end(self, records: int) -> None:
@@ -43,7 +43,7 @@ class Tally:
             self._metrics.add(table.BATCHES)
             self._metrics.observe_one(table.BATCH_RECORDS, records)
             self._metrics.observe_one(
-                table.STAGE_LATENCY, (time.perf_counter_ns() - self._received_ns) / NS_PER_S, "total"
+                table.STAGE_LATENCY, (time.perf_counter_ns() - self.received_ns) / NS_PER_S, "total"
             )
 
     def stage(self, name: str, started_ns: int) -> int:
@@ -52,11 +52,11 @@ class Tally:
         self._metrics.observe_one(table.STAGE_LATENCY, (now_ns - started_ns) / NS_PER_S, name)
         return now_ns
 
-    def produced(self, step: Step, outcome: Outcome, now_ms: int | None) -> None:
+    def produced(self, step: Step, outcome: Outcome, received_ns: int, now_ms: int | None) -> None:
         """Actions were acknowledged by Kafka at the wall clock's `now_ms`; None on the replay clock."""
         if not outcome.actions:
             return
-        latency_s = (time.perf_counter_ns() - self._received_ns) / NS_PER_S
+        latency_s = (time.perf_counter_ns() - received_ns) / NS_PER_S
         self._metrics.observe_one(table.ACTION_LATENCY, latency_s, times=len(outcome.actions))
         if now_ms is None:
             return
@@ -66,11 +66,13 @@ class Tally:
                 appended_ms = row.origin.timestamp()[1]
                 self._metrics.observe_one(table.END_TO_END, (now_ms - appended_ms) / 1000, times=times)
 
-    def step(self, step: Step, outcome: Outcome, owned: Mapping[int, OwnedPartition]) -> None:
+    def step(
+        self, step: Step, outcome: Outcome, received_ns: int, owned: Mapping[int, OwnedPartition]
+    ) -> None:
         """A step is durable."""
         metrics = self._metrics
         if step.events:
-            latency_s = (time.perf_counter_ns() - self._received_ns) / NS_PER_S
+            latency_s = (time.perf_counter_ns() - received_ns) / NS_PER_S
             metrics.observe_one(table.ENGINE_LATENCY, latency_s, times=len(step.events))
             for code, count in Counter(row.code for row in step.events).items():
                 metrics.add(table.EVENTS, count, TYPE_BY_CODE[code].family)

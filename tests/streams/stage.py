@@ -102,6 +102,7 @@ class FakeConsumer:
     def __init__(self) -> None:
         self.sought: list[dict[tuple[str, int], int]] = []
         self.paused: set[tuple[str, int]] = set()
+        self.reported: dict[tuple[str, int], int] = {}
 
     async def pause(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Note it."""
@@ -114,6 +115,10 @@ class FakeConsumer:
     async def seek(self, offsets: Mapping[tuple[str, int], int]) -> None:
         """Note it."""
         self.sought.append(dict(offsets))
+
+    def report(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Note it."""
+        self.reported.update(offsets)
 
 
 class Stage:

@@ -120,6 +120,10 @@ async def test_a_guilty_event_counts_when_it_is_sent_again(stage: Stage) -> None
     ]
 
 
+class Killed(BaseException):
+    """The process ends here."""
+
+
 async def test_a_kill_between_single_records_counts_nothing_twice(tmp_path: Path) -> None:
     """Killed after some records of a failing batch were worked singly, the next worker applies the rest."""
     whole, cut = Stage(tmp_path / "whole"), Stage(tmp_path / "cut")
@@ -136,12 +140,12 @@ async def test_a_kill_between_single_records_counts_nothing_twice(tmp_path: Path
     async def killed(writes: Any) -> None:
         commits[0] += 1
         if commits[0] == 6:
-            raise KeyboardInterrupt
+            raise Killed
         await commit(writes)
 
     cut.store.commit = killed  # type: ignore[method-assign]
     again = [record for place in sorted(cut.log) for record in cut.log[place]]
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Killed):
         await cut.handler.handle(_batch(again))
     cut.renew()
     break_for(cut, "c3")

@@ -50,7 +50,7 @@ def is_gone(pid: int) -> bool:
     """Tell whether a process has ended; one that waits to be reaped by init counts as ended."""
     try:
         return "State:\tZ" in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True
 
 

@@ -48,3 +48,15 @@ async def test_batches_and_crashes_change_nothing(log: Log) -> None:
         found = outcome(*await replay(SETTINGS, log, seed=seed, most=most, crashes=crashes))
         assert found[1].keys() == expected[1].keys()
         assert found == expected
+
+
+async def test_working_ahead_changes_nothing(log: Log) -> None:
+    """Deciding the next step while the last becomes durable, through kills and a Redis that forgets."""
+    expected = outcome(*await replay(SETTINGS, log, seed=0, most=10_000))
+    for seed, most, crashes, rollbacks in ((1, 5, 0, 0), (2, 40, 12, 0), (12, 5, 0, 12), (8, 5, 12, 12)):
+        found = outcome(
+            *await replay(
+                SETTINGS, log, seed=seed, most=most, crashes=crashes, rollbacks=rollbacks, ahead=True
+            )
+        )
+        assert found == expected
