@@ -120,7 +120,7 @@ class BatchSettings(_Section, frozen=True, kw_only=True):
 
     max_records: Annotated[
         int, about("Records of one batch at most.", unit="records", low=1, high=100_000)
-    ] = 2000
+    ] = 1000
     fetch_wait_ms: Annotated[
         int, about("How long a broker may wait to fill a fetch.", unit="ms", low=1, high=500)
     ] = 2

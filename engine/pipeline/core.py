@@ -6,7 +6,7 @@ runs live.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -160,6 +160,23 @@ class Pipeline:
         Returns:
             The outcome; on an exception the states are no longer valid and must be loaded anew.
         """
+        running = self.run(work)
+        while True:
+            try:
+                next(running)
+            except StopIteration as end:
+                outcome: Outcome = end.value
+                return outcome
+
+    def run(self, work: Work) -> Generator[None, None, Outcome]:
+        """Do what `process` does, with pauses in which the caller may do something else.
+
+        Args:
+            work: see `Work`; nobody else may touch the states in it before the end.
+
+        Returns:
+            The outcome.
+        """
         outcome = Outcome()
         count_purchases(work.events, work.states, work.rates)
         waves = Waves(
@@ -172,14 +189,16 @@ class Pipeline:
         )
         for wave in waves:
             outcome.waves += 1
-            self._wave(wave, work, outcome)
+            yield from self._wave(wave, work, outcome)
         return outcome
 
-    def _wave(self, wave: Wave, work: Work, outcome: Outcome) -> None:
+    def _wave(self, wave: Wave, work: Work, outcome: Outcome) -> Iterator[None]:
         """Work on the rows of one wave at once."""
         batch, clock_ms = self._apply(wave, outcome)
+        yield
         matrix = self.space.matrix(batch)
         self._score(batch, matrix, wave, work, outcome)
+        yield
         segment_codes = self.segments.classify(matrix)
         self.space.set_column(matrix, "segment", segment_codes)
         matches = self.rules.match(batch.codes, matrix, wave.events)
@@ -187,6 +206,7 @@ class Pipeline:
         next_ms = np.minimum(next_ms, self.segments.next_change_ms(matrix, batch.now_ms))
         absences = _grouped((row, (journey, deadline_ms)) for row, journey, deadline_ms in fired)
         found = _Found(_grouped(matches), absences, next_ms.tolist())
+        yield
         self._walk(wave, matrix, segment_codes.tolist(), found, outcome)
 
     def _apply(self, wave: Wave, outcome: Outcome) -> tuple[RowBatch, Int64s]:

@@ -12,11 +12,12 @@ import asyncio
 import dataclasses
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import structlog
+from confluent_kafka import Message
 
 from engine.events import DeadLetterReason, Family, event_key
 from engine.features.state import CustomerState, unpack
@@ -44,6 +45,8 @@ MAX_FRAMES = 8  # of a failed record in the log
 # From so many records in a batch on the next one is worked on while this one's effects become durable. With
 # fewer, waiting costs little, and lets the next batch grow.
 AHEAD_FROM = 200
+DECODE_AT_ONCE = 250
+TURNS = 4  # of the event loop: a timer that has come, what waited for it, what it sends
 REPLAY_HORIZON_MS = 7 * 86_400_000
 _UNBOUNDED = 2**31  # the replay clock bounds a step's timers by its span of time instead
 
@@ -141,13 +144,16 @@ class Handler:
         self._at_work = True
         self.before_batch()
         self._tally.begin(batch)
-        await self._holdings.retrying("decode", lambda: self._add(batch))
+        await self._decode(batch.records)
         self._tally.stage("decode", started_ns)
-        await asyncio.sleep(0)  # let the step before come further
+        stepped = False
         while True:
             now_ms = self._now_ms()
             self._holdings.given_up.clear()
-            step = self._intake.step(self._settings.batch.max_records, now_ms) or Step()
+            taken = self._intake.step(self._settings.batch.max_records, now_ms)
+            if taken is None and stepped and not self._replay:
+                break  # timers that came due meanwhile go with the next batch
+            step, stepped = taken or Step(), True
             worked = await self._timers_before(step, now_ms)
             if not step.records and not step.clock_ms and not worked:
                 break
@@ -183,10 +189,23 @@ class Handler:
         if refusals:
             await self._holdings.give_up(*refusals)
 
-    async def _add(self, batch: Batch) -> None:
-        records = batch.records if not self._tally.added else ()
-        self._tally.added = True
-        self._intake.add(records, self._now_ms())
+    async def _decode(self, records: Sequence[Message]) -> None:
+        """Hand records to the intake, a few at a time: in between, the step before comes further."""
+        for first in range(0, len(records), DECODE_AT_ONCE):
+            fresh = [records[first : first + DECODE_AT_ONCE]]
+
+            async def add(fresh: list[Sequence[Message]] = fresh) -> None:
+                # tried again, the intake goes on with what it was given
+                self._intake.add(fresh.pop() if fresh else (), self._now_ms())
+
+            await self._holdings.retrying("decode", add)
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        """Let the step that is being made durable come further, if it can."""
+        if self._finishing is not None and not self._finishing.done():
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
 
     def _until_ms(self, step: Step, now_ms: int) -> dict[int, int]:
         """Timers are due up to here: the step's stream time, or the wall clock."""
@@ -265,10 +284,11 @@ class Handler:
             replay=self._replay,
         )
         try:
-            outcome = self.pipeline.process(work)
+            outcome = await self._process(work)
             # a timer that moved nothing is written as its state has it, or it would be due for ever
             outcome.touched.update({name: timers[name] for name in timers.keys() - outcome.touched.keys()})
             processed_ns = self._tally.stage("rules", loaded_ns)
+            await self._let_go()
             effects = self._lay_out(step, outcome, states, marks, until)
         except Exception as error:  # noqa: BLE001 - whatever a rule or feature raises, the batch goes on
             await self.settle()
@@ -282,6 +302,16 @@ class Handler:
             await self._work(step, timers, now_ms, until)
             return
         self._begin(step, outcome, states, effects, processed_ns)
+
+    async def _process(self, work: Work) -> Outcome:
+        running = self.pipeline.run(work)
+        while True:
+            try:
+                next(running)
+            except StopIteration as end:
+                outcome: Outcome = end.value
+                return outcome
+            await self._let_go()
 
     def _lay_out(
         self,

@@ -30,12 +30,10 @@ class Tally:
         self._metrics = metrics
         self.received_ns = 0
         self._segments_told: set[str] = set()
-        self.added = False
 
     def begin(self, batch: Batch) -> None:
         """A batch begins; latencies are counted from when it was received."""
         self.received_ns = batch.received_ns
-        self.added = False
 
     def end(self, records: int) -> None:
         """A batch is done."""
