@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from engine.demo.data import build_log
-from engine.settings import IdSettings, Settings
+from engine.settings import CacheSettings, IdSettings, Settings
 from engine.streams.store_memory import MemoryServer
 from tests.streams.replay import Log, Tap, replay, write_log
 
@@ -50,13 +50,15 @@ async def test_batches_and_crashes_change_nothing(log: Log) -> None:
         assert found == expected
 
 
-async def test_working_ahead_changes_nothing(log: Log) -> None:
+@pytest.mark.parametrize("customers", [200_000, 2], ids=["all cached", "hardly any cached"])
+async def test_working_ahead_changes_nothing(log: Log, customers: int) -> None:
     """Deciding the next step while the last becomes durable, through kills and a Redis that forgets."""
+    settings = msgspec.structs.replace(SETTINGS, cache=CacheSettings(customers=customers))
     expected = outcome(*await replay(SETTINGS, log, seed=0, most=10_000))
     for seed, most, crashes, rollbacks in ((1, 5, 0, 0), (2, 40, 12, 0), (12, 5, 0, 12), (8, 5, 12, 12)):
         found = outcome(
             *await replay(
-                SETTINGS, log, seed=seed, most=most, crashes=crashes, rollbacks=rollbacks, ahead=True
+                settings, log, seed=seed, most=most, crashes=crashes, rollbacks=rollbacks, ahead=True
             )
         )
         assert found == expected
