@@ -127,6 +127,7 @@ def test_help_loads_no_server_library() -> None:
         (["send", "order.placed", "-c", "c"], 1, "order_id"),
         (["send", "order.placed", "-c", ""], 1, "order_id"),
         (["send", "page.viewed", "-c", ""], 1, "customer_id_invalid"),
+        (["send", "page.viewed", "-c", "c", "-f", "props=1", "-f", "props.x=2"], 2, "value of its own"),
         (["send", "order.placed", "-c", "c", "-f", "amout=1"], 2, "has no such field; did you mean amount?"),
         (["send", "order.placed", "-c", "c", "-f", "shop=x"], 2, "--field shop: order.placed has no such"),
         (["send", "order.placed", "-c", "c", "-f", "shop=x"], 2, "write props.shop"),

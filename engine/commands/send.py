@@ -116,6 +116,8 @@ def _one(event_type: str, customer: str, assignments: list[str], now_ms: int | N
         *path, last = name.split(".")
         for part in path:
             target = target.setdefault(part, {})
+            if not isinstance(target, dict):
+                raise ConfigError(f"--field {assignment!r}: {part} has a value of its own already")
         target[last] = _typed(text)
     _refuse_unknown(fields)
     return build_event(_as_declared(fields), now_ms)

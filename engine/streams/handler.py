@@ -71,6 +71,12 @@ class Handler:
         metrics: counted once per step.
         health: told what works and what does not.
         now_ms: the wall clock.
+
+    Attributes:
+        pipeline: the pure core.
+        intake: what has been read and not worked on yet.
+        before_batch: called before each batch.
+        ahead_from: from so many records in a batch on the next one is decided meanwhile.
     """
 
     def __init__(
@@ -91,12 +97,12 @@ class Handler:
         self._now_ms = now_ms
         self._replay = settings.clock == "replay"
         families = {topic: Family(family) for family, topic in settings.event_topics().items()}
-        self._intake = Intake(
+        self.intake = Intake(
             families, decode, replay=self._replay, ids_remembered=max(1, settings.ids.remembered)
         )
         self._sink = Sink(settings)
         self._tally = Tally(metrics)
-        self._holdings = Holdings(store, self._intake, self._tally, health, families)
+        self._holdings = Holdings(store, self.intake, self._tally, health, families)
         self._delivery = Delivery(producer, self._sink, self._holdings, self._tally)
         self.before_batch: Callable[[], None] = lambda: None
         self.ahead_from = AHEAD_FROM
@@ -150,7 +156,7 @@ class Handler:
         while True:
             now_ms = self._now_ms()
             self._holdings.given_up.clear()
-            taken = self._intake.step(self._settings.batch.max_records, now_ms)
+            taken = self.intake.step(self._settings.batch.max_records, now_ms)
             if taken is None and stepped and not self._replay:
                 break  # timers that came due meanwhile go with the next batch
             step, stepped = taken or Step(), True
@@ -196,7 +202,7 @@ class Handler:
 
             async def add(fresh: list[Sequence[Message]] = fresh) -> None:
                 # tried again, the intake goes on with what it was given
-                self._intake.add(fresh.pop() if fresh else (), self._now_ms())
+                self.intake.add(fresh.pop() if fresh else (), self._now_ms())
 
             await self._holdings.retrying("decode", add)
             await self._let_go()
@@ -373,7 +379,7 @@ class Handler:
             step.dead.append(DeadRecord(row.origin, reason, detail, kind))
             # sent again after a fix, it must not be taken for a repeat
             key = event_key(row.event)
-            self._intake.forget(row.partition, key)
+            self.intake.forget(row.partition, key)
             step.ids[row.partition] = [each for each in step.ids.get(row.partition, ()) if each != key]
         step.events = []
         step, timers, states = await self._load_held(step, timers)

@@ -103,7 +103,7 @@ class ServerLink:
         )
         self._connection = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
         self._timeout_s = timeout_s
-        self._address = _address(url)
+        self._address = address_of(url)
         self._turn = asyncio.Lock()
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
@@ -148,7 +148,7 @@ class ClusterLink:
     """
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        self._address = _address(url)
+        self._address = address_of(url)
         self._client = RedisCluster.from_url(
             url,
             protocol=2,
@@ -191,7 +191,7 @@ class ClusterLink:
         return await client.execute_command(*command, target_nodes=node)
 
 
-def _address(url: str) -> str:
+def address_of(url: str) -> str:
     """Return host and port, or the socket's path: the rest of the URL may hold a password."""
     parts = urlsplit(url)
     return parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{parts.port or 6379}"

@@ -30,6 +30,7 @@ from engine.streams.logs import configure_logs
 from engine.streams.models import MODEL_KEY
 from engine.streams.producer import ActionProducer
 from engine.streams.sink import CLOCK_HEADER
+from engine.streams.store_link import address_of
 from engine.streams.wiring import kafka_settings
 
 log = structlog.get_logger(__name__)
@@ -59,6 +60,7 @@ class Trainer:
     def __init__(self, settings: Settings, kafka: KafkaSettings, partitions: int) -> None:
         self._settings = settings
         self._kafka = kafka
+        self._url = settings.redis.url
         self._redis = redis.Redis.from_url(
             settings.redis.url, socket_timeout=settings.redis.timeout_ms / 1000
         )
@@ -100,7 +102,8 @@ class Trainer:
             self._save()
             self._redis.delete(self._lock_key)
         except redis.RedisError as error:
-            raise TransientError(f"redis does not answer: {type(error).__name__}") from error
+            address = address_of(self._url)
+            raise TransientError(f"redis at {address!r} does not answer: {type(error).__name__}") from error
         finally:
             consumer.close()
             await self._producer.aclose()

@@ -79,8 +79,7 @@ async def _run(settings: Settings) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    intake = handler._intake  # noqa: SLF001 - only looked at
-    watch = asyncio.create_task(_watch(app, store, intake, health), name="engage-watch")
+    watch = asyncio.create_task(_watch(app, store, handler.intake, health), name="engage-watch")
     try:
         await transport.run(app)
     finally:

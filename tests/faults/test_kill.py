@@ -45,7 +45,7 @@ def test_same_outcome_with_kills_as_without(tmp_path: Path) -> None:
     rng = random.Random(SEED)
     with ApacheKafka(tmp_path / "kafka") as kafka, ValkeyServer(tmp_path / "valkey") as valkey:
         calm = Deployment("calm", kafka.bootstrap, valkey.url, tmp_path, SESSION)
-        small = {**SESSION, "ENGAGE_BATCH_MAX_RECORDS": "150"}
+        small = {**SESSION, "ENGAGE_BATCH_MAX_RECORDS": "300"}
         storm = Deployment("storm", kafka.bootstrap, valkey.url, tmp_path, small)
         calm.engage("topics", "create")
         storm.engage("topics", "create")

@@ -374,7 +374,7 @@ async def test_paused_topics_of_a_rolled_back_partition_go_on(tmp_path: Path) ->
 
 async def test_the_registry_being_away_is_waited_out(stage: Stage) -> None:
     """While the schema registry does not answer, no record is lost and readiness says so."""
-    intake, decode, failures = stage.handler._intake, stage.handler._intake._decode, down(3)
+    intake, decode, failures = stage.handler.intake, stage.handler.intake._decode, down(3)
 
     def flaky(*arguments: Any) -> Any:
         if failures:
