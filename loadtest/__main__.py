@@ -30,7 +30,7 @@ class Plan:
         latency_s: each latency run.
         settle_s: load on a fresh worker before its latency run.
         faust_s: stock Faust's count.
-        rates: latency is measured at these, besides half of the sustained rate.
+        rates: latency is measured at those of these that are sustained, besides half of the sustained rate.
     """
 
     warm_up_s: float
@@ -91,7 +91,8 @@ def measure(bench: Bench, plan: Plan, options: argparse.Namespace) -> dict[str, 
     sustained = best(trials)
     rates = list(options.rates or plan.rates)
     if sustained:
-        rates.insert(0, sustained / 2)
+        # above what is sustained a latency says only how long the run was
+        rates = [sustained / 2, *(rate for rate in rates if options.rates or rate <= sustained)]
     pairs = [latency_pair(bench, plan, rate) for rate in rates]
     return {
         "trials": [asdict(trial) for trial in trials],
