@@ -26,6 +26,7 @@ from engine.features.rows import RowBatch
 from engine.features.segments import Segments
 from engine.features.series import Series
 from engine.features.state import CustomerState
+from engine.pipeline.row_values import RowValues
 from engine.pipeline.training import count_purchases, freeze, rates_of, scored_at_s
 from engine.pipeline.waves import MUTATES, EventRow, Wave, Waves
 from engine.rules.context import Outbox, RowContext
@@ -353,30 +354,6 @@ class _Found:
     candidates: Mapping[int, Sequence[int]]
     absences: Mapping[int, Sequence[tuple[int, int]]]
     next_ms: list[int]
-
-
-class RowValues(Mapping[str, float | bool | str]):
-    """The feature values of one row by name, read from the matrix when asked for."""
-
-    __slots__ = ("_matrix", "_row", "_segments", "_space")
-
-    def __init__(self, space: FeatureSpace, segments: Sequence[str], matrix: Floats, row: int) -> None:
-        self._space = space
-        self._segments = segments
-        self._matrix = matrix
-        self._row = row
-
-    def __getitem__(self, name: str) -> float | bool | str:
-        value = self._matrix[self._row, self._space.index[name]]
-        if name == "segment":
-            return self._segments[int(value)]
-        return float(value)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._space.names)
-
-    def __len__(self) -> int:
-        return len(self._space.names)
 
 
 def _reacting_codes(rules: RuleSet) -> frozenset[int]:

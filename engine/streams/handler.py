@@ -27,11 +27,12 @@ from engine.pipeline.failed import set_timer_aside
 from engine.settings import Settings
 from engine.streams.batch import Batch
 from engine.streams.delivery import Delivery
+from engine.streams.due import UNBOUNDED, DueTimers
 from engine.streams.health import WorkerHealth
 from engine.streams.holdings import Consumer, Holdings
 from engine.streams.intake import DeadRecord, Decode, Intake, Step
 from engine.streams.kafka import TopicPartition
-from engine.streams.partitions import Mark, OwnedPartition
+from engine.streams.partitions import Mark
 from engine.streams.producer import ActionProducer, OutRecord
 from engine.streams.sink import Sink
 from engine.streams.store import PartitionFenced, PartitionWrite, Refusal, StateRolledBack, Store
@@ -47,8 +48,6 @@ MAX_FRAMES = 8  # of a failed record in the log
 AHEAD_FROM = 200
 DECODE_AT_ONCE = 250
 TURNS = 4  # of the event loop: a timer that has come, what waited for it, what it sends
-REPLAY_HORIZON_MS = 7 * 86_400_000
-_UNBOUNDED = 2**31  # the replay clock bounds a step's timers by its span of time instead
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +102,7 @@ class Handler:
         self._sink = Sink(settings)
         self._tally = Tally(metrics)
         self._holdings = Holdings(store, self.intake, self._tally, health, families)
+        self._due = DueTimers(settings, store, self._holdings, self.settle)
         self._delivery = Delivery(producer, self._sink, self._holdings, self._tally)
         self.before_batch: Callable[[], None] = lambda: None
         self.ahead_from = AHEAD_FROM
@@ -164,8 +164,8 @@ class Handler:
             if not step.records and not step.clock_ms and not worked:
                 break
             if step.records or step.clock_ms:
-                limit = _UNBOUNDED if self._replay else MAX_TIMERS
-                await self._work(step, await self._due(self._until_ms(step, now_ms), limit), now_ms)
+                limit = UNBOUNDED if self._replay else MAX_TIMERS
+                await self._work(step, await self._due.of(self._until_ms(step, now_ms), limit), now_ms)
             elif not self._replay:
                 break
         if self._replay:
@@ -229,41 +229,11 @@ class Handler:
         else:
             until_ms = dict.fromkeys(self._holdings.owned, now_ms)
         while True:
-            due = await self._due(until_ms, MAX_TIMERS)
+            due = await self._due.of(until_ms, MAX_TIMERS)
             if not due or (step.events and len(due) < MAX_TIMERS):
                 return worked
             await self._work(Step(), due, now_ms, until_ms)
             worked = True
-
-    async def _due(self, until_ms: Mapping[int, int], limit: int) -> dict[str, int]:
-        """List customers with a timer due, earliest first, and their partitions."""
-        found: list[tuple[int, str, int]] = []
-        for number, until in until_ms.items():
-            owned = self._holdings.owned.get(number)
-            if owned is None or number in self._holdings.given_up:
-                continue
-            # live, memory is used up first: the timers of a long stop are then read once, not once a chunk
-            if owned.timers.needs_load(until) and (self._replay or not owned.timers.due(until, 1)):
-                await self.settle()  # the store must know the timers of the step before
-                if number in self._holdings.given_up:
-                    continue
-                await self._load_timers(owned, until)
-            found.extend((due_ms, name, number) for name, due_ms in owned.timers.due(until, limit))
-        found.sort()
-        return {name: number for _, name, number in found[:limit]}
-
-    async def _load_timers(self, owned: OwnedPartition, until_ms: int) -> None:
-        """Move the horizon of the timers in memory past `until_ms`, or as far as the bound on them allows."""
-        settings = self._settings.timers
-        most = _UNBOUNDED if self._replay else settings.max_loaded
-        span_ms = REPLAY_HORIZON_MS if self._replay else settings.horizon_s * 1000
-        horizon_ms = until_ms + span_ms
-        found = await self._holdings.retrying(
-            "timers", lambda: self._store.due(owned.number, horizon_ms, most)
-        )
-        if len(found) >= most:
-            horizon_ms = found[-1][1] - 1
-        owned.timers.extend(((name.decode(), due_ms) for name, due_ms in found), horizon_ms)
 
     # ---- a step -----------------------------------------------------------------------------------
 
@@ -360,9 +330,9 @@ class Handler:
                 # alone, too: failing, it must not take the event with it
                 await self._work(Step(), {row.event.customer_id: number}, now_ms, until_ms)
             await self._work(single, {}, now_ms, until_ms)
-        limit = _UNBOUNDED if self._replay else MAX_TIMERS
+        limit = UNBOUNDED if self._replay else MAX_TIMERS
         rest = dataclasses.replace(step, events=[], ids={})
-        await self._work(rest, await self._due(until, limit), now_ms, until)
+        await self._work(rest, await self._due.of(until, limit), now_ms, until)
 
     async def _set_aside(
         self, step: Step, timers: Mapping[str, int], until: Mapping[int, int], error: Exception
