@@ -6,7 +6,7 @@ runs live.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -161,24 +161,18 @@ class Pipeline:
         Returns:
             The outcome; on an exception the states are no longer valid and must be loaded anew.
         """
-        running = self.run(work)
-        while True:
-            try:
-                next(running)
-            except StopIteration as end:
-                outcome: Outcome = end.value
-                return outcome
+        outcome = Outcome()
+        for _ in self.run(work, outcome):
+            pass
+        return outcome
 
-    def run(self, work: Work) -> Generator[None, None, Outcome]:
+    def run(self, work: Work, outcome: Outcome) -> Iterator[None]:
         """Do what `process` does, with pauses in which the caller may do something else.
 
         Args:
             work: see `Work`; nobody else may touch the states in it before the end.
-
-        Returns:
-            The outcome.
+            outcome: an empty one; whole at the end.
         """
-        outcome = Outcome()
         count_purchases(work.events, work.states, work.rates)
         waves = Waves(
             work.events,
@@ -191,7 +185,6 @@ class Pipeline:
         for wave in waves:
             outcome.waves += 1
             yield from self._wave(wave, work, outcome)
-        return outcome
 
     def _wave(self, wave: Wave, work: Work, outcome: Outcome) -> Iterator[None]:
         """Work on the rows of one wave at once."""

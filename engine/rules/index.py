@@ -93,8 +93,9 @@ class ColumnIndex:
                 [(places[column, sign], number) for column, sign, number in tests[code][at]] for at in order
             ]
         most = max(map(len, slots), default=0)
-        self._pair_columns = np.zeros((most, len(slots)), np.intp)
-        self._pair_thresholds = np.full((most, len(slots)), -np.inf)  # a test that always holds
+        # a journey with fewer tests has in their place one that always holds, on a column of zeros
+        self._pair_columns = np.full((most, len(slots)), self._columns, np.intp)
+        self._pair_thresholds = np.zeros((most, len(slots)))
         for at, each in enumerate(slots):
             for number, (column, threshold) in enumerate(each):
                 self._pair_columns[number, at] = column
@@ -143,7 +144,8 @@ class ColumnIndex:
         ordered = codes[order]
         begins = np.searchsorted(ordered, self._codes, side="left").tolist()
         ends = np.searchsorted(ordered, self._codes, side="right").tolist()
-        signed: Floats = np.empty((len(codes), self._columns))
+        signed: Floats = np.empty((len(codes), self._columns + 1))
+        signed[:, self._columns] = 0.0
         values = matrix[order[:, None], self._features]
         np.multiply(values, self._signs, out=signed[:, : len(self._features)])
         found: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []

@@ -259,35 +259,28 @@ class Handler:
             rates={number: owned.rate for number, owned in self._holdings.owned.items()},
             replay=self._replay,
         )
+        outcome = Outcome()
+        effects, failure = _Effects([], []), None
         try:
-            outcome = await self._process(work)
+            for _ in self.pipeline.run(work, outcome):
+                await self._let_go()
             # a timer that moved nothing is written as its state has it, or it would be due for ever
             outcome.touched.update({name: timers[name] for name in timers.keys() - outcome.touched.keys()})
-            processed_ns = self._tally.stage("rules", loaded_ns)
             await self._let_go()
             effects = self._lay_out(step, outcome, states, marks, until)
+            self._tally.stage("rules", loaded_ns)
         except Exception as error:  # noqa: BLE001 - whatever a rule or feature raises, the batch goes on
-            await self.settle()
-            self._forget(states, marks, given_up)
-            await self._isolate(step, timers, now_ms, until, error)
-            return
+            failure = error
         await self.settle()
         if self._holdings.given_up != given_up:
             # decided on what has turned out not to stand: once more, without the partitions given up
             self._forget(states, marks, given_up)
             await self._work(step, timers, now_ms, until)
-            return
-        self._begin(step, outcome, states, effects, processed_ns)
-
-    async def _process(self, work: Work) -> Outcome:
-        running = self.pipeline.run(work)
-        while True:
-            try:
-                next(running)
-            except StopIteration as end:
-                outcome: Outcome = end.value
-                return outcome
-            await self._let_go()
+        elif failure is not None:
+            self._forget(states, marks, given_up)
+            await self._isolate(step, timers, now_ms, until, failure)
+        else:
+            self._begin(step, outcome, states, effects)
 
     def _lay_out(
         self,
@@ -359,30 +352,22 @@ class Handler:
             outcome.touched[name] = number
         marks = {number: owned.mark() for number, owned in self._holdings.owned.items()}
         effects = self._lay_out(step, outcome, states, marks, until)
-        self._begin(step, outcome, states, effects, time.perf_counter_ns())
+        self._begin(step, outcome, states, effects)
         await self.settle()
 
     def _begin(
-        self,
-        step: Step,
-        outcome: Outcome,
-        states: Mapping[str, CustomerState],
-        effects: _Effects,
-        started_ns: int,
+        self, step: Step, outcome: Outcome, states: Mapping[str, CustomerState], effects: _Effects
     ) -> None:
         """Begin to make a step's effects durable; `settle` waits for the end."""
         for name, number in outcome.touched.items():
             gone = name in outcome.erased
             self._holdings.owned[number].timers.move(name, 0 if gone else states[name].due_ms)
         self._busy = states
-        self._finishing = asyncio.create_task(
-            self._finish(step, outcome, effects, started_ns), name="engage-finish"
-        )
+        self._finishing = asyncio.create_task(self._finish(step, outcome, effects), name="engage-finish")
 
-    async def _finish(
-        self, step: Step, outcome: Outcome, effects: _Effects, started_ns: int
-    ) -> Refusal | None:
+    async def _finish(self, step: Step, outcome: Outcome, effects: _Effects) -> Refusal | None:
         """Produce, then persist, then take note; return the store's refusal of some partitions."""
+        started_ns = time.perf_counter_ns()
         received_ns = self._tally.received_ns
         await self._delivery.produce(effects.records)
         self._tally.produced(step, outcome, received_ns, None if self._replay else self._now_ms())

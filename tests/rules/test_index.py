@@ -152,6 +152,16 @@ def test_only_rows_of_the_entry_type_match() -> None:
     assert matched == [(0, 0)]
 
 
+def test_a_column_a_journey_does_not_ask_for_keeps_nobody_out() -> None:
+    """A journey with fewer conditions than its neighbours depends on its own columns, whatever else is NaN."""
+    texts = [f"customer.{name} >= 0" for name in sorted(NUMBERS)]
+    compiled = rule_set(journey(0, " && ".join(texts), ""), journey(1, texts[-1], ""), journey(2, "true", ""))
+    matrix = np.full((1, len(SPACE.names)), np.nan)
+    matrix[0, SPACE.index[max(NUMBERS)]] = 1.0
+    codes = np.array([EVENT_TYPES["order.placed"].code], dtype=np.uint8)
+    assert compiled.match(codes, matrix, [event("order.placed", NOON)]) == [(0, 1), (0, 2)]
+
+
 def test_an_empty_batch_matches_nothing() -> None:
     """A batch without rows is no special case."""
     compiled = rule_set(journey(0, "customer.orders_30d > 1", "event.amount > 1"))

@@ -14,6 +14,7 @@ from engine.errors import EngineError
 from engine.events import Event
 from engine.streams.batch import Batch
 from engine.streams.producer import DeliveryError, OutRecord
+from engine.streams.store_memory import MemoryStore
 from tests.streams.replay import MemoryRecord
 from tests.streams.stage import Stage, event, place
 
@@ -126,3 +127,22 @@ async def test_a_rule_that_raises_ahead_spoils_nothing(stage: Stage) -> None:
         state = stage.state(name)
         assert state is not None
         assert len(state.values) == (13 if name == "c3" else 26)
+
+
+async def test_a_rule_that_raises_on_what_is_not_ours_any_more_accuses_nobody(stage: Stage) -> None:
+    """What failed ahead on a partition that turns out to be another worker's is left to that worker."""
+    here = next(name for name in PEOPLE if place(name) == 0)
+    gate = Gate(stage)
+    await hand_over(stage, event("order.placed", here))
+    await MemoryStore(stage.server).acquire(0)
+
+    def broken(context: Any, outbox: Any) -> None:
+        raise ZeroDivisionError
+
+    stage.handler.pipeline.machine.run = broken  # type: ignore[method-assign]
+    second = await turns(hand_over(stage, event("order.placed", here, 2)))
+    gate.open.set()
+    await second
+    await stage.handler.settle()
+    assert stage.tap.letters() == []
+    assert set(stage.handler._holdings.owned) == {1}
