@@ -153,7 +153,7 @@ def test_only_rows_of_the_entry_type_match() -> None:
 
 
 def test_a_column_a_journey_does_not_ask_for_keeps_nobody_out() -> None:
-    """A journey with fewer conditions than its neighbours depends on its own columns, whatever else is NaN."""
+    """A journey with fewer conditions than others depends on its own columns, whatever the others hold."""
     texts = [f"customer.{name} >= 0" for name in sorted(NUMBERS)]
     compiled = rule_set(journey(0, " && ".join(texts), ""), journey(1, texts[-1], ""), journey(2, "true", ""))
     matrix = np.full((1, len(SPACE.names)), np.nan)
