@@ -1,0 +1,1 @@
+"""What authors do with rules before and after they are live: fixtures, backtests, summaries, explanations."""
