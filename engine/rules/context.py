@@ -54,12 +54,23 @@ class RowContext:
         return self.event.type if self.event is not None else "timer"
 
 
+# (journey, version, from, to): a run went from one instruction of its program to another; from -1 = it began
+Move = tuple[str, int, int, int]
+
+
 @dataclass(slots=True)
 class Outbox:
-    """What the machine decided, in order."""
+    """What the machine decided, in order.
+
+    Args:
+        actions: to send.
+        decisions: to log.
+        moves: takes every step of every run, for coverage; None = nobody asks.
+    """
 
     actions: list[Action] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
+    moves: list[Move] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from engine.rules.source import ErrorList
 
 _KINDS = {"number": "double", "bool": "bool", "code": "string"}
 _SUFFIXES = (".yaml", ".yml")
+_FIXTURES = (".test.yaml", ".test.yml")
 
 
 def vocabulary_of(
@@ -46,8 +47,18 @@ def vocabulary_of(
     )
 
 
+def is_fixture_file(path: Path) -> bool:
+    """Tell whether a file holds the fixtures of a journey (`NAME.test.yaml`) and no journey itself."""
+    return path.name.endswith(_FIXTURES)
+
+
 def journey_files(paths: Iterable[Path]) -> list[Path]:
-    """Return the rule files: the paths given, and of folders every YAML file in them, by name."""
+    """Return the rule files: the paths given, and of folders every YAML file but fixtures, by name."""
+    return [path for path in yaml_files(paths) if not is_fixture_file(path)]
+
+
+def yaml_files(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths given, and of folders every YAML file in them, by name."""
     files: list[Path] = []
     for path in paths:
         if path.is_dir():

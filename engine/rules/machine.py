@@ -135,7 +135,7 @@ class JourneyMachine:
                 continue
             if step.where is None or runner.facts(position).holds(step.where):
                 begun = msgspec.structs.replace(position, pc=step.then_pc, due_ms=0)
-                _settle(runner, position, runner.advance(journey, begun))
+                _settle(runner, position, runner.advance(journey, begun, position.pc))
 
 
 def _exit_reason(runner: Runner, journey: Journey, position: Position) -> str:

@@ -48,12 +48,13 @@ class Runner:
         entry: Mapping[str, Any] = position.event if position is not None else {}
         return Facts(self.values, self.context.event, entry, self.context.state.profile.traits)
 
-    def advance(self, journey: Journey, position: Position) -> Position | None:
+    def advance(self, journey: Journey, position: Position, came_from: int = -1) -> Position | None:
         """Go on from where the position stands until something has to be waited for.
 
         Args:
             journey: the position's journey.
             position: where to begin.
+            came_from: the instruction the run stood at before; -1 = it begins here.
 
         Returns:
             the position with its next due instant, or None when the run is over.
@@ -61,6 +62,8 @@ class Runner:
         now_ms = self.context.now_ms
         pc = position.pc
         while pc < len(journey.program):
+            self._moved(journey, came_from, pc)
+            came_from = pc
             match journey.program[pc]:
                 case Send() as send:
                     until_ms = self._send(journey, send, position)
@@ -80,7 +83,12 @@ class Runner:
                     pc = target
                 case Leave():
                     return None
+        self._moved(journey, came_from, pc)
         return None
+
+    def _moved(self, journey: Journey, came_from: int, pc: int) -> None:
+        if self.outbox.moves is not None:
+            self.outbox.moves.append((journey.name, journey.version, came_from, pc))
 
     def resume(self, journey: Journey, position: Position) -> Position | None:
         """Go on with a position whose instant has come."""
@@ -96,7 +104,8 @@ class Runner:
             pc = step.otherwise_pc
         else:
             pc += 1
-        return self.advance(journey, msgspec.structs.replace(position, pc=pc, due_ms=0, deferred=False))
+        onward = msgspec.structs.replace(position, pc=pc, due_ms=0, deferred=False)
+        return self.advance(journey, onward, position.pc)
 
     def _send(self, journey: Journey, send: Send, position: Position) -> int:
         """Fire the action or say why not; return when to try again, or 0."""

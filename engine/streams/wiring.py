@@ -87,7 +87,23 @@ def build_pipeline(settings: Settings, snapshot: Snapshot | None = None) -> Pipe
         RuleErrors: rules or segments are wrong.
     """
     definitions = definitions_of(settings)
-    rules = rules_of(settings, definitions)
+    return pipeline_of(settings, definitions, rules_of(settings, definitions), snapshot)
+
+
+def pipeline_of(
+    settings: Settings, definitions: Definitions, rules: RuleSet, snapshot: Snapshot | None = None
+) -> Pipeline:
+    """Put the pure core together over rules at hand.
+
+    Args:
+        settings: all settings.
+        definitions: segments and features.
+        rules: compiled against exactly the columns they need, as `rules_of` does.
+        snapshot: the churn model; the shipped prior when None.
+
+    Raises:
+        ConfigError: a cap can't be read.
+    """
     space = definitions.space(rules.features)
     machine = JourneyMachine(
         rules,
