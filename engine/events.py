@@ -160,6 +160,7 @@ class EventType:
         singular: stem of its recency feature (`days_since_order`).
         value_field: the field kept with the entry, or None.
         mutates: whether it changes the customer's profile (see docs/internals.md, waves).
+        by_customer: whether the customer did it; what the shop tells of itself is no visit.
     """
 
     code: int
@@ -169,6 +170,7 @@ class EventType:
     singular: str
     value_field: str | None = None
     mutates: bool = False
+    by_customer: bool = True
 
 
 _C, _O, _S, _P, _E = Family.CLICK, Family.ORDER, Family.SERVICE, Family.PROFILE, Family.ENGAGEMENT
@@ -180,10 +182,13 @@ _TYPES = (
     EventType(3, "cart.added", _C, "cart_adds", "cart_add"),
     EventType(4, "cart.removed", _C, "cart_removes", "cart_remove"),
     EventType(5, "session.started", _C, "sessions", "session"),
+    EventType(6, "product.restocked", _C, "restocks", "restock", by_customer=False),
+    EventType(7, "price.dropped", _C, "price_drops", "price_drop", by_customer=False),
     EventType(8, "order.placed", _O, "orders", "order", "amount"),
     EventType(9, "order.cancelled", _O, "cancellations", "cancellation", "amount"),
     EventType(10, "order.refunded", _O, "refunds", "refund", "amount"),
     EventType(11, "order.delivered", _O, "deliveries", "delivery"),
+    EventType(12, "payment.failed", _O, "payment_failures", "payment_failure"),
     EventType(16, "inquiry.opened", _S, "inquiries", "inquiry", mutates=True),
     EventType(17, "inquiry.replied", _S, "replies", "reply", mutates=True),
     EventType(18, "inquiry.resolved", _S, "resolutions", "resolution", mutates=True),
@@ -193,6 +198,8 @@ _TYPES = (
     EventType(26, "consent.granted", _P, "consents_granted", "consent_granted", mutates=True),
     EventType(27, "consent.withdrawn", _P, "consents_withdrawn", "consent_withdrawn", mutates=True),
     EventType(28, "erasure.requested", _P, "erasures", "erasure", mutates=True),
+    EventType(29, "points.changed", _P, "point_changes", "point_change", mutates=True),
+    EventType(30, "referral.joined", _P, "referrals", "referral"),
     EventType(32, "message.delivered", _E, "messages_delivered", "message_delivered"),
     EventType(33, "message.opened", _E, "messages_opened", "message_opened"),
     EventType(34, "message.clicked", _E, "messages_clicked", "message_clicked"),
@@ -212,6 +219,7 @@ EVENT_CLASSES: dict[Family, type[Event]] = {
     Family.PROFILE: ProfileEvent,
     Family.ENGAGEMENT: EngagementEvent,
 }
+VISIT_CODES = tuple(kind.code for kind in _TYPES if kind.family is Family.CLICK and kind.by_customer)
 FAMILY_OF: dict[type[Event], Family] = {cls: family for family, cls in EVENT_CLASSES.items()}
 
 FIRST_SERIES_CODE = 64  # series of declared features

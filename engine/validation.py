@@ -98,6 +98,8 @@ _SPECIAL: dict[str, Check] = {
     "customer.signed_up": _known_zone,
     "profile.updated": _known_zone,
     "erasure.requested": _known_zone,
+    "points.changed": _known_zone,
+    "referral.joined": _known_zone,
 }
 _VALUE_FIELDS = {"order.placed": "amount", "feedback.nps": "score", "feedback.csat": "score"}
 _CHECKS: dict[Family, dict[str, Check | None]] = {

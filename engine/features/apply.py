@@ -42,7 +42,9 @@ _NO_SERIES: Mapping[int, Sequence[Series]] = {}
 _ORDER = EVENT_TYPES["order.placed"].code
 _VALUE_FIELDS = [TYPE_BY_CODE[code].value_field if code in TYPE_BY_CODE else None for code in range(256)]
 _SHOWS_CHANNEL = [
-    code in TYPE_BY_CODE and TYPE_BY_CODE[code].family in {Family.CLICK, Family.SERVICE}
+    code in TYPE_BY_CODE
+    and TYPE_BY_CODE[code].by_customer
+    and TYPE_BY_CODE[code].family in {Family.CLICK, Family.SERVICE}
     for code in range(256)
 ]
 
@@ -208,6 +210,7 @@ def _bounced(state: CustomerState, event: EngagementEvent, _: int) -> None:
 _BY_NAME: dict[str, Callable[[CustomerState, Any, int], None]] = {
     "customer.signed_up": _signed_up,
     "profile.updated": _updated,
+    "points.changed": _updated,
     "consent.granted": _granted,
     "consent.withdrawn": _withdrawn,
     "inquiry.opened": _opened,

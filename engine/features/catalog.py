@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from engine.events import EVENT_TYPES, PURPOSES, Family
+from engine.events import EVENT_TYPES, PURPOSES, VISIT_CODES
 from engine.features.windows import MONTHS, VISITS, WINDOWS
 
 NEVER_DAYS = 36_500.0
@@ -22,7 +22,6 @@ NPS = EVENT_TYPES["feedback.nps"].code
 CSAT = EVENT_TYPES["feedback.csat"].code
 _SIGNUP = EVENT_TYPES["customer.signed_up"].code
 _ERASURE = EVENT_TYPES["erasure.requested"].code  # deletes the state: never counted
-_CLICKS = tuple(kind.code for kind in EVENT_TYPES.values() if kind.family is Family.CLICK)
 
 
 class Source(StrEnum):
@@ -244,5 +243,5 @@ TEXTS: dict[str, str] = {
 def kinds_of(feature: Feature) -> tuple[int, ...]:
     """Return the codes of the entries a feature is computed from; visits need every click kind."""
     if feature.event_kind == VISITS:
-        return (*_CLICKS, VISITS)
+        return (*VISIT_CODES, VISITS)
     return () if feature.event_kind < 0 else (feature.event_kind,)

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from engine.events import EVENT_TYPES, Family
+from engine.events import EVENT_TYPES, VISIT_CODES
 from engine.features.rows import RowBatch, flatten
 from engine.features.state import HEAD_COLUMNS
 from engine.features.tiles import MARK_DTYPE, TILE_DTYPE, VALUE_DTYPE
@@ -39,8 +39,7 @@ Int64s = npt.NDArray[np.int64]
 _EDGES_S = np.array([length_s for length_s in WINDOWS.values() if length_s])
 _W = len(WINDOWS)
 _ORDER = EVENT_TYPES["order.placed"].code
-_CLICKS = tuple(kind.code for kind in EVENT_TYPES.values() if kind.family is Family.CLICK)
-_IS_CLICK = np.isin(np.arange(256), _CLICKS)
+_IS_CLICK = np.isin(np.arange(256), VISIT_CODES)
 _DAY_BITS, _WINDOW_BITS = 16, 3
 _NEVER = np.iinfo(np.int64).max
 
@@ -70,9 +69,9 @@ class Kinds:
         self.value_columns = self._table(self.value_column, self.value_width - 1)
         self.visits = self.column.get(VISITS)
         # Clicks are added up into visits, so they need columns of their own where visits are asked for.
-        assert self.visits is None or all(code in self.column for code in _CLICKS)
+        assert self.visits is None or all(code in self.column for code in VISIT_CODES)
         self.dated = np.isin(np.arange(256), dated)
-        self.click_columns = [self.column[code] for code in _CLICKS if code in self.column]
+        self.click_columns = [self.column[code] for code in VISIT_CODES if code in self.column]
 
     @staticmethod
     def _table(columns: dict[int, int], rest: int) -> Int64s:

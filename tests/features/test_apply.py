@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.events import EVENT_CLASSES, EVENT_TYPES, Event
+from engine.events import EVENT_CLASSES, EVENT_TYPES, VISIT_CODES, Event
 from engine.features.apply import apply_event
 from engine.features.profile import MAX_INQUIRIES, MAX_TEXT, MAX_TRAITS
 from engine.features.series import Series
@@ -25,7 +25,7 @@ def happen(
 ) -> None:
     """Let an event of a type happen `after_s` seconds after NOW_MS."""
     kind = EVENT_TYPES[name]
-    needed = {"order_id": "o"} if name.startswith("order.") else {}
+    needed = {"order_id": "o"} if name.startswith(("order.", "payment.")) else {}
     if name.startswith(("inquiry.", "complaint.")):
         needed = {"inquiry_id": "q"}
     values = {
@@ -170,3 +170,19 @@ def test_forgetting_leaves_nothing() -> None:
     state.forget()
     assert pack(state) == pack(CustomerState("c"))
     assert state.head == CustomerState("c").head
+
+
+def test_what_the_shop_tells_is_no_visit() -> None:
+    """A restock or a price drop shows no activity of the customer's."""
+    state = CustomerState("c")
+    happen(state, "product.restocked", channel="web")
+    happen(state, "price.dropped", 1, channel="web")
+    assert state.profile.last_channel == ""
+    assert not {EVENT_TYPES[name].code for name in ("product.restocked", "price.dropped")} & set(VISIT_CODES)
+
+
+def test_points_are_kept_as_a_trait() -> None:
+    """The balance of `points.changed` is a trait from then on."""
+    state = CustomerState("c")
+    happen(state, "points.changed", traits={"points": 1200})
+    assert state.profile.traits == {"points": 1200}
