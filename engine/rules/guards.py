@@ -19,7 +19,8 @@ from engine.rules.check import AGENT
 from engine.rules.context import MachineSettings
 from engine.rules.journey import Journey, Send
 from engine.rules.limits import CONTACT_MEMORY_S
-from engine.rules.quiet import quiet_until, zone_of
+from engine.rules.local_time import zone_of
+from engine.rules.quiet import quiet_until
 from engine.rules.units import Cap, say_duration
 
 

@@ -14,7 +14,7 @@ from engine.rules.context import TEXT_FEATURES
 from engine.rules.index import ColumnIndex, Floats
 from engine.rules.journey import Journey, Send, SetTrait, Wait, WaitUntil
 from engine.rules.limits import MAX_DURATION_MS
-from engine.rules.quiet import MIN_DEFERRAL_MS
+from engine.rules.local_time import MIN_DEFERRAL_MS
 from engine.rules.scope import Vocabulary
 
 _NEVER_DAYS = 36_500.0  # what a recency feature says when something never happened

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.rules.quiet import MIN_DEFERRAL_MS, quiet_until, zone_of
+from engine.rules.local_time import MIN_DEFERRAL_MS, zone_of
+from engine.rules.quiet import quiet_until
 from engine.rules.units import QuietHours
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Shanghai", "Australia/Lord_Howe", "Asia/Kathmandu")
