@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from engine.commands import config, customer, deadletters, doctor, process, rules, send, tail, topics
+from engine.commands import (
+    config,
+    customer,
+    deadletters,
+    doctor,
+    process,
+    rules,
+    rules_author,
+    send,
+    tail,
+    topics,
+)
 
 _HELP = """Real-time customer engagement: Kafka events in, reasoned actions out.
 
@@ -55,7 +66,7 @@ def _root(
     """Hold the options that come before any command."""
 
 
-for group in (process, topics, send, tail, customer, deadletters, rules, config, doctor):
+for group in (process, topics, send, tail, customer, deadletters, rules, rules_author, config, doctor):
     group.register(app)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.features.reference import document
 from engine.metrics import METRICS
+from engine.rules.codes import page as codes_page
 from engine.settings import SETTINGS
 
 _FOLDER = Path(__file__).resolve().parent.parent / "docs"
@@ -79,9 +80,19 @@ def metrics() -> str:
     return "# Metrics\n\n" + _NOTE.format(source="`engine/metrics.py`") + _METRICS_INTRO + table
 
 
+def rule_errors() -> str:
+    """Return the page on error and warning codes."""
+    return (
+        "# Errors and warnings of rule files\n\n"
+        + _NOTE.format(source="`engine/rules/codes/`")
+        + codes_page.page()
+    )
+
+
 PAGES: dict[str, Callable[[str], str]] = {
     "configuration.md": lambda _: configuration(),
     "metrics.md": lambda _: metrics(),
+    "rule-errors.md": lambda _: rule_errors(),
     "features.md": document,  # only a part of it is written here
 }
 

@@ -92,6 +92,7 @@ def test_help_is_what_was_agreed_on(run: Run) -> None:
         ["customer", "show"],
         ["dlq", "replay"],
         ["rules", "check"],
+        ["rules", "explain-error"],
         ["config", "show"],
     ],
 )
@@ -134,6 +135,7 @@ def test_help_loads_no_server_library() -> None:
         (["tail", "everything"], 2, "'what': 'everything' is not one of actions, decisions, dlq"),
         (["stack", "--redis", "none"], 2, "'--redis': 'none' is not one of valkey, redis"),
         (["features", "ordrs"], 1, "no feature's name contains 'ordrs'; did you mean orders_"),
+        (["rules", "explain-error", "E021"], 1, "no code 'E021'; did you mean E021"),
         (["features", "zzz"], 1, "`engage features` lists all"),
     ],
 )
@@ -312,6 +314,15 @@ def test_rules_check_goes_on_after_wrong_segments(run: Run, tmp_path: Path) -> N
     errors = {(Path(error["file"]), error["code"]) for error in json.loads(result.output)["errors"]}
     assert errors >= {(segments, "E0803"), (journey, "E0211"), (journey, "E0201"), (missing, "E0100")}
     assert not errors & {(journey, "E0212"), (journey, "E0302")}
+
+
+def test_a_code_is_explained(run: Run) -> None:
+    """A code shows its meaning, what to do, and the wrong and the right form."""
+    result = run("rules", "explain-error", "e0211")
+    assert result.exit_code == 0
+    assert result.output.startswith("E0211: unknown event type (error)")
+    assert "on: order.plced" in result.output
+    assert json.loads(run("rules", "explain-error", "E0211", "--json").output)["severity"] == "error"
 
 
 def test_features_are_listed_by_window_length(run: Run) -> None:

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 _MAY_BE_DEFINED = {"E0212", "E0302"}  # unknown segment, unknown name
 
-_app = typer.Typer(help="Check journeys.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Check journeys.", no_args_is_help=True, rich_markup_mode=None)
 
 
-def register(app: typer.Typer) -> None:
+def register(root: typer.Typer) -> None:
     """Add the commands to the command line."""
-    app.add_typer(_app, name="rules")
-    command(app, "features")(features)
+    root.add_typer(app, name="rules")
+    command(root, "features")(features)
 
 
 def load_rules(settings: Settings) -> RuleSet:
@@ -55,7 +55,7 @@ def _problems_of_journeys(settings: Settings) -> list[RuleError]:
     return []
 
 
-@command(_app, "check")
+@command(app, "check")
 def check(
     settings: Settings,
     paths: Annotated[
