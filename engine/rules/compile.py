@@ -29,7 +29,7 @@ from engine.rules.journey import (
     Wait,
     WaitUntil,
 )
-from engine.rules.parsed import ParsedEntry
+from engine.rules.parsed import ParsedEntry, step_lines
 from engine.rules.scope import INQUIRY_FIELDS, Vocabulary, event_fields, prefixed
 from engine.rules.sentences import say_name
 from engine.rules.units import say_duration
@@ -78,6 +78,7 @@ def compile_journey(checked: CheckedJourney, vocabulary: Vocabulary) -> Journey:
         exits=exits,
         program=tuple(compiler.program),
         correlation=tuple(sorted(compiler.correlation)),
+        lines={"entry": entry.place.line, **dict(step_lines(parsed.steps))},
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from engine.events import Scalar
 from engine.rules.condition import Bound, Condition
@@ -120,6 +121,7 @@ class Journey:
         exits: events that end a run.
         program: the steps, flat.
         correlation: fields of the entry event to keep with a position.
+        lines: where things stand in the file: `entry` and each step's path to its line.
     """
 
     name: str
@@ -147,6 +149,7 @@ class Journey:
     exits: tuple[Exit, ...]
     program: tuple[Instruction, ...]
     correlation: tuple[str, ...]
+    lines: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def waits(self) -> bool:

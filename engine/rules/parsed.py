@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
 
 from engine.rules.source import Place, Placed, SourceText
 from engine.rules.units import Cap, QuietHours
@@ -137,3 +138,16 @@ class ParsedJourney:
     exits: tuple[ParsedExit, ...]
     guards: ParsedGuards
     steps: tuple[ParsedStep, ...]
+
+
+def step_lines(steps: Iterable[object]) -> Iterator[tuple[str, int]]:
+    """Yield the path and line of every step, those inside of other steps included."""
+    for step in steps:
+        path, place = getattr(step, "path", None), getattr(step, "place", None)
+        if isinstance(path, str) and isinstance(place, Place):
+            yield path, place.line
+        if is_dataclass(step):
+            for part in fields(step):
+                inner = getattr(step, part.name)
+                if isinstance(inner, tuple):
+                    yield from step_lines(inner)

@@ -59,3 +59,16 @@ def test_only_needed_fields_of_the_entry_event_are_kept() -> None:
     """A position keeps just those fields of the entry event that a step or exit asks for."""
     assert rule_set(SERVICE).journeys[0].correlation == ("inquiry_id",)
     assert rule_set(ASK).journeys[0].correlation == ()
+
+
+def test_a_compiled_journey_knows_its_lines() -> None:
+    """Every step a decision can name, and the entry, is found by its line in the file."""
+    journey = rule_set(ASK).journeys[0]
+    lines = ASK.splitlines()
+    assert "entry" in lines[journey.lines["entry"] - 1]
+    for step in journey.program:
+        if isinstance(step, Send):
+            assert step.template in lines[journey.lines[step.path] - 1]
+    assert set(journey.lines) == {"entry"} | {
+        step.path for step in journey.program if not isinstance(step, Jump)
+    }
