@@ -135,7 +135,7 @@ def test_help_loads_no_server_library() -> None:
         (["tail", "everything"], 2, "'what': 'everything' is not one of actions, decisions, dlq"),
         (["stack", "--redis", "none"], 2, "'--redis': 'none' is not one of valkey, redis"),
         (["features", "ordrs"], 1, "no feature's name contains 'ordrs'; did you mean orders_"),
-        (["rules", "explain-error", "E021"], 1, "no code 'E021'; did you mean E021"),
+        (["rules", "explain-error", "E021"], 1, "no code 'E021'; did you mean E02"),
         (["features", "zzz"], 1, "`engage features` lists all"),
     ],
 )

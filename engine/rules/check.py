@@ -149,6 +149,10 @@ class _Checker:
         if consent and consent.value not in PURPOSES:
             hint = nearest(consent.value, PURPOSES) or "purposes: " + ", ".join(PURPOSES)
             self.errors.add("E0206", f"unknown consent purpose {consent.value!r}", consent.place, hint)
+        contact, known = self.parsed.guards.contact, self.vocabulary.contacts
+        if contact and known and contact.value not in known:
+            hint = nearest(contact.value, known) or "kinds: " + ", ".join(sorted(known))
+            self.errors.add("E0262", f"unknown kind of contact {contact.value!r}", contact.place, hint)
 
     def _entry_variables(self) -> dict[str, str]:
         entry = self.parsed.entry

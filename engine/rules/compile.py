@@ -29,7 +29,7 @@ from engine.rules.journey import (
     Wait,
     WaitUntil,
 )
-from engine.rules.parsed import ParsedEntry, step_lines
+from engine.rules.parsed import DEFAULT_CONTACT, ParsedEntry, step_lines
 from engine.rules.scope import INQUIRY_FIELDS, Vocabulary, event_fields, prefixed
 from engine.rules.sentences import say_name
 from engine.rules.units import say_duration
@@ -79,6 +79,11 @@ def compile_journey(checked: CheckedJourney, vocabulary: Vocabulary) -> Journey:
         program=tuple(compiler.program),
         correlation=tuple(sorted(compiler.correlation)),
         lines={"entry": entry.place.line, **dict(step_lines(parsed.steps))},
+        contact=guards.contact.value if guards.contact else DEFAULT_CONTACT,
+        send_windows=guards.send_windows,
+        priority=guards.priority,
+        exclusion_group=guards.exclusion_group.value if guards.exclusion_group else "",
+        entry_cap=guards.entry_cap,
     )
 
 

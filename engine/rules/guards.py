@@ -22,6 +22,7 @@ from engine.rules.limits import CONTACT_MEMORY_S
 from engine.rules.local_time import zone_of
 from engine.rules.quiet import quiet_until
 from engine.rules.units import Cap, say_duration
+from engine.rules.windows import opens_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def judge_send(
         return Verdict(Outcome.SUPPRESSED, "suppression", f"nothing may go to {send.channel}: {why}")
     if journey.transactional:
         return None
-    return _judge_caps(journey, profile, now_ms, settings) or _judge_quiet(
+    return _judge_caps(journey, profile, now_ms, settings) or _judge_hours(
         journey, send, profile, now_ms, settings
     )
 
@@ -95,20 +96,26 @@ def count_contacts(contacts: Iterable[Contact], cap: Cap, now_ms: int) -> int:
     return sum(contact.time_s > after_s for contact in contacts)
 
 
-def _judge_quiet(
+def _judge_hours(
     journey: Journey, send: Send, profile: Profile, now_ms: int, settings: MachineSettings
 ) -> Verdict | None:
-    quiet = journey.quiet_hours
-    if quiet is None:
+    """Judge quiet hours, then send windows, in the customer's zone."""
+    quiet, windows = journey.quiet_hours, journey.send_windows
+    if quiet is None and not windows:
         return None
     zone = zone_of(profile.time_zone, settings.default_time_zone)
-    until_ms = quiet_until(quiet, now_ms, zone)
+    guard, text, until_ms = "quiet_hours", f"quiet hours {quiet} in {zone}", 0
+    if quiet is not None:
+        until_ms = quiet_until(quiet, now_ms, zone)
+    if windows and not until_ms:
+        said = ", ".join(map(str, windows))
+        guard, text = "send_window", f"messages go out {said} in {zone} only"
+        until_ms = opens_at(windows, now_ms, zone)
     if not until_ms:
         return None
     if until_ms - now_ms > send.expires_ms:
-        text = f"quiet hours {quiet} last longer than the message is of use"
-        return Verdict(Outcome.SUPPRESSED, "expired", text)
-    return Verdict(Outcome.DEFERRED, "quiet_hours", f"quiet hours {quiet} in {zone}", until_ms=until_ms)
+        return Verdict(Outcome.SUPPRESSED, "expired", f"{text}, longer than the message is of use")
+    return Verdict(Outcome.DEFERRED, guard, text, until_ms=until_ms)
 
 
 def held_out(journey: Journey, customer_id: str) -> bool:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from engine.events import Scalar
 from engine.rules.condition import Bound, Condition
-from engine.rules.parsed import Reentry
+from engine.rules.parsed import DEFAULT_CONTACT, DEFAULT_PRIORITY, Reentry
 from engine.rules.units import Cap, QuietHours
+from engine.rules.windows import SendWindow
 
 DataValue = Scalar | Bound
 
@@ -118,6 +119,11 @@ class Journey:
         caps: frequency caps of this journey.
         quiet_hours: when no message goes out, or None.
         holdout: share of customers who enter but get nothing, 0-1.
+        contact: the kind of contact its messages are, as the contact policy counts them.
+        send_windows: when messages go out; none = always.
+        priority: 0-100; at the same instant the higher one goes first.
+        exclusion_group: of the journeys of a group a customer is in one at a time; empty = no group.
+        entry_cap: entries over all customers, or None.
         exits: events that end a run.
         program: the steps, flat.
         correlation: fields of the entry event to keep with a position.
@@ -150,9 +156,14 @@ class Journey:
     program: tuple[Instruction, ...]
     correlation: tuple[str, ...]
     lines: Mapping[str, int] = field(default_factory=dict)
+    contact: str = DEFAULT_CONTACT
+    send_windows: tuple[SendWindow, ...] = ()
+    priority: int = DEFAULT_PRIORITY
+    exclusion_group: str = ""
+    entry_cap: Cap | None = None
 
     @property
     def waits(self) -> bool:
         """Whether a run can last, so that it needs a place among the customer's positions."""
         lasting = any(isinstance(step, Wait | WaitUntil) for step in self.program)
-        return lasting or self.quiet_hours is not None
+        return lasting or self.quiet_hours is not None or bool(self.send_windows)

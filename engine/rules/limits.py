@@ -25,6 +25,12 @@ MAX_CAP_COUNT: Final = 16  # half of MAX_CONTACTS: one journey can't fill the hi
 MIN_DURATION_MS: Final = 1_000
 MAX_DURATION_MS: Final = 400 * 86_400_000
 MAX_CAP_WINDOW_MS: Final = 366 * 86_400_000
+MAX_PRIORITY: Final = 100
+MAX_SEND_WINDOWS: Final = 14
+MIN_OPEN_MIN: Final = 15  # of a week, left by send windows and quiet hours together
+MIN_SHARED_WINDOW_MS: Final = 60_000  # of an entry cap or rate limit; a deferral is never shorter
+MAX_SHARED_WINDOW_MS: Final = 31 * 86_400_000
+MAX_LANES: Final = 10_000  # entry caps and rate limits a partition counts at a time
 DEFAULT_EXPIRES_MS: Final = 7 * 86_400_000
 
 MAX_ENTERED: Final = 512  # remembered journey entries of one customer

@@ -27,6 +27,7 @@ def vocabulary_of(
     segments: Sequence[str],
     texts: Iterable[str] = (),
     channels: Iterable[str] = (),
+    contacts: Iterable[str] = (),
 ) -> Vocabulary:
     """Return what rules can talk about, from a feature space and segments.
 
@@ -36,6 +37,7 @@ def vocabulary_of(
         segments: `Segments.names`: the name of each code, empty for 0.
         texts: names of texts of the profile (`catalog.TEXTS`).
         channels: the deployment's channels; empty = any.
+        contacts: kinds of contact the contact policy knows; empty = any.
     """
     features = {name: _KINDS[kind] for name, kind in kinds.items()}
     features.update(dict.fromkeys(texts, "string"))
@@ -44,6 +46,7 @@ def vocabulary_of(
         columns={name: column for column, name in enumerate(names)},
         segments={name: code for code, name in enumerate(segments) if name},
         channels=frozenset(channels),
+        contacts=frozenset(contacts),
     )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.errors import RuleErrors
-from engine.rules.limits import MAX_CAP_COUNT, MAX_CAP_WINDOW_MS, MAX_CAPS, MAX_EXITS
+from engine.rules.limits import MAX_EXITS
+from engine.rules.parse_guards import parse_guards
 from engine.rules.parse_steps import parse_steps
-from engine.rules.parsed import ParsedEntry, ParsedExit, ParsedGuards, ParsedJourney, Reentry
+from engine.rules.parsed import ParsedEntry, ParsedExit, ParsedJourney, Reentry
 from engine.rules.reader import Reader, kind_of
 from engine.rules.source import START, ErrorList, Placed, SourceText
-from engine.rules.units import Cap, QuietHours, read_cap, read_duration, read_quiet_hours, read_share
-from engine.rules.yaml_nodes import Mapping, Node, Scalar, Sequence, read_text, read_yaml
+from engine.rules.units import read_duration
+from engine.rules.yaml_nodes import Mapping, Node, Scalar, read_text, read_yaml
 
 _KEYS = (
     "journey",
@@ -34,17 +35,6 @@ _ENTRY_KINDS = {
     "segment_exited": ("segment_exited",),
 }
 _ENTRY_KINDS_LATER = ("count", "schedule")
-_GUARD_KEYS = ("consent", "cap", "quiet_hours", "holdout")
-_GUARD_KEYS_LATER = (
-    "priority",
-    "exclusion_group",
-    "send_window",
-    "entry_cap",
-    "rate_limit",
-    "global_cap",
-    "suppression",
-)
-
 
 _NO_ENTRY = ParsedEntry("event", None, None, 0, "last", None, None, None, None, Reentry("never"), START)
 
@@ -106,7 +96,7 @@ def _journey(source: SourceText, node: Node, read: Reader) -> ParsedJourney | No
     name = read.name(read.required(fields, "journey", "the file"), "a journey")
     entry = _entry(read.required(fields, "entry", "the journey"), read)
     steps = parse_steps(read.required(fields, "steps", "the journey"), read)
-    guards = _guards(fields.get("guards"), read)
+    guards = parse_guards(fields.get("guards"), read)
     exits = _exits(fields.get("exit"), read)
     journey = ParsedJourney(
         source=source,
@@ -122,9 +112,11 @@ def _journey(source: SourceText, node: Node, read: Reader) -> ParsedJourney | No
         steps=steps,
     )
     guards_node = fields.get("guards")
-    if journey.transactional and guards_node is not None and (guards.caps or guards.quiet_hours):
-        hint = "a transactional message passes caps and quiet hours; remove them or `transactional`"
-        read.errors.add("E0210", "transactional together with cap or quiet_hours", guards_node.place, hint)
+    held_back = guards.caps or guards.quiet_hours or guards.send_windows
+    if journey.transactional and guards_node is not None and held_back:
+        hint = "a transactional message passes all of them; remove them or `transactional`"
+        message = "transactional together with cap, quiet_hours or send_window"
+        read.errors.add("E0210", message, guards_node.place, hint)
     return journey
 
 
@@ -224,58 +216,3 @@ def _exits(node: Node | None, read: Reader) -> tuple[ParsedExit, ...]:
         if event:
             exits.append(ParsedExit(event, where))
     return tuple(exits)
-
-
-def _guards(node: Node | None, read: Reader) -> ParsedGuards:
-    if node is None:
-        return ParsedGuards()
-    fields = read.fields(node, _GUARD_KEYS, _GUARD_KEYS_LATER, "guards")
-    return ParsedGuards(
-        consent=read.name(fields.get("consent"), "a consent purpose"),
-        caps=_caps(fields.get("cap"), read),
-        quiet_hours=_quiet_hours(fields.get("quiet_hours"), read),
-        holdout=_holdout(fields.get("holdout"), read),
-    )
-
-
-def _caps(node: Node | None, read: Reader) -> tuple[Cap, ...]:
-    if node is None:
-        return ()
-    nodes = read.listed(node, MAX_CAPS, "cap") if isinstance(node, Sequence) else (node,)
-    caps = []
-    for item in nodes:
-        text = item.text if isinstance(item, Scalar) else ""
-        cap = read_cap(text)
-        if cap is None:
-            said = repr(text[:40]) if text else kind_of(item)
-            read.errors.add("E0209", f"cap cannot be {said}", item.place, "write it as: 1 per 7d")
-        elif not (1 <= cap.count <= MAX_CAP_COUNT and 0 < cap.window_ms <= MAX_CAP_WINDOW_MS):
-            limits = f"1 to {MAX_CAP_COUNT} contacts per at most {MAX_CAP_WINDOW_MS // 86_400_000}d"
-            read.errors.add("E0206", f"cap is {text[:40]}, it must be {limits}", item.place)
-        else:
-            caps.append(cap)
-    return tuple(caps)
-
-
-def _quiet_hours(node: Node | None, read: Reader) -> QuietHours | None:
-    if node is None:
-        return None
-    text = node.text if isinstance(node, Scalar) else ""
-    quiet = read_quiet_hours(text)
-    if quiet is None or quiet.start_min == quiet.end_min:
-        said = repr(text[:40]) if text else kind_of(node)
-        read.errors.add("E0209", f"quiet_hours cannot be {said}", node.place, "write it as: 22:00-09:00")
-        return None
-    return quiet
-
-
-def _holdout(node: Node | None, read: Reader) -> float:
-    if node is None:
-        return 0.0
-    text = node.text if isinstance(node, Scalar) else ""
-    share = read_share(text)
-    if share is None:
-        said = repr(text[:40]) if text else kind_of(node)
-        read.errors.add("E0209", f"holdout cannot be {said}", node.place, "a percentage, such as 10%")
-        return 0.0
-    return share

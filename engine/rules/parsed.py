@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass
 
 from engine.rules.source import Place, Placed, SourceText
 from engine.rules.units import Cap, QuietHours
+from engine.rules.windows import SendWindow
 from engine.rules.yaml_nodes import Scalar
 
 
@@ -57,13 +58,34 @@ class ParsedExit:
     where: Scalar | None
 
 
+DEFAULT_CONTACT = "promotion"
+DEFAULT_PRIORITY = 50
+
+
 @dataclass(frozen=True, slots=True)
 class ParsedGuards:
-    """What may hold a message back. `holdout` is a share, 0-1; no `consent` asks for none."""
+    """What may hold a message or an entry back.
+
+    Args:
+        consent: the purpose asked for; None asks for none.
+        contact: the kind of contact its messages are; None = `DEFAULT_CONTACT`.
+        caps: contacts by this journey.
+        quiet_hours: when no message goes out.
+        send_windows: when messages go out; none = always.
+        priority: 0-100; the higher one goes first.
+        exclusion_group: of the journeys of a group a customer is in one at a time.
+        entry_cap: entries over all customers.
+        holdout: share of customers who enter but get nothing, 0-1.
+    """
 
     consent: Placed[str] | None = None
+    contact: Placed[str] | None = None
     caps: tuple[Cap, ...] = ()
     quiet_hours: QuietHours | None = None
+    send_windows: tuple[SendWindow, ...] = ()
+    priority: int = DEFAULT_PRIORITY
+    exclusion_group: Placed[str] | None = None
+    entry_cap: Cap | None = None
     holdout: float = 0.0
 
 

@@ -137,7 +137,7 @@ def _shortest_delay_ms(journey: Journey) -> int:
     delays = [MAX_DURATION_MS]
     if journey.for_ms:
         delays.append(journey.for_ms)
-    if journey.quiet_hours is not None:
+    if journey.quiet_hours is not None or journey.send_windows:
         delays.append(MIN_DEFERRAL_MS)
     for step in journey.program:
         if isinstance(step, Wait):

@@ -31,12 +31,14 @@ class Vocabulary:
         columns: feature name to its column in the feature matrix.
         segments: segment name to its code in the `segment` column.
         channels: channels that exist; empty = any.
+        contacts: kinds of contact the contact policy knows; empty = any.
     """
 
     features: Mapping[str, Kind]
     columns: Mapping[str, int]
     segments: Mapping[str, int] = field(default_factory=dict)
     channels: frozenset[str] = frozenset()
+    contacts: frozenset[str] = frozenset()
     customer: Mapping[str, Kind] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:

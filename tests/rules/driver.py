@@ -21,8 +21,9 @@ from engine.rules.scope import Vocabulary
 
 SEGMENTS = ["", "high_value", "potential", "new", "churn_risk", "regular"]
 CHANNELS = ["email", "sms", "push", "in_app", "wechat", "agent"]
+CONTACTS = ["promotion", "care", "service", "survey"]
 SPACE = FeatureSpace()
-VOCABULARY: Vocabulary = vocabulary_of(SPACE.kinds, SPACE.names, SEGMENTS, TEXTS, CHANNELS)
+VOCABULARY: Vocabulary = vocabulary_of(SPACE.kinds, SPACE.names, SEGMENTS, TEXTS, CHANNELS, CONTACTS)
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
