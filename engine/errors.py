@@ -5,6 +5,8 @@ Messages are lower case, name the offending value, and never hold personal data.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class EngineError(Exception):
     """Base of every error the engine raises on purpose."""
@@ -29,7 +31,7 @@ class InvalidEvent(EngineError):  # noqa: N818 - the field's word for a record t
 
 
 class RuleError(EngineError):
-    """One problem in a rule file, placed.
+    """One problem in a rule file, placed: an error, or a warning by a code that begins with `W`.
 
     Args:
         code: `E` or `W` and three or four digits, stable across releases.
@@ -51,11 +53,17 @@ class RuleError(EngineError):
 
 
 class RuleErrors(EngineError):  # noqa: N818 - plural of RuleError
-    """Every problem found in a set of rule files, in file order."""
+    """Every error found in a set of rule files, in file order.
 
-    def __init__(self, errors: list[RuleError]) -> None:
+    Args:
+        errors: at least one.
+        warnings: what else was found, and would not have stopped.
+    """
+
+    def __init__(self, errors: list[RuleError], warnings: Sequence[RuleError] = ()) -> None:
         super().__init__("\n".join(str(error) for error in errors))
         self.errors = errors
+        self.warnings = tuple(warnings)
 
 
 class StateError(EngineError):

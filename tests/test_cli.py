@@ -316,6 +316,25 @@ def test_rules_check_goes_on_after_wrong_segments(run: Run, tmp_path: Path) -> N
     assert not errors & {(journey, "E0212"), (journey, "E0302")}
 
 
+def test_warnings_pass_unless_strict_or_silenced(run: Run, tmp_path: Path) -> None:
+    """A warning is shown and passes; `--strict` fails; a silence with its reason takes it back."""
+    file = tmp_path / "a.yaml"
+    file.write_text(
+        "journey: a\nentry: {on: order.placed}\nsteps:\n  - {send: email, template: t}\n", "utf-8"
+    )
+    result = run("rules", "check", str(file))
+    assert result.exit_code == 0
+    assert f"{file}:1:10: W0402: " in result.output
+    assert "1 warning\n1 journeys are valid: a v1" in result.output
+    assert run("rules", "check", "--strict", str(file)).exit_code == 1
+    warnings = json.loads(run("rules", "check", str(file), "--json").output)["warnings"]
+    assert [warning["code"] for warning in warnings] == ["W0402"]
+    with file.open("a", encoding="utf-8") as more:
+        more.write("silence:\n  W0402: nobody reads it\n")
+    silenced = run("rules", "check", "--strict", str(file))
+    assert (silenced.exit_code, silenced.output) == (0, "1 journeys are valid: a v1\n")
+
+
 def test_a_code_is_explained(run: Run) -> None:
     """A code shows its meaning, what to do, and the wrong and the right form."""
     result = run("rules", "explain-error", "e0211")

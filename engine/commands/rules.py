@@ -28,8 +28,12 @@ def register(root: typer.Typer) -> None:
     command(root, "features")(features)
 
 
-def load_rules(settings: Settings) -> RuleSet:
+def load_rules(settings: Settings, warnings: list[RuleError] | None = None) -> RuleSet:
     """Read, check and compile the journeys of the settings.
+
+    Args:
+        settings: all settings.
+        warnings: takes what is possible, but hardly meant.
 
     Raises:
         RuleErrors: with every problem of every file, that of segments and features first.
@@ -40,7 +44,7 @@ def load_rules(settings: Settings) -> RuleSet:
         definitions = definitions_of(settings)
     except RuleErrors as error:
         raise RuleErrors(error.errors + _problems_of_journeys(settings)) from None
-    return rules_of(settings, definitions)
+    return rules_of(settings, definitions, warnings)
 
 
 def _problems_of_journeys(settings: Settings) -> list[RuleError]:
@@ -61,44 +65,59 @@ def check(
     paths: Annotated[
         list[Path] | None, typer.Argument(help="Files or folders; default: rules.paths of the settings.")
     ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Take warnings for errors.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check journeys down to the last identifier: file, line, column, a caret and a hint for each error.
+
+    Warnings say what is possible, but hardly meant. `engage rules explain-error CODE` explains each code.
 
     Exit code 0 when all are valid, 1 when not.
     """
     if paths:
         rules = msgspec.structs.replace(settings.rules, paths=[str(path) for path in paths])
         settings = msgspec.structs.replace(settings, rules=rules)
+    warnings: list[RuleError] = []
+    errors: list[RuleError] = []
+    names: list[str] = []
     try:
-        found = load_rules(settings)
+        found = load_rules(settings, warnings)
+        names = [f"{journey.name} v{journey.version}" for journey in found.journeys]
     except RuleErrors as error:
-        _report(error.errors, as_json=as_json)
-        raise typer.Exit(EXIT_FAILED) from None
-    names = [f"{journey.name} v{journey.version}" for journey in found.journeys]
+        errors, warnings = error.errors, list(error.warnings)
     if as_json:
-        print_json({"journeys": names, "errors": []})
+        print_json({"journeys": names, "errors": _plain(errors), "warnings": _plain(warnings)})
     else:
-        typer.echo(f"{len(names)} journeys are valid: {', '.join(names)}" if names else "no journeys found")
-    if not names:  # a wrong path must not pass for a good rule set
+        print_problems([*errors, *warnings])
+        if not errors:
+            typer.echo(
+                f"{len(names)} journeys are valid: {', '.join(names)}" if names else "no journeys found"
+            )
+    # a wrong path must not pass for a good rule set
+    if errors or not names or (strict and warnings):
         raise typer.Exit(EXIT_FAILED)
 
 
-def _report(errors: list[RuleError], *, as_json: bool) -> None:
+def _plain(problems: list[RuleError]) -> list[dict[str, str | int]]:
+    keys = ("code", "message", "file", "line", "column", "hint")
+    return [{key: getattr(problem, key) for key in keys} for problem in problems]
+
+
+def print_problems(problems: list[RuleError]) -> None:
+    """Write errors and warnings with their source lines, and how many of each there are."""
     from engine.rules.render import render_errors  # noqa: PLC0415
 
-    if as_json:
-        keys = ("code", "message", "file", "line", "column", "hint")
-        print_json(
-            {"journeys": [], "errors": [{key: getattr(error, key) for key in keys} for error in errors]}
-        )
+    if not problems:
         return
     sources: dict[str, str] = {}
-    for file in {error.file for error in errors}:
+    for file in {problem.file for problem in problems}:
         with contextlib.suppress(OSError):
             sources[file] = Path(file).read_text("utf-8", "replace")
-    typer.echo(render_errors(errors, sources))
-    typer.secho(f"{len(errors)} error{'s' if len(errors) > 1 else ''}", fg="red", bold=True)
+    typer.echo(render_errors(problems, sources))
+    for word, letter, colour in (("error", "E", "red"), ("warning", "W", "yellow")):
+        count = sum(problem.code.startswith(letter) for problem in problems)
+        if count:
+            typer.secho(f"{count} {word}{'s' if count > 1 else ''}", fg=colour, bold=True)
 
 
 def features(

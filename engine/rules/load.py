@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import RuleError, RuleErrors
 from engine.rules.check import find_problems
+from engine.rules.checked import CheckedJourney
 from engine.rules.compile import compile_journey
 from engine.rules.journey import Journey
 from engine.rules.limits import MAX_FILES
+from engine.rules.lint import find_oddities
 from engine.rules.parse import read_journey
 from engine.rules.parsed import ParsedJourney
 from engine.rules.ruleset import RuleSet
 from engine.rules.scope import Vocabulary
+from engine.rules.silence import unsilenced
 from engine.rules.source import ErrorList
 
 _KINDS = {"number": "double", "bool": "bool", "code": "string"}
@@ -73,15 +77,18 @@ def yaml_files(paths: Iterable[Path]) -> list[Path]:
     return files
 
 
-def load_journeys(paths: Iterable[Path], vocabulary: Vocabulary) -> RuleSet:
+def load_journeys(
+    paths: Iterable[Path], vocabulary: Vocabulary, warnings: list[RuleError] | None = None
+) -> RuleSet:
     """Read, check and compile every journey.
 
     Args:
         paths: files and folders.
         vocabulary: features, segments, channels.
+        warnings: takes the warnings of every file, in file order.
 
     Raises:
-        RuleErrors: with every problem of every file, in file order.
+        RuleErrors: with every error of every file, in file order.
     """
     errors: list[RuleError] = []
     sources: list[tuple[str, bytes]] = []
@@ -95,11 +102,23 @@ def load_journeys(paths: Iterable[Path], vocabulary: Vocabulary) -> RuleSet:
         except OSError as error:
             why = (error.strerror or "unreadable").lower()
             errors.append(RuleError("E0100", f"cannot read the file: {why}", str(file), 1, 1))
-    return compile_sources(sources, vocabulary, errors)
+    return compile_sources(sources, vocabulary, errors, warnings)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One file as far as it could be read; `checked` is only good when it has no errors."""
+
+    problems: ErrorList
+    parsed: ParsedJourney | None
+    checked: CheckedJourney | None
 
 
 def compile_sources(
-    sources: Iterable[tuple[str, bytes]], vocabulary: Vocabulary, errors: list[RuleError] | None = None
+    sources: Iterable[tuple[str, bytes]],
+    vocabulary: Vocabulary,
+    errors: list[RuleError] | None = None,
+    warnings: list[RuleError] | None = None,
 ) -> RuleSet:
     """Compile journeys given as (file name, bytes).
 
@@ -107,31 +126,50 @@ def compile_sources(
         sources: in order.
         vocabulary: features, segments, channels.
         errors: problems found before.
+        warnings: takes the warnings of every file that were not silenced, in file order.
 
     Raises:
-        RuleErrors: with every problem of every file, in file order.
+        RuleErrors: with every error of every file, in file order.
     """
+    files = [_check(file, data, vocabulary) for file, data in sources]
+    _find_twins(files)
+    journeys = [_compile(each, vocabulary) for each in files if not each.problems.errors]
     found = list(errors or ())
-    journeys: list[Journey] = []
-    seen: dict[tuple[str, int], ParsedJourney] = {}
-    for file, data in sources:
-        problems = ErrorList(file)
-        parsed = read_journey(file, data, problems)
-        if parsed is not None:
-            first = seen.setdefault((parsed.name.value, parsed.version), parsed)
-            if first is not parsed and parsed.name.value:
-                _twice(parsed, first, problems)
-            checked = find_problems(parsed, vocabulary, problems)
-            if not problems.errors:
-                journeys.append(compile_journey(checked, vocabulary))
-        found.extend(problems.in_order())
+    heard = [] if warnings is None else warnings
+    for each in files:
+        found.extend(each.problems.in_order())
+        heard.extend(unsilenced(each.problems, each.parsed.silences if each.parsed else ()))
     if found:
-        raise RuleErrors(found)
+        raise RuleErrors(found, heard)
     return RuleSet(journeys, vocabulary)
 
 
-def _twice(parsed: ParsedJourney, first: ParsedJourney, problems: ErrorList) -> None:
-    name = parsed.name.value
-    message = f"journey {name!r} version {parsed.version} exists already, in {first.source.file}"
-    hint = "give it another name, or raise `version`"
-    problems.add("E0213", message, parsed.name.place, hint)
+def _check(file: str, data: bytes, vocabulary: Vocabulary) -> _File:
+    problems = ErrorList(file)
+    parsed = read_journey(file, data, problems)
+    checked = find_problems(parsed, vocabulary, problems) if parsed is not None else None
+    return _File(problems, parsed, checked)
+
+
+def _compile(file: _File, vocabulary: Vocabulary) -> Journey:
+    """Compile a file without errors and note what is odd about it."""
+    assert file.parsed is not None
+    assert file.checked is not None
+    journey = compile_journey(file.checked, vocabulary)
+    find_oddities(file.parsed, journey, file.problems)
+    return journey
+
+
+def _find_twins(files: Iterable[_File]) -> None:
+    """Note files that give the same version of the same journey."""
+    seen: dict[tuple[str, int], ParsedJourney] = {}
+    for each in files:
+        parsed = each.parsed
+        if parsed is None or not parsed.name.value:
+            continue
+        name = parsed.name.value
+        first = seen.setdefault((name, parsed.version), parsed)
+        if first is not parsed:
+            message = f"journey {name!r} version {parsed.version} exists already, in {first.source.file}"
+            hint = "give it another name, or raise `version`"
+            each.problems.add("E0213", message, parsed.name.place, hint)

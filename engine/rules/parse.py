@@ -10,6 +10,7 @@ from engine.rules.parse_guards import parse_guards
 from engine.rules.parse_steps import parse_steps
 from engine.rules.parsed import ParsedEntry, ParsedExit, ParsedJourney, Reentry
 from engine.rules.reader import Reader, kind_of
+from engine.rules.silence import parse_silence
 from engine.rules.source import START, ErrorList, Placed, SourceText
 from engine.rules.units import read_duration
 from engine.rules.yaml_nodes import Mapping, Node, Scalar, read_text, read_yaml
@@ -25,6 +26,7 @@ _KEYS = (
     "exit",
     "guards",
     "steps",
+    "silence",
 )
 _KEYS_LATER = ("goal", "table", "per")
 _ENTRY_KEYS = ("on", "where", "when", "reentry")
@@ -110,6 +112,7 @@ def _journey(source: SourceText, node: Node, read: Reader) -> ParsedJourney | No
         exits=exits,
         guards=guards,
         steps=steps,
+        silences=parse_silence(fields.get("silence"), read),
     )
     guards_node = fields.get("guards")
     held_back = guards.caps or guards.quiet_hours or guards.send_windows

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 
+from engine.rules.silence import Silence
 from engine.rules.source import Place, Placed, SourceText
 from engine.rules.units import Cap, QuietHours
 from engine.rules.windows import SendWindow
@@ -160,6 +161,7 @@ class ParsedJourney:
     exits: tuple[ParsedExit, ...]
     guards: ParsedGuards
     steps: tuple[ParsedStep, ...]
+    silences: tuple[Silence, ...] = ()
 
 
 def step_lines(steps: Iterable[object]) -> Iterator[tuple[str, int]]:

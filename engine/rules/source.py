@@ -51,15 +51,29 @@ class ErrorList:
 
     file: str
     errors: list[RuleError] = field(default_factory=list)
+    warnings: list[RuleError] = field(default_factory=list)
 
     def add(self, code: str, message: str, place: Place, hint: str = "") -> None:
         """Note one problem; beyond the bound they are dropped, the first hundred are enough to start with."""
         if len(self.errors) < MAX_ERRORS_PER_FILE:
             self.errors.append(RuleError(code, message, self.file, place.line, place.column, hint))
 
+    def warn(self, code: str, message: str, place: Place, hint: str = "") -> None:
+        """Note something possible, but hardly meant; it stops nothing. Bounded like the errors."""
+        if len(self.warnings) < MAX_ERRORS_PER_FILE:
+            self.warnings.append(RuleError(code, message, self.file, place.line, place.column, hint))
+
     def in_order(self) -> list[RuleError]:
-        """Return the problems from the top of the file to its end."""
-        return sorted(self.errors, key=lambda error: (error.line, error.column, error.code))
+        """Return the errors from the top of the file to its end."""
+        return sorted(self.errors, key=_place_of)
+
+    def warnings_in_order(self) -> list[RuleError]:
+        """Return the warnings from the top of the file to its end."""
+        return sorted(self.warnings, key=_place_of)
+
+
+def _place_of(error: RuleError) -> tuple[int, int, str]:
+    return error.line, error.column, error.code
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, RuleError
 from engine.features.catalog import TEXTS
 from engine.features.churn.scoring import Scorer
 from engine.features.churn.snapshot import Snapshot, shipped_prior
@@ -58,8 +58,15 @@ def definitions_of(settings: Settings) -> Definitions:
         raise ConfigError(f"segments.path {str(path)!r}: {error.strerror}") from None
 
 
-def rules_of(settings: Settings, definitions: Definitions) -> RuleSet:
+def rules_of(
+    settings: Settings, definitions: Definitions, warnings: list[RuleError] | None = None
+) -> RuleSet:
     """Read the deployment's journeys; the rule set refers to exactly the feature columns they need.
+
+    Args:
+        settings: all settings.
+        definitions: segments and features.
+        warnings: takes what is possible, but hardly meant.
 
     Raises:
         RuleErrors: every problem of every file.
@@ -71,7 +78,7 @@ def rules_of(settings: Settings, definitions: Definitions) -> RuleSet:
     def over(columns: Sequence[str]) -> Vocabulary:
         return vocabulary_of(whole.kinds, columns, segments, TEXTS, settings.channels)
 
-    rules = load_journeys(paths, over(whole.names))
+    rules = load_journeys(paths, over(whole.names), warnings)
     return RuleSet(rules.journeys, over(definitions.space(rules.features).names))
 
 

@@ -51,8 +51,8 @@ CODES: Final[tuple[Code, ...]] = (
         "The same key stands twice in one block. Only one of the two could count, and nobody would see "
         "which.",
         "Remove one, or join the two.",
-        "guards:\n  cap: [1 per 7d]\n  cap: [4 per 30d]\n",
-        "guards:\n  cap: [1 per 7d, 4 per 30d]\n",
+        "guards:\n  consent: marketing\n  cap: [1 per 7d]\n  cap: [4 per 30d]\n",
+        "guards:\n  consent: marketing\n  cap: [1 per 7d, 4 per 30d]\n",
     ),
     Code(
         "E0106",
@@ -60,8 +60,8 @@ CODES: Final[tuple[Code, ...]] = (
         "`&name` and `*name` reuse a part of the file elsewhere. They hide what a line says, and a few of "
         "them can blow a small file up without bound.",
         "Write the value out at each place. A text that begins with `*` or `&` needs quotes.",
-        "guards:\n  cap: &caps [1 per 7d]\n",
-        "guards:\n  cap: [1 per 7d]\n",
+        "guards:\n  consent: marketing\n  cap: &caps [1 per 7d]\n",
+        "guards:\n  consent: marketing\n  cap: [1 per 7d]\n",
     ),
     Code(
         "E0107",
