@@ -1,0 +1,1 @@
+"""Mutated rule files and events: nothing crashes, nothing hangs, nothing accepted fails at run time."""
