@@ -139,5 +139,6 @@ def _characters(rng: random.Random, text: str, _: Sequence[str]) -> str:
 
 
 _TEXT_MUTATIONS: tuple[Mutation, ...] = (
-    *[_token] * 3, *[_number] * 2, _line_out, _line_moved, _line_twice, _indented, _splice, _nested, _characters,
+    *[_token] * 3, *[_number] * 2, _line_out, _line_moved, _line_twice, _indented, _splice,
+    _nested, _characters,
 )  # fmt: skip
