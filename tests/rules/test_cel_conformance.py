@@ -17,7 +17,12 @@ section {
     expr: '"caf\\u00e9"'
     value: { string_value: 'caf\u00e9' }
   }
-  test { name: "bound" expr: "x / 0 > 1" bindings { key: "x" value { value { int64_value: 7 } } } eval_error { } }
+  test {
+    name: "bound"
+    expr: "x / 0 > 1"
+    bindings { key: "x" value { value { int64_value: 7 } } }
+    eval_error { }
+  }
   test { name: "map" expr: "{'a': 1}" value { bool_value: true } }
 }
 """
