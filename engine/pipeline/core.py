@@ -142,15 +142,31 @@ class Pipeline:
         series: Mapping[int, Sequence[Series]],
         score_every_ms: int,
     ) -> None:
+        self.scorer = scorer
+        self.series = series
+        self.score_every_ms = score_every_ms
+        self.switch(rules, space, segments, machine)
+
+    def switch(
+        self, rules: RuleSet, space: FeatureSpace, segments: Segments, machine: JourneyMachine
+    ) -> None:
+        """Go on with other rules, between two steps.
+
+        What states in memory know of their journeys (`CustomerState.journey_due_ms`) must be forgotten by the
+        caller if open inquiries are judged differently.
+
+        Args:
+            rules: the new rule set.
+            space: the feature columns it is compiled against.
+            segments: the same segments over that space.
+            machine: a machine over the new rules.
+        """
         self.rules = rules
         self.space = space
         self.segments = segments
         self.machine = machine
-        self.scorer = scorer
-        self.series = series
-        self.score_every_ms = score_every_ms
         self._reacting = _reacting_codes(rules)
-        self._min_delay_ms = min(rules.min_delay_ms, score_every_ms, segments.min_change_ms)
+        self._min_delay_ms = min(rules.min_delay_ms, self.score_every_ms, segments.min_change_ms)
 
     def process(self, work: Work) -> Outcome:
         """Work on one step.
@@ -330,11 +346,13 @@ class Pipeline:
 
     def _concerns(self, state: CustomerState, event: Event | None, code: int, now_ms: int, key: int) -> bool:
         """Whether a row may move a customer's journeys although nothing entered by it."""
+        due_ms = state.journey_due_ms
+        if due_ms < 0:
+            due_ms = state.journey_due_ms = self.machine.journey_due_ms(state)
+        if 0 < due_ms <= now_ms:  # at an event: rules that came since have a deadline that has passed
+            return True
         if event is None:
-            due_ms = state.journey_due_ms
-            if due_ms < 0:
-                due_ms = state.journey_due_ms = self.machine.journey_due_ms(state)
-            return 0 < due_ms <= now_ms
+            return False
         if code in self._reacting and state.profile.positions:
             return True
         return code in _INQUIRY_CODES or (self.machine.sampled(key) and code in self.rules.by_code)

@@ -74,6 +74,8 @@ def enter_unanswered(runner: Runner) -> None:
             mark = mark_of(journey, inquiry_id)
             if mark in context.state.profile.entered or inquiry.replied:
                 continue
+            if not runner.rules.takes(index, context.state.customer_id):
+                continue
             cause = _at_once(runner, journey, inquiry_id, inquiry)
             overdue = inquiry.opened_ms + journey.for_ms <= context.now_ms
             if cause is None and overdue:
@@ -163,6 +165,8 @@ def enter_by_event(runner: Runner) -> None:
 
 def _consider(runner: Runner, index: int, cause: Cause) -> None:
     """Judge what is left of the entry's conditions, then re-entry; let in or say why not."""
+    if not runner.rules.takes(index, runner.context.state.customer_id):
+        return
     journey = runner.rules.journeys[index]
     facts = runner.facts()
     # Candidates have passed their columns; the other kinds of entry have passed nothing yet.
@@ -271,7 +275,9 @@ def explain_mismatches(runner: Runner) -> None:
     first = context.event_key % len(journeys)
     for index in (*journeys[first:], *journeys[:first]):
         journey = runner.rules.journeys[index]
-        reason = explain_mismatch(journey, facts)
+        reason = None
+        if runner.rules.takes(index, context.state.customer_id):
+            reason = explain_mismatch(journey, facts)
         if reason is None:
             continue
         runner.outbox.decisions.append(

@@ -81,6 +81,8 @@ class Leave:
 
 
 Instruction = Send | Wait | WaitUntil | SetTrait | Jump | Leave
+#: Steps a customer can stand at: those that wait, and sends, which a guard may put off.
+STANDING = (Send, Wait, WaitUntil)
 
 
 @dataclass(frozen=True, slots=True)

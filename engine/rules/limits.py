@@ -39,3 +39,11 @@ MAX_REASON_CHARS: Final = 300  # of an entry's reason; it is kept with the custo
 MAX_ACTION_TEXT: Final = 2_000  # characters of one data value
 
 CONTACT_MEMORY_S: Final = 30 * 86_400  # kept for people to look at, also when no cap needs it
+
+MAX_VERSIONS: Final = 100  # published versions that can be shown and rolled back to
+MAX_KEPT_VERSIONS: Final = 10  # older versions of one journey kept for those inside
+MAX_KEPT_MS: Final = MAX_DURATION_MS  # and for how long: the longest wait there is
+MAX_PUBLICATION_TEXT: Final = 64 * 1024 * 1024
+MAX_PUBLICATION_BYTES: Final = 8 * 1024 * 1024  # of one publication, packed
+MAX_MESSAGE_CHARS: Final = 500  # of an author's message
+PAUSE_RETRY_MS: Final = 3_600_000  # how often a message held back by a pause is judged anew

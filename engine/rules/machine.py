@@ -25,6 +25,7 @@ from engine.rules.entries import (
     unmark_closed,
 )
 from engine.rules.journey import Journey, WaitUntil
+from engine.rules.release import OUT_PC, moved
 from engine.rules.ruleset import RuleSet
 from engine.rules.runner import Runner, step_path
 from engine.rules.sentences import say_condition
@@ -54,6 +55,8 @@ class JourneyMachine:
         values = CustomerValues(context.values, state.profile)
         runner = Runner(self.rules, self.settings, context, outbox, values)
         if state.profile.positions:
+            if self.rules.release.moves:
+                self._migrate(runner)
             self._exits(runner)
             # Who comes to a wait in this row waits for a later event: this one lies before the wait.
             waiting = self._waiting(runner)
@@ -81,7 +84,8 @@ class JourneyMachine:
             if not inquiry.replied:
                 for index in self.rules.unanswered:
                     journey = self.rules.journeys[index]
-                    if mark_of(journey, inquiry_id) not in profile.entered:
+                    waits = self.rules.takes(index, state.customer_id)
+                    if waits and mark_of(journey, inquiry_id) not in profile.entered:
                         due.append(inquiry.opened_ms + journey.for_ms)
         return min(due, default=0)
 
@@ -92,6 +96,20 @@ class JourneyMachine:
             event_key: hash of the event's id, 64 bits; so the answer is the same each time.
         """
         return event_key < self._sampled_below
+
+    def _migrate(self, runner: Runner) -> None:
+        """Let those inside a version go on in another, where a publication says so; their instants stay."""
+        moves = self.rules.release.moves
+        for position in runner.context.state.profile.positions:
+            for version, pc in moved(moves, position.journey, position.version, position.pc):
+                if pc == OUT_PC:
+                    _leave(runner, position)
+                    text = f"taken out by the migration to version {version}"
+                    runner.decide(position, "end", Outcome.EXITED, Reason(text=text, guard="version"))
+                    break
+                after = msgspec.structs.replace(position, version=version, pc=pc)
+                _replace(runner, position, after)
+                position = after  # noqa: PLW2901 - the same run, one version on
 
     def _exits(self, runner: Runner) -> None:
         """Take the customer out where the event says so, or where the journey is gone."""
@@ -163,6 +181,11 @@ def _lost(runner: Runner, position: Position) -> None:
     runner.decide(position, "end", Outcome.EXITED, reason)
 
 
+def _replace(runner: Runner, before: Position, after: Position) -> None:
+    profile = runner.context.state.note()
+    profile.positions = [after if each is before else each for each in profile.positions]
+
+
 def _leave(runner: Runner, position: Position) -> None:
     profile = runner.context.state.note()
     profile.positions = [each for each in profile.positions if each is not position]
@@ -170,9 +193,8 @@ def _leave(runner: Runner, position: Position) -> None:
 
 def _settle(runner: Runner, before: Position, after: Position | None) -> None:
     """Put a moved position in the place of the old one, or end the run."""
-    profile = runner.context.state.note()
     if after is not None:
-        profile.positions = [after if each is before else each for each in profile.positions]
+        _replace(runner, before, after)
         return
-    profile.positions = [each for each in profile.positions if each is not before]
+    _leave(runner, before)
     runner.decide(before, "end", Outcome.COMPLETED, Reason(text="went through every step"))

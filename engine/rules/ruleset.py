@@ -13,8 +13,9 @@ from engine.rules.condition import Bound, Condition
 from engine.rules.context import TEXT_FEATURES
 from engine.rules.index import ColumnIndex, Floats
 from engine.rules.journey import Journey, Send, SetTrait, Wait, WaitUntil
-from engine.rules.limits import MAX_DURATION_MS
+from engine.rules.limits import MAX_DURATION_MS, PAUSE_RETRY_MS
 from engine.rules.local_time import MIN_DEFERRAL_MS
+from engine.rules.release import Lane, Release
 from engine.rules.scope import Vocabulary
 
 _NEVER_DAYS = 36_500.0  # what a recency feature says when something never happened
@@ -24,11 +25,15 @@ class RuleSet:
     """Immutable once built; a new set of files is a new rule set.
 
     Args:
-        journeys: compiled journeys; of several versions of one only the highest takes new entries.
+        journeys: compiled journeys.
         vocabulary: the one they were compiled against.
+        release: which versions take entries, what is paused; when None, of several versions of one journey
+            only the highest takes entries.
     """
 
-    def __init__(self, journeys: Sequence[Journey], vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, journeys: Sequence[Journey], vocabulary: Vocabulary, release: Release | None = None
+    ) -> None:
         self.journeys: tuple[Journey, ...] = tuple(
             sorted(journeys, key=lambda each: (each.name, each.version))
         )
@@ -36,10 +41,11 @@ class RuleSet:
             (each.name, each.version): each for each in self.journeys
         }
         newest = {each.name: each.version for each in self.journeys}
+        self.release = release or Release(0, dict.fromkeys(newest.items(), Lane.ALL))
         self._entering = tuple(
             index
             for index, each in enumerate(self.journeys)
-            if each.enabled and newest[each.name] == each.version
+            if each.enabled and self.release.takes(each.name, each.version)
         )
         self._columns = vocabulary.columns
         entering = [self.journeys[index] for index in self._entering]
@@ -54,11 +60,29 @@ class RuleSet:
             for kind in ("segment_entered", "segment_exited")
             for segment, found in self._by_segment(kind).items()
         }
-        self.cap_windows_ms = {
-            each.name: max(cap.window_ms for cap in each.caps) for each in self.journeys if each.caps
-        }
+        self.cap_windows_ms: dict[str, int] = {}
+        for each in self.journeys:
+            longest = max((cap.window_ms for cap in each.caps), default=0)
+            self.cap_windows_ms[each.name] = max(longest, self.cap_windows_ms.get(each.name, 0))
         self.min_delay_ms = min((_shortest_delay_ms(each) for each in self.journeys), default=MAX_DURATION_MS)
+        if self.release.paused:
+            self.min_delay_ms = min(self.min_delay_ms, PAUSE_RETRY_MS)
+        staged = [place for place, lane in self.release.lanes.items() if lane is not Lane.ALL]
+        self._staged = frozenset(staged) if 0 < self.release.share < 1 else frozenset()
         self.features = frozenset(name for each in self.journeys for name in _features(each))
+
+    def takes(self, index: int, customer_id: str) -> bool:
+        """Tell whether a journey's version lets a customer in, or leaves them to the version beside it.
+
+        Args:
+            index: of the journey, one that takes entries.
+            customer_id: who.
+        """
+        if not self._staged:
+            return True
+        journey = self.journeys[index]
+        lane = self.release.lanes[journey.name, journey.version]
+        return lane is Lane.ALL or lane is self.release.lane_of(journey.name, customer_id)
 
     def match(
         self, codes: NDArray[np.uint8], matrix: Floats, events: Sequence[Event | None]

@@ -18,6 +18,7 @@ from engine.rules.context import CustomerValues, MachineSettings, Outbox, RowCon
 from engine.rules.guards import Verdict, contacts_full, judge_send, remember_contact
 from engine.rules.journey import DataValue, Journey, Jump, Leave, Send, SetTrait, Wait, WaitUntil
 from engine.rules.limits import MAX_ACTION_TEXT
+from engine.rules.pause import hold, judge_pause, let_go
 from engine.rules.ruleset import RuleSet
 from engine.rules.sentences import Facts, seen_values
 
@@ -68,7 +69,10 @@ class Runner:
                 case Send() as send:
                     until_ms = self._send(journey, send, position)
                     if until_ms:
+                        if journey.name in self.rules.release.paused:
+                            position = hold(position, now_ms)
                         return msgspec.structs.replace(position, pc=pc, due_ms=until_ms, deferred=True)
+                    position = let_go(position)
                     pc += 1
                 case Wait(wait_ms=wait_ms):
                     return msgspec.structs.replace(position, pc=pc, due_ms=now_ms + wait_ms, deferred=False)
@@ -111,7 +115,10 @@ class Runner:
         """Fire the action or say why not; return when to try again, or 0."""
         now_ms = self.context.now_ms
         profile = self.context.state.profile
-        verdict = judge_send(journey, send, profile, now_ms, self.settings)
+        if journey.name in self.rules.release.paused:
+            verdict: Verdict | None = judge_pause(send, position, now_ms)
+        else:
+            verdict = judge_send(journey, send, profile, now_ms, self.settings)
         remembered = send.channel != AGENT and not journey.transactional
         if verdict is None and remembered and contacts_full(profile, now_ms, *self._windows()):
             text = f"{len(profile.contacts)} contacts are still counted by caps, no further one can be kept"
