@@ -12,6 +12,7 @@ from engine.commands import (
     customer,
     deadletters,
     doctor,
+    explain,
     process,
     rules,
     rules_author,
@@ -34,6 +35,7 @@ Against your own Kafka and Redis:
     engage send order.placed -c c1 -f order_id=o1 -f amount=20
     engage tail actions    what it decided, and why
     engage customer show c1
+    engage explain c1      why did, or didn't, they get it
 
 \b
 Exit codes: 0 done, 1 a check failed, 2 wrong usage or setting, 3 Kafka or Redis does not answer,
@@ -66,7 +68,19 @@ def _root(
     """Hold the options that come before any command."""
 
 
-for group in (process, topics, send, tail, customer, deadletters, rules, rules_author, config, doctor):
+for group in (
+    process,
+    topics,
+    send,
+    tail,
+    customer,
+    explain,
+    deadletters,
+    rules,
+    rules_author,
+    config,
+    doctor,
+):
     group.register(app)
 
 

@@ -14,7 +14,7 @@ from engine.rules.guards import held_out, share_of
 from engine.rules.journey import Journey
 from engine.rules.limits import MAX_ENTERED, MAX_MISMATCHES, MAX_REASON_CHARS
 from engine.rules.runner import REASON, Runner
-from engine.rules.sentences import Facts, say_condition, say_mismatch, seen_values
+from engine.rules.sentences import Facts, entry_values, say_condition, say_mismatch, seen_values
 from engine.rules.units import say_duration
 
 _OPENED = EVENT_TYPES["inquiry.opened"].code
@@ -206,13 +206,15 @@ def _enter(runner: Runner, journey: Journey, cause: Cause) -> None:
     if held_out(journey, context.state.customer_id):
         share = f"{journey.holdout * 100:g}%"
         reason = Reason(
-            text=f"in the {share} who get nothing from this journey, to compare with", guard="holdout"
+            text=f"in the {share} who get nothing from this journey, to compare with",
+            guard="holdout",
+            values=entry_values(journey, facts),
         )
         runner.decide(position, "entry", Outcome.HELD_OUT, reason)
         return
     if journey.waits:
-        values = seen_values(journey.when, facts) if journey.when else {}
-        runner.decide(position, "entry", Outcome.ENTERED, Reason(text=text, values=values))
+        reason = Reason(text=text, values=entry_values(journey, facts))
+        runner.decide(position, "entry", Outcome.ENTERED, reason)
     moved = runner.advance(journey, position)
     if moved is not None:
         profile = context.state.note()

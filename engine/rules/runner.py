@@ -20,7 +20,7 @@ from engine.rules.journey import DataValue, Journey, Jump, Leave, Send, SetTrait
 from engine.rules.limits import MAX_ACTION_TEXT
 from engine.rules.pause import hold, judge_pause, let_go
 from engine.rules.ruleset import RuleSet
-from engine.rules.sentences import Facts, seen_values
+from engine.rules.sentences import Facts, entry_values, seen_values
 
 REASON = "_reason"  # key of a position's fields under which the reason of the entry is kept
 _EVENT_TYPE, _EVENT_TIME = "type", "time"
@@ -173,8 +173,11 @@ class Runner:
         text = str(position.event.get(REASON, journey.trigger))
         if send.because:
             text = f"{text}; {send.because}"
-        values = seen_values(journey.when, self.facts(position)) if journey.when else {}
-        return Reason(text=text, values=values)
+        facts = self.facts(position)
+        event = facts.event
+        if event is not None and event.id == position.event_id:  # still at the row of the entry
+            return Reason(text=text, values=entry_values(journey, facts))
+        return Reason(text=text, values=seen_values(journey.when, facts) if journey.when else {})
 
     def _decide_send(self, send: Send, position: Position, verdict: Verdict) -> None:
         reason = Reason(text=verdict.text, guard=verdict.guard, values=dict(verdict.values))

@@ -10,6 +10,7 @@ from typing import Any
 from engine.events import Event, Scalar
 from engine.rules.condition import Condition, conjuncts, disjuncts
 from engine.rules.expression import Binary, Call, Literal, Name, Node, Unary, walk
+from engine.rules.journey import Journey
 
 _WINDOW = re.compile(r"_(\d+)([hd])$")
 _MAX_PIECE = 60
@@ -73,6 +74,20 @@ def seen_values(condition: Condition, facts: Facts) -> dict[str, Scalar]:
             if isinstance(value, bool | int | float) or part.dotted == "customer.segment":
                 name = part.dotted.removeprefix("customer.")
                 found[name] = round(value, 6) if isinstance(value, float) else value
+    return found
+
+
+def entry_values(journey: Journey, facts: Facts) -> dict[str, Scalar]:
+    """Return what a journey's entry conditions read: those on the event first, then those on the customer.
+
+    Args:
+        journey: the journey.
+        facts: at the row of the entry.
+    """
+    found: dict[str, Scalar] = {}
+    for condition in (journey.where, journey.when):
+        if condition is not None:
+            found.update(seen_values(condition, facts))
     return found
 
 

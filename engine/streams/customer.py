@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -96,6 +97,29 @@ async def read_customer(settings: Settings, kafka: KafkaSettings, customer_id: s
         TransientError: Redis does not answer.
         StateError: a newer engine wrote the state.
     """
+    stored = await read_stored(settings, kafka, customer_id)
+    return None if stored is None else view_stored(settings, kafka, stored)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A customer as the store holds them.
+
+    Args:
+        state: the customer.
+        partition: of the event topics.
+        size: of the stored value, bytes.
+        rate: the partition's global purchase rate.
+    """
+
+    state: CustomerState
+    partition: int
+    size: int
+    rate: GlobalRate
+
+
+async def read_stored(settings: Settings, kafka: KafkaSettings, customer_id: str) -> Stored | None:
+    """Read a customer's state from the store; arguments, result and errors as for `read_customer`."""
     key = customer_id.encode()
     partition = partition_of(key, _partitions(settings, kafka))
     store = RedisStore(settings.redis.url, settings.redis.prefix, settings.redis.timeout_ms / 1000)
@@ -107,7 +131,13 @@ async def read_customer(settings: Settings, kafka: KafkaSettings, customer_id: s
     if data is None:
         return None
     rate = GlobalRate.from_bytes(rate_data) if rate_data else GlobalRate()
-    return view(settings, unpack(customer_id, data), partition, len(data), rate, _model(settings, kafka))
+    return Stored(unpack(customer_id, data), partition, len(data), rate)
+
+
+def view_stored(settings: Settings, kafka: KafkaSettings, stored: Stored) -> CustomerView:
+    """Compute the view of a stored customer with the live model; arguments as for `read_customer`."""
+    model = _model(settings, kafka)
+    return view(settings, stored.state, stored.partition, stored.size, stored.rate, model)
 
 
 def view(

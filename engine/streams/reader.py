@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from engine.errors import ConfigError, TransientError
 from engine.streams.kafka import KafkaSettings, common_config
+from engine.streams.partition import partition_of
 
 _POLL_S = 0.1
 _CHUNK = 1000
@@ -24,13 +25,24 @@ class TopicReader:
         topics: what to read; topics that do not exist yet are looked for again while reading.
         last: how many of the newest records per partition to start with; None starts at the oldest.
         timeout_s: how long the broker may take to answer.
+        key: only the partition of each topic where records of this key stand; None = every partition.
+        since_ms: start with the first record written at or after this instant; None = `last` alone says.
     """
 
     def __init__(
-        self, kafka: KafkaSettings, topics: Sequence[str], *, last: int | None = 0, timeout_s: float = 10.0
+        self,
+        kafka: KafkaSettings,
+        topics: Sequence[str],
+        *,
+        last: int | None = 0,
+        timeout_s: float = 10.0,
+        key: bytes | None = None,
+        since_ms: int | None = None,
     ) -> None:
         self._topics = list(topics)
         self._timeout_s = timeout_s
+        self._key = key
+        self._since_ms = since_ms
         self._consumer = Consumer(
             {
                 # Assigned by hand and never committed: the group exists only in this configuration.
@@ -53,6 +65,8 @@ class TopicReader:
             for partition in self._partitions(topic):
                 low, high = self._bounds(topic, partition)
                 offset = low if last is None else max(low, high - last)
+                if self._since_ms is not None:
+                    offset = max(offset, self._since(topic, partition, low, high))
                 self._ends[topic, partition] = high
                 start.append(TopicPartition(topic, partition, offset))
         if not start:
@@ -69,7 +83,53 @@ class TopicReader:
             self._consumer.close()
             reason = error.args[0].str()
             raise TransientError(f"kafka at {self._bootstrap!r} does not answer: {reason}") from None
-        return [] if found.error is not None else sorted(found.partitions)
+        if found.error is not None:
+            return []
+        if self._key is not None:
+            return [partition_of(self._key, len(found.partitions))]
+        return sorted(found.partitions)
+
+    def _since(self, topic: str, partition: int, low: int, high: int) -> int:
+        """Return the offset of the first record at or after the instant asked for.
+
+        A broker that cannot search by time (the embedded one) says that there is none; then everything is
+        read, and who reads leaves out what is too old.
+        """
+        assert self._since_ms is not None
+        try:
+            asked = [TopicPartition(topic, partition, self._since_ms)]
+            found = self._consumer.offsets_for_times(asked, timeout=self._timeout_s)[0]
+        except KafkaException as error:
+            reason = error.args[0].str()
+            raise TransientError(f"kafka does not search {topic!r} by time: {reason}") from None
+        if found.error is None and found.offset >= 0:
+            return int(found.offset)
+        newest = high - 1
+        if newest < low:
+            return high
+        at_ms = _written_ms(self._peek(topic, partition, newest))
+        return high if 0 <= at_ms < self._since_ms else low
+
+    def _peek(self, topic: str, partition: int, offset: int) -> Message | None:
+        """Read one record; None when it does not come."""
+        self._consumer.assign([TopicPartition(topic, partition, offset)])
+        ends_s = time.monotonic() + self._timeout_s
+        while time.monotonic() < ends_s:
+            message = self._consumer.poll(_POLL_S)
+            if message is not None:
+                return message if message.error() is None else None
+        return None
+
+    def oldest(self, topic: str) -> Message | None:
+        """Return the oldest record of the partition read; None when there is none. For a reader with a key.
+
+        Call it before anything is read: it moves the reader for a moment, then puts it back.
+        """
+        number = next(iter(number for name, number in self._ends if name == topic))
+        low, high = self._bounds(topic, number)
+        found = self._peek(topic, number, low) if low < high else None
+        self._consumer.assign([TopicPartition(*place, offset) for place, offset in self._positions.items()])
+        return found
 
     def _bounds(self, topic: str, partition: int) -> tuple[int, int]:
         place = TopicPartition(topic, partition)
@@ -123,3 +183,8 @@ class TopicReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _written_ms(message: Message | None) -> int:
+    """Return when a record was written, ms; -1 when nobody knows."""
+    return int(message.timestamp()[1]) if message is not None else -1

@@ -112,14 +112,7 @@ def pipeline_of(
         ConfigError: a cap can't be read.
     """
     space = definitions.space(rules.features)
-    machine = JourneyMachine(
-        rules,
-        MachineSettings(
-            default_time_zone=settings.default_time_zone,
-            global_caps=tuple(cap for text in settings.global_cap if (cap := read_cap(text)) is not None),
-            not_matched_sample=settings.decisions.not_matched_sample,
-        ),
-    )
+    machine = JourneyMachine(rules, machine_settings(settings))
     return Pipeline(
         rules=rules,
         space=space,
@@ -128,4 +121,17 @@ def pipeline_of(
         scorer=Scorer(snapshot or shipped_prior()),
         series=definitions.series,
         score_every_ms=settings.churn.score_every_days * 86_400_000,
+    )
+
+
+def machine_settings(settings: Settings) -> MachineSettings:
+    """Return the deployment-wide settings of the journey machine.
+
+    Args:
+        settings: all settings.
+    """
+    return MachineSettings(
+        default_time_zone=settings.default_time_zone,
+        global_caps=tuple(cap for text in settings.global_cap if (cap := read_cap(text)) is not None),
+        not_matched_sample=settings.decisions.not_matched_sample,
     )
