@@ -16,6 +16,7 @@ from engine.commands import (
     process,
     rules,
     rules_author,
+    rules_test,
     send,
     tail,
     topics,
@@ -78,6 +79,7 @@ for group in (
     deadletters,
     rules,
     rules_author,
+    rules_test,
     config,
     doctor,
 ):

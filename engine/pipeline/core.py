@@ -26,6 +26,7 @@ from engine.features.rows import RowBatch
 from engine.features.segments import Segments
 from engine.features.series import Series
 from engine.features.state import CustomerState
+from engine.pipeline.pins import Pins
 from engine.pipeline.row_values import RowValues
 from engine.pipeline.training import count_purchases, freeze, rates_of, scored_at_s
 from engine.pipeline.waves import MUTATES, EventRow, Wave, Waves
@@ -145,6 +146,7 @@ class Pipeline:
         self.scorer = scorer
         self.series = series
         self.score_every_ms = score_every_ms
+        self.pins = Pins()
         self.switch(rules, space, segments, machine)
 
     def switch(
@@ -209,7 +211,8 @@ class Pipeline:
         matrix = self.space.matrix(batch)
         self._score(batch, matrix, wave, work, outcome)
         yield
-        segment_codes = self.segments.classify(matrix)
+        self.pins.set_values(wave, matrix)
+        segment_codes = self.pins.segments(wave, self.segments.classify(matrix))
         self.space.set_column(matrix, "segment", segment_codes)
         matches = self.rules.match(batch.codes, matrix, wave.events)
         next_ms, fired = self.rules.absences(matrix, clock_ms, batch.now_ms)

@@ -13,6 +13,7 @@ from engine.features.definitions import Definitions, load_definitions
 from engine.pipeline.core import Pipeline
 from engine.resources import shipped
 from engine.rules.context import MachineSettings
+from engine.rules.journey import Journey
 from engine.rules.load import load_journeys, vocabulary_of
 from engine.rules.machine import JourneyMachine
 from engine.rules.ruleset import RuleSet
@@ -72,14 +73,31 @@ def rules_of(
         RuleErrors: every problem of every file.
     """
     paths = [Path(path) for path in settings.rules.paths] or [shipped("journeys")]
+    rules = load_journeys(paths, vocabulary_over(settings, definitions), warnings)
+    return rule_set_of(settings, definitions, rules.journeys)
+
+
+def vocabulary_over(
+    settings: Settings, definitions: Definitions, columns: Sequence[str] | None = None
+) -> Vocabulary:
+    """Return what journeys can talk about.
+
+    Args:
+        settings: all settings.
+        definitions: segments and features.
+        columns: names of the matrix's columns in order; None = every feature there is.
+    """
     whole = definitions.space()
     segments = definitions.segments_over(whole).names
+    return vocabulary_of(
+        whole.kinds, whole.names if columns is None else columns, segments, TEXTS, settings.channels
+    )
 
-    def over(columns: Sequence[str]) -> Vocabulary:
-        return vocabulary_of(whole.kinds, columns, segments, TEXTS, settings.channels)
 
-    rules = load_journeys(paths, over(whole.names), warnings)
-    return RuleSet(rules.journeys, over(definitions.space(rules.features).names))
+def rule_set_of(settings: Settings, definitions: Definitions, journeys: Sequence[Journey]) -> RuleSet:
+    """Return compiled journeys as a rule set over exactly the feature columns they need."""
+    needed = RuleSet(journeys, vocabulary_over(settings, definitions)).features
+    return RuleSet(journeys, vocabulary_over(settings, definitions, definitions.space(needed).names))
 
 
 def build_pipeline(settings: Settings, snapshot: Snapshot | None = None) -> Pipeline:
