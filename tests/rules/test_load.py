@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import RuleErrors
-from engine.rules.load import compile_sources, load_journeys
+from engine.rules.load import compile_sources, journey_files, load_journeys
 from engine.rules.render import render_errors
 from tests.rules.driver import DAY, HOUR, MINUTE, NOON, VOCABULARY, Driver, rule_set
 from tests.rules.journeys import ABSENT, TRIGGER
@@ -56,7 +56,7 @@ def test_errors_of_a_long_line_keep_the_caret_in_sight() -> None:
 
 def shipped() -> Driver:
     """Return a customer under the shipped journeys."""
-    texts = [path.read_text(encoding="utf-8") for path in sorted(SHIPPED.glob("*.yaml"))]
+    texts = [path.read_text(encoding="utf-8") for path in journey_files([SHIPPED])]
     return Driver(rule_set(*texts), customer_id="c1")
 
 
