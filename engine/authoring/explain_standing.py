@@ -77,7 +77,7 @@ def _say_wait(step: Instruction, position: Position) -> str:
 
 
 def _awaited(step: WaitUntil) -> str:
-    return say_event(step.code, step.where)
+    return " or ".join(say_event(each.code, each.where) for each in step.awaited)
 
 
 def _ends(journey: Journey, step: Instruction, position: Position) -> list[str]:

@@ -373,9 +373,10 @@ class _Found:
 def _reacting_codes(rules: RuleSet) -> frozenset[int]:
     """Return the event types that can move a customer who is in a journey already."""
     codes = {leave.code for journey in rules.journeys for leave in journey.exits}
-    codes.update(
-        step.code for journey in rules.journeys for step in journey.program if isinstance(step, WaitUntil)
-    )
+    for journey in rules.journeys:
+        for step in journey.program:
+            if isinstance(step, WaitUntil):
+                codes.update(each.code for each in step.awaited)
     return frozenset(codes)
 
 

@@ -7,31 +7,42 @@ from dataclasses import dataclass
 from engine.errors import RuleErrors
 from engine.events import EVENT_TYPES, PURPOSES
 from engine.rules.check_expression import check_condition, check_value, is_expression
+from engine.rules.check_table import check_table
 from engine.rules.checked import (
+    CheckedArm,
+    CheckedAwaited,
+    CheckedBranch,
     CheckedExit,
     CheckedExpression,
     CheckedJourney,
     CheckedLeave,
+    CheckedRun,
     CheckedSend,
     CheckedSet,
+    CheckedSplit,
     CheckedStep,
+    CheckedVariant,
     CheckedWait,
     CheckedWaitUntil,
     DataValue,
 )
 from engine.rules.expression import Binary, Literal, Name, walk
 from engine.rules.parsed import (
+    ParsedBranch,
     ParsedEntry,
     ParsedJourney,
+    ParsedRun,
     ParsedSend,
     ParsedSet,
+    ParsedSplit,
     ParsedStep,
+    ParsedTable,
     ParsedWait,
     ParsedWaitUntil,
 )
 from engine.rules.placement import place_in
 from engine.rules.scope import INQUIRY_FIELDS, Scope, Vocabulary, event_fields, prefixed
-from engine.rules.source import ErrorList, Placed, nearest
+from engine.rules.source import ErrorList, Place, Placed, nearest
 from engine.rules.yaml_nodes import Scalar
 
 AGENT = "agent"  # the channel of tasks for people
@@ -93,6 +104,7 @@ class _Checker:
             at_once_when=self._when(entry.at_once_when),
             exits=exits,
             steps=self._steps(self.parsed.steps),
+            sequences={each.name.value: self._steps(each.steps) for each in self.parsed.sequences},
         )
 
     def _event_code(self, event: Placed[str]) -> int:
@@ -121,10 +133,10 @@ class _Checker:
             hint = nearest(segment.value, self.vocabulary.segments) or "see the segments file"
             self.errors.add("E0212", f"unknown segment {segment.value[:60]!r}", segment.place, hint)
 
-    def _when(self, scalar: Scalar | None) -> CheckedExpression | None:
+    def _when(self, scalar: Scalar | None, with_entry: bool = False) -> CheckedExpression | None:
         if scalar is None:
             return None
-        scope = Scope("`when`", self.vocabulary.customer, ("customer",))
+        scope = self._customer_scope("`when`", with_entry)
         when = check_condition(scalar, scope, self.errors)
         if when is not None:
             self._compared_segments(when, scalar)
@@ -176,11 +188,13 @@ class _Checker:
         if not is_expression(scalar):
             assert scalar.value is not None
             return scalar.value
-        entry = self._entry_variables()
-        variables = {**self.vocabulary.customer, **entry}
-        roots = ("customer", "entry.event") if entry else ("customer",)
-        checked = check_value(scalar, Scope(what, variables, roots), self.errors)
+        checked = check_value(scalar, self._customer_scope(what), self.errors)
         return checked if checked is not None else scalar.text
+
+    def _customer_scope(self, what: str, with_entry: bool = True) -> Scope:
+        entry = self._entry_variables() if with_entry else {}
+        roots = ("customer", "entry.event") if entry else ("customer",)
+        return Scope(what, {**self.vocabulary.customer, **entry}, roots)
 
     def _steps(self, steps: tuple[ParsedStep, ...]) -> tuple[CheckedStep, ...]:
         return tuple(self._step(step) for step in steps)
@@ -190,20 +204,48 @@ class _Checker:
             case ParsedSend():
                 return self._send(step)
             case ParsedWait():
-                return CheckedWait(step.path, step.wait_ms)
-            case ParsedWaitUntil():
-                return CheckedWaitUntil(
-                    step.path,
-                    self._event_code(step.event),
-                    self._where(step.where, step.event),
-                    step.timeout_ms,
-                    self._steps(step.then),
-                    self._steps(step.otherwise),
-                )
+                return CheckedWait(step.path, step.wait_ms, step.until)
+            case ParsedWaitUntil() | ParsedBranch() | ParsedSplit():
+                return self._forking(step)
+            case ParsedRun():
+                return CheckedRun(step.path, step.sequence.value)
             case ParsedSet():
                 return CheckedSet(step.path, step.trait, self._value(step.to, "a trait's value"))
             case _:
                 return CheckedLeave(step.path)
+
+    def _forking(self, step: ParsedWaitUntil | ParsedBranch | ParsedSplit) -> CheckedStep:
+        match step:
+            case ParsedWaitUntil():
+                awaited = self._awaited(step)
+                then, otherwise = self._steps(step.then), self._steps(step.otherwise)
+                return CheckedWaitUntil(step.path, awaited, step.timeout_ms, step.until, then, otherwise)
+            case ParsedBranch():
+                arms = tuple(
+                    CheckedArm(self._when(arm.when, with_entry=True), self._steps(arm.steps))
+                    for arm in step.arms
+                )
+                return CheckedBranch(step.path, arms, self._steps(step.otherwise))
+            case ParsedSplit():
+                variants = tuple(
+                    CheckedVariant(each.name.value, each.share, self._steps(each.steps))
+                    for each in step.variants
+                )
+                return CheckedSplit(step.path, step.name, variants)
+
+    def _awaited(self, step: ParsedWaitUntil) -> tuple[CheckedAwaited, ...]:
+        awaited: list[CheckedAwaited] = []
+        wrong: list[Place] = []
+        for each in step.awaited:
+            code = self._event_code(each.event)
+            before = len(self.errors.errors)
+            # one `where` may stand for several events: its mistakes are told once
+            told = each.where is not None and each.where.place in wrong
+            where = None if told or code < 0 else self._where(each.where, each.event)
+            if each.where is not None and len(self.errors.errors) > before:
+                wrong.append(each.where.place)
+            awaited.append(CheckedAwaited(code, where))
+        return tuple(awaited)
 
     def _send(self, step: ParsedSend) -> CheckedSend:
         channels = self.vocabulary.channels
@@ -211,4 +253,14 @@ class _Checker:
             hint = nearest(step.channel.value, channels) or "channels: " + ", ".join(sorted(channels))
             self.errors.add("E0206", f"unknown channel {step.channel.value!r}", step.channel.place, hint)
         data = tuple((name, self._value(scalar, f"`{name}`")) for name, scalar in step.data)
+        if step.table is not None:
+            data += self._table(step, step.table)
         return CheckedSend(step.path, step.channel.value, step.template, data, step.priority, step.expires_ms)
+
+    def _table(self, step: ParsedSend, table: ParsedTable) -> tuple[tuple[str, DataValue], ...]:
+        given = {name for name, _ in step.data}
+        for name in table.give:
+            if name.value in given:
+                self.errors.add("E0233", f"{name.value!r} stands in `data` already", name.place)
+        scope = self._customer_scope("a column")
+        return check_table(table, scope, self.vocabulary.segments, self.errors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.events import Scalar as ScalarValue
@@ -9,6 +10,7 @@ from engine.rules.cel import CelProgram
 from engine.rules.expression import Node
 from engine.rules.parsed import ParsedJourney
 from engine.rules.source import Place
+from engine.rules.until import Until
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ DataValue = ScalarValue | CheckedExpression
 
 @dataclass(frozen=True, slots=True)
 class CheckedSend:
-    """A message or task with its values."""
+    """A message or task with its values, those of its table among them."""
 
     path: str
     channel: str
@@ -45,22 +47,74 @@ class CheckedSend:
 
 @dataclass(frozen=True, slots=True)
 class CheckedWait:
-    """A pause."""
+    """A pause of `wait_ms`, or, when that is 0, until `until`."""
 
     path: str
     wait_ms: int
+    until: Until | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedAwaited:
+    """An event waited for, by its code."""
+
+    code: int
+    where: CheckedExpression | None
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedWaitUntil:
-    """A wait for an event, by its code."""
+    """A wait for any of several events, for `timeout_ms` or, when that is 0, until `until`."""
 
     path: str
-    code: int
-    where: CheckedExpression | None
+    awaited: tuple[CheckedAwaited, ...]
     timeout_ms: int
+    until: Until | None
     then: tuple[CheckedStep, ...]
     otherwise: tuple[CheckedStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedArm:
+    """One way out of a branch."""
+
+    when: CheckedExpression | None
+    steps: tuple[CheckedStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedBranch:
+    """The first arm that holds, else `otherwise`."""
+
+    path: str
+    arms: tuple[CheckedArm, ...]
+    otherwise: tuple[CheckedStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedVariant:
+    """One way out of a split; `share` in hundredths of a percent."""
+
+    name: str
+    share: int
+    steps: tuple[CheckedStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedSplit:
+    """Customers divided by weights; `name` may be empty."""
+
+    path: str
+    name: str
+    variants: tuple[CheckedVariant, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedRun:
+    """Run a sequence, by its name."""
+
+    path: str
+    sequence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +133,16 @@ class CheckedLeave:
     path: str
 
 
-CheckedStep = CheckedSend | CheckedWait | CheckedWaitUntil | CheckedSet | CheckedLeave
+CheckedStep = (
+    CheckedSend
+    | CheckedWait
+    | CheckedWaitUntil
+    | CheckedBranch
+    | CheckedSplit
+    | CheckedRun
+    | CheckedSet
+    | CheckedLeave
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +166,7 @@ class CheckedJourney:
         at_once_when: for `unanswered`, a customer who doesn't wait.
         exits: events that take the customer out.
         steps: the steps.
+        sequences: the sequences by name; their steps' paths begin with the name.
     """
 
     parsed: ParsedJourney
@@ -113,3 +177,4 @@ class CheckedJourney:
     at_once_when: CheckedExpression | None
     exits: tuple[CheckedExit, ...]
     steps: tuple[CheckedStep, ...]
+    sequences: Mapping[str, tuple[CheckedStep, ...]]

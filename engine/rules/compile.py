@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.events import EVENT_TYPES, TYPE_BY_CODE
 from engine.rules.cel import Kind
 from engine.rules.checked import (
+    CheckedBranch,
     CheckedExpression,
     CheckedJourney,
+    CheckedRun,
     CheckedSend,
     CheckedSet,
+    CheckedSplit,
     CheckedStep,
     CheckedWait,
     CheckedWaitUntil,
@@ -18,6 +22,9 @@ from engine.rules.checked import (
 from engine.rules.checked import DataValue as CheckedValue
 from engine.rules.condition import Bound, Condition, bind, compile_condition
 from engine.rules.journey import (
+    Arm,
+    Awaited,
+    Branch,
     DataValue,
     Exit,
     Instruction,
@@ -26,12 +33,15 @@ from engine.rules.journey import (
     Leave,
     Send,
     SetTrait,
+    Split,
+    Variant,
     Wait,
     WaitUntil,
 )
+from engine.rules.parse_branches import WHOLE
 from engine.rules.parsed import DEFAULT_CONTACT, ParsedEntry, step_lines
 from engine.rules.scope import INQUIRY_FIELDS, Vocabulary, event_fields, prefixed
-from engine.rules.sentences import say_name
+from engine.rules.sentences import say_name, say_plainly
 from engine.rules.units import say_duration
 
 
@@ -43,7 +53,8 @@ def compile_journey(checked: CheckedJourney, vocabulary: Vocabulary) -> Journey:
         vocabulary: the one it was checked against.
     """
     parsed = checked.parsed
-    compiler = _Compiler(vocabulary, _entry_kinds(parsed.entry))
+    sequences = {each.name.value: each.steps for each in parsed.sequences}
+    compiler = _Compiler(vocabulary, _entry_kinds(parsed.entry), parsed.name.value, checked.sequences)
     exits = tuple(
         Exit(each.code, TYPE_BY_CODE[each.code].name, compiler.condition(each.where, each.code))
         for each in checked.exits
@@ -78,7 +89,7 @@ def compile_journey(checked: CheckedJourney, vocabulary: Vocabulary) -> Journey:
         exits=exits,
         program=tuple(compiler.program),
         correlation=tuple(sorted(compiler.correlation)),
-        lines={"entry": entry.place.line, **dict(step_lines(parsed.steps))},
+        lines={"entry": entry.place.line, **dict(step_lines(parsed.steps, sequences))},
         contact=guards.contact.value if guards.contact else DEFAULT_CONTACT,
         send_windows=guards.send_windows,
         priority=guards.priority,
@@ -115,10 +126,23 @@ def say_trigger(entry: ParsedEntry) -> str:
 
 @dataclass(slots=True)
 class _Compiler:
-    """Lays the steps out one behind the other, branches with jumps."""
+    """Lays the steps out one behind the other, branches with jumps, sequences where they are run.
+
+    Args:
+        vocabulary: features and segments.
+        entry_kinds: the fields of the entry event.
+        journey: the journey's name.
+        sequences: its sequences by name.
+        prefix: what goes before the path of a step: where the sequence it stands in is run.
+        program: the instructions so far.
+        correlation: the fields of the entry event asked for so far.
+    """
 
     vocabulary: Vocabulary
     entry_kinds: dict[str, Kind]
+    journey: str
+    sequences: Mapping[str, tuple[CheckedStep, ...]]
+    prefix: str = ""
     program: list[Instruction] = field(default_factory=list)
     correlation: set[str] = field(default_factory=set)
 
@@ -153,36 +177,100 @@ class _Compiler:
         return because
 
     def _step(self, step: CheckedStep, because: str) -> str:
+        path = self.prefix + step.path
         match step:
             case CheckedSend():
-                data = tuple((name, self._value(value)) for name, value in step.data)
-                self.program.append(
-                    Send(
-                        step.path, step.channel, step.template, data, step.priority, step.expires_ms, because
-                    )
-                )
+                self._send(step, because)
             case CheckedWait():
-                self.program.append(Wait(step.path, step.wait_ms))
-                return f"{say_duration(step.wait_ms)} later"
+                self.program.append(Wait(path, step.wait_ms, step.until))
+                return f"at {step.until}" if step.until else f"{say_duration(step.wait_ms)} later"
             case CheckedWaitUntil():
                 self._wait_until(step)
                 return ""
+            case CheckedBranch():
+                return self._branch(step, because)
+            case CheckedSplit():
+                return self._split(step, because)
+            case CheckedRun():
+                return self._run(step, because)
             case CheckedSet():
-                self.program.append(SetTrait(step.path, step.trait, self._value(step.to)))
+                self.program.append(SetTrait(path, step.trait, self._value(step.to)))
             case _:
-                self.program.append(Leave(step.path))
+                self.program.append(Leave(path))
         return because
+
+    def _send(self, step: CheckedSend, because: str) -> None:
+        data = tuple((name, self._value(value)) for name, value in step.data)
+        path = self.prefix + step.path
+        self.program.append(
+            Send(path, step.channel, step.template, data, step.priority, step.expires_ms, because)
+        )
 
     def _wait_until(self, step: CheckedWaitUntil) -> None:
         """Emit `wait; then…; jump end; otherwise…; end`."""
-        at = len(self.program)
-        where = self.condition(step.where, step.code)
-        thing = TYPE_BY_CODE[step.code].name.replace(".", " ").replace("_", " ")
-        self.program.append(Leave(step.path))  # its place is kept until the targets are known
+        path = self.prefix + step.path
+        awaited = tuple(Awaited(each.code, self.condition(each.where, each.code)) for each in step.awaited)
+        names = [TYPE_BY_CODE[each.code].name.replace(".", " ").replace("_", " ") for each in awaited]
+        thing = " or ".join(dict.fromkeys(names))
+        limit = f"until {step.until}" if step.until else f"within {say_duration(step.timeout_ms)}"
+        at = self._keep_place(path)
         self.steps(step.then, f"then {thing}")
-        jump_at = len(self.program)
-        self.program.append(Jump(0))
-        self.steps(step.otherwise, f"then no {thing} within {say_duration(step.timeout_ms)}")
-        end = len(self.program)
-        self.program[jump_at] = Jump(end)
-        self.program[at] = WaitUntil(step.path, step.code, where, step.timeout_ms, at + 1, jump_at + 1)
+        jump_at = self._keep_place(path)
+        self.steps(step.otherwise, f"then no {thing} {limit}")
+        self.program[jump_at] = Jump(len(self.program))
+        self.program[at] = WaitUntil(path, awaited, step.timeout_ms, step.until, at + 1, jump_at + 1)
+
+    def _branch(self, step: CheckedBranch, because: str) -> str:
+        """Emit `branch; arm…; jump end; …; else…; end`."""
+        path = self.prefix + step.path
+        at = self._keep_place(path)
+        arms, jumps = [], []
+        for number, arm in enumerate(step.arms):
+            when = self.condition(arm.when, -1)
+            assert when is not None
+            arms.append(Arm(f"{path}.branch[{number}]", when, len(self.program)))
+            self.steps(arm.steps, _joined(because, f"as {say_plainly(when)}"))
+            jumps.append(self._keep_place(path))
+        else_pc = len(self.program)
+        self.steps(step.otherwise, because)
+        self.program[at] = Branch(path, tuple(arms), else_pc)
+        return self._join(jumps, at, because)
+
+    def _split(self, step: CheckedSplit, because: str) -> str:
+        """Emit `split; variant…; jump end; …; end`."""
+        path = self.prefix + step.path
+        at = self._keep_place(path)
+        variants, jumps = [], []
+        total = 0
+        for each in step.variants:
+            total += each.share
+            variant_path = f"{path}.split.{each.name}"
+            variants.append(Variant(variant_path, each.name, total / WHOLE, len(self.program)))
+            self.steps(each.steps, because)
+            jumps.append(self._keep_place(path))
+        key = ("split", self.journey, step.name or path)
+        self.program[at] = Split(path, step.name, key, tuple(variants))
+        return self._join(jumps, at, because)
+
+    def _run(self, step: CheckedRun, because: str) -> str:
+        outside = self.prefix
+        self.prefix = f"{outside}{step.path}.run."
+        because = self.steps(self.sequences[step.sequence], because)
+        self.prefix = outside
+        return because
+
+    def _keep_place(self, path: str) -> int:
+        """Put something where an instruction comes whose targets are not known yet."""
+        self.program.append(Leave(path))
+        return len(self.program) - 1
+
+    def _join(self, jumps: list[int], since: int, because: str) -> str:
+        """Let the ways of a branch meet here; return what has happened by then, if it is the same for all."""
+        for at in jumps:
+            self.program[at] = Jump(len(self.program))
+        waited = any(isinstance(each, Wait | WaitUntil) for each in self.program[since:])
+        return "" if waited else because
+
+
+def _joined(because: str, more: str) -> str:
+    return f"{because}; {more}" if because else more

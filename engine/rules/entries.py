@@ -219,8 +219,6 @@ def _enter(runner: Runner, journey: Journey, cause: Cause) -> None:
     if moved is not None:
         profile = context.state.note()
         profile.positions = [*profile.positions, moved]
-    elif journey.waits:
-        runner.decide(position, "end", Outcome.COMPLETED, Reason(text="went through every step"))
 
 
 def _reason_parts(journey: Journey, cause: Cause, facts: Facts) -> Iterator[str]:

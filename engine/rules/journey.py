@@ -9,6 +9,7 @@ from engine.events import Scalar
 from engine.rules.condition import Bound, Condition
 from engine.rules.parsed import DEFAULT_CONTACT, DEFAULT_PRIORITY, Reentry
 from engine.rules.units import Cap, QuietHours
+from engine.rules.until import Until
 from engine.rules.windows import SendWindow
 
 DataValue = Scalar | Bound
@@ -39,22 +40,85 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Stay for `wait_ms`."""
+    """Stay for `wait_ms`, or, when that is 0, until `until`."""
 
     path: str
     wait_ms: int
+    until: Until | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """An event waited for."""
+
+    code: int
+    where: Condition | None
 
 
 @dataclass(frozen=True, slots=True)
 class WaitUntil:
-    """Stay until an event comes (go on at `then_pc`) or `timeout_ms` is over (`otherwise_pc`)."""
+    """Stay until one of the events comes (go on at `then_pc`) or the time is over (`otherwise_pc`).
+
+    Args:
+        path: the step's path.
+        awaited: the events; one type may be among them with several conditions.
+        timeout_ms: how long, or 0: until `until`.
+        until: until when, or None.
+        then_pc: where to go on when an event comes.
+        otherwise_pc: where to go on when none has come.
+    """
 
     path: str
-    code: int
-    where: Condition | None
+    awaited: tuple[Awaited, ...]
     timeout_ms: int
+    until: Until | None
     then_pc: int
     otherwise_pc: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One way out of a branch: go on at `pc` if `when` holds."""
+
+    path: str
+    when: Condition
+    pc: int
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Go on at the first arm that holds, else at `else_pc`; judged when the run comes here."""
+
+    path: str
+    arms: tuple[Arm, ...]
+    else_pc: int
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way out of a split: go on at `pc` for hashes below `below` that no variant before takes."""
+
+    path: str
+    name: str
+    below: float
+    pc: int
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Go on at the variant a hash of `key` and the customer's id falls into.
+
+    Args:
+        path: the step's path.
+        name: the split's own name, or empty.
+        key: what is hashed with the customer's id, in this order.
+        variants: in file order; the last one's `below` is 1.
+    """
+
+    path: str
+    name: str
+    key: tuple[str, ...]
+    variants: tuple[Variant, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +144,7 @@ class Leave:
     path: str
 
 
-Instruction = Send | Wait | WaitUntil | SetTrait | Jump | Leave
+Instruction = Send | Wait | WaitUntil | Branch | Split | SetTrait | Jump | Leave
 #: Steps a customer can stand at: those that wait, and sends, which a guard may put off.
 STANDING = (Send, Wait, WaitUntil)
 

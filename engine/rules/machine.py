@@ -138,10 +138,11 @@ class JourneyMachine:
         if runner.context.event is None:
             return []
         found = []
+        code = runner.context.code
         for position in runner.context.state.profile.positions:
             journey = self.rules.by_name[position.journey, position.version]
             step = journey.program[position.pc]
-            if isinstance(step, WaitUntil) and step.code == runner.context.code:
+            if isinstance(step, WaitUntil) and any(each.code == code for each in step.awaited):
                 found.append((journey, position, step))
         return found
 
@@ -151,7 +152,10 @@ class JourneyMachine:
         for journey, position, step in waiting:
             if all(each is not position for each in runner.context.state.profile.positions):
                 continue
-            if step.where is None or runner.facts(position).holds(step.where):
+            facts, code = runner.facts(position), runner.context.code
+            if any(
+                each.code == code and (each.where is None or facts.holds(each.where)) for each in step.awaited
+            ):
                 begun = msgspec.structs.replace(position, pc=step.then_pc, due_ms=0)
                 _settle(runner, position, runner.advance(journey, begun, position.pc))
 
@@ -197,4 +201,3 @@ def _settle(runner: Runner, before: Position, after: Position | None) -> None:
         _replace(runner, before, after)
         return
     _leave(runner, before)
-    runner.decide(before, "end", Outcome.COMPLETED, Reason(text="went through every step"))

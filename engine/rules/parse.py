@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.errors import RuleErrors
+from engine.rules.flow import check_flow
 from engine.rules.limits import MAX_EXITS
 from engine.rules.parse_guards import parse_guards
-from engine.rules.parse_steps import parse_steps
+from engine.rules.parse_steps import parse_sequences, parse_steps
 from engine.rules.parsed import ParsedEntry, ParsedExit, ParsedJourney, Reentry
 from engine.rules.reader import Reader, kind_of
 from engine.rules.silence import parse_silence
@@ -27,8 +28,9 @@ _KEYS = (
     "guards",
     "steps",
     "silence",
+    "sequences",
 )
-_KEYS_LATER = ("goal", "table", "per")
+_KEYS_LATER = ("goal", "per")
 _ENTRY_KEYS = ("on", "where", "when", "reentry")
 _ENTRY_KINDS = {
     "absent": ("absent", "for", "since"),
@@ -97,7 +99,11 @@ def _journey(source: SourceText, node: Node, read: Reader) -> ParsedJourney | No
         return None
     name = read.name(read.required(fields, "journey", "the file"), "a journey")
     entry = _entry(read.required(fields, "entry", "the journey"), read)
-    steps = parse_steps(read.required(fields, "steps", "the journey"), read)
+    steps_node = read.required(fields, "steps", "the journey")
+    steps = parse_steps(steps_node, read)
+    sequences = parse_sequences(fields.get("sequences"), read)
+    if steps_node is not None:
+        check_flow(steps, sequences, steps_node.place, read.errors)
     guards = parse_guards(fields.get("guards"), read)
     exits = _exits(fields.get("exit"), read)
     journey = ParsedJourney(
@@ -113,6 +119,7 @@ def _journey(source: SourceText, node: Node, read: Reader) -> ParsedJourney | No
         guards=guards,
         steps=steps,
         silences=parse_silence(fields.get("silence"), read),
+        sequences=sequences,
     )
     guards_node = fields.get("guards")
     held_back = guards.caps or guards.quiet_hours or guards.send_windows

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-from engine.rules.limits import DEFAULT_EXPIRES_MS, MAX_DATA_VALUES, MAX_STEP_DEPTH, MAX_STEPS
-from engine.rules.parsed import ParsedLeave, ParsedSend, ParsedSet, ParsedStep, ParsedWait, ParsedWaitUntil
+from engine.rules.limits import (
+    DEFAULT_EXPIRES_MS,
+    MAX_DATA_VALUES,
+    MAX_SEQUENCES,
+    MAX_STEP_DEPTH,
+    MAX_STEPS,
+)
+from engine.rules.parse_branches import parse_branch, parse_run, parse_split
+from engine.rules.parse_table import parse_table
+from engine.rules.parse_waits import parse_wait, parse_wait_until
+from engine.rules.parsed import Nested, ParsedLeave, ParsedSend, ParsedSequence, ParsedSet, ParsedStep
 from engine.rules.reader import Fields, Reader, kind_of
 from engine.rules.source import Placed, nearest
 from engine.rules.yaml_nodes import Mapping, Node, Scalar
 
 _STEP_KEYS = {
-    "send": ("send", "template", "data", "priority", "expires"),
+    "send": ("send", "template", "data", "table", "priority", "expires"),
     "wait": ("wait",),
     "wait_until": ("wait_until", "then", "otherwise"),
+    "branch": ("branch", "else"),
+    "split": ("split", "name"),
+    "run": ("run",),
     "set": ("set",),
     "exit": ("exit",),
 }
-_STEPS_LATER = ("branch", "split", "goal", "table", "sequence")
 
 
 def parse_steps(node: Node | None, read: Reader) -> tuple[ParsedStep, ...]:
@@ -25,16 +37,30 @@ def parse_steps(node: Node | None, read: Reader) -> tuple[ParsedStep, ...]:
     steps = _steps(node, "steps", 1, read)
     if node is not None and not steps and not read.errors.errors:
         read.errors.add("E0202", "the journey has no step", node.place, "add a step such as `- send: email`")
-    if node is not None and _count(steps) > MAX_STEPS:
-        read.errors.add(
-            "E0208", f"the journey has {_count(steps)} steps, the limit is {MAX_STEPS}", node.place
-        )
     return steps
 
 
-def _count(steps: tuple[ParsedStep, ...]) -> int:
-    nested = (step for step in steps if isinstance(step, ParsedWaitUntil))
-    return len(steps) + sum(_count(step.then) + _count(step.otherwise) for step in nested)
+def parse_sequences(node: Node | None, read: Reader) -> tuple[ParsedSequence, ...]:
+    """Read the lists of steps under `sequences`."""
+    if node is None:
+        return ()
+    if not isinstance(node, Mapping):
+        read.errors.add("E0203", f"sequences must be names with steps, not {kind_of(node)}", node.place)
+        return ()
+    if len(node.items) > MAX_SEQUENCES:
+        said = f"{len(node.items)} sequences, the limit is {MAX_SEQUENCES}"
+        read.errors.add("E0208", said, node.place)
+        return ()
+    sequences = []
+    for key, value in node.items:
+        name = read.name(key, "a sequence")
+        before = len(read.errors.errors)
+        steps = _steps(value, key.text, 1, read)
+        if not steps and len(read.errors.errors) == before:
+            read.errors.add("E0202", f"the sequence {key.text[:40]!r} has no step", key.place)
+        if name is not None:
+            sequences.append(ParsedSequence(name, steps))
+    return tuple(sequences)
 
 
 def _steps(node: Node | None, path: str, depth: int, read: Reader) -> tuple[ParsedStep, ...]:
@@ -43,13 +69,14 @@ def _steps(node: Node | None, path: str, depth: int, read: Reader) -> tuple[Pars
         return ()
     steps: list[ParsedStep] = []
     for number, item in enumerate(read.listed(node, MAX_STEPS, "steps")):
-        if steps and isinstance(steps[-1], ParsedLeave):
-            read.errors.add("E0214", "this step can never be reached: it follows `exit`", item.place)
-            break
         step = _step(item, f"{path}[{number}]", depth, read)
         if step is not None:
             steps.append(step)
     return tuple(steps)
+
+
+def _nested(node: Node | None, path: str, *, depth: int, read: Reader) -> tuple[ParsedStep, ...]:
+    return _steps(node, path, depth, read)
 
 
 def _step(node: Node, path: str, depth: int, read: Reader) -> ParsedStep | None:
@@ -58,26 +85,20 @@ def _step(node: Node, path: str, depth: int, read: Reader) -> ParsedStep | None:
     if not isinstance(node, Mapping):
         read.errors.add("E0203", f"a step must be keys with values, not {kind_of(node)}", node.place)
         return None
-    names = [key.text for key, _ in node.items]
-    kinds = [name for name in names if name in _STEP_KEYS]
-    later = [key for key, _ in node.items if key.text in _STEPS_LATER]
+    kinds = [key.text for key, _ in node.items if key.text in _STEP_KEYS]
     if len(kinds) != 1:
-        _unknown_step(node, kinds, later, read)
+        _unknown_step(node, kinds, read)
         return None
     kind = kinds[0]
-    fields = read.fields(node, _STEP_KEYS[kind], _STEPS_LATER, f"a `{kind}` step")
-    if kind == "wait_until":
-        return _wait_until(fields, path, depth, read)
+    fields = read.fields(node, _STEP_KEYS[kind], (), f"a `{kind}` step")
+    if kind in _NESTING:
+        return _NESTING[kind](fields, path, read, partial(_nested, depth=depth + 1, read=read))
     return _SIMPLE[kind](fields, path, read)
 
 
-def _unknown_step(node: Mapping, kinds: list[str], later: list[Scalar], read: Reader) -> None:
+def _unknown_step(node: Mapping, kinds: list[str], read: Reader) -> None:
     if kinds:
         read.errors.add("E0210", f"one step cannot be both `{kinds[0]}` and `{kinds[1]}`", node.place)
-    elif later:
-        read.errors.add(
-            "E0207", f"the step `{later[0].text}` is not supported by this version", later[0].place
-        )
     else:
         first = node.items[0][0] if node.items else None
         said = f" by the key {first.text[:40]!r}" if first else ""
@@ -91,9 +112,10 @@ def _send(fields: Fields, path: str, read: Reader) -> ParsedSend | None:
     priority = read.choice(fields.get("priority"), ("normal", "high"), "normal", "priority")
     expires_ms = read.duration(fields.get("expires"), "expires") or DEFAULT_EXPIRES_MS
     data = _data(fields.get("data"), read)
+    table = parse_table(fields.get("table"), read)
     if channel is None or template is None:
         return None
-    return ParsedSend(path, fields.place, channel, template.value, data, priority, expires_ms)
+    return ParsedSend(path, fields.place, channel, template.value, data, priority, expires_ms, table)
 
 
 def _data(node: Node | None, read: Reader) -> tuple[tuple[str, Scalar], ...]:
@@ -114,31 +136,6 @@ def _data(node: Node | None, read: Reader) -> tuple[tuple[str, Scalar], ...]:
         elif name is not None:
             values.append((name.value, value))
     return tuple(values)
-
-
-def _wait(fields: Fields, path: str, read: Reader) -> ParsedWait | None:
-    wait_ms = read.duration(fields.get("wait"), "wait")
-    return ParsedWait(path, fields.place, wait_ms) if wait_ms else None
-
-
-def _wait_until(fields: Fields, path: str, depth: int, read: Reader) -> ParsedWaitUntil | None:
-    node = fields.get("wait_until")
-    assert node is not None
-    inner = read.fields(node, ("on", "where", "timeout", "then", "otherwise"), (), "wait_until")
-    if not isinstance(node, Mapping):
-        return None
-    event = read.placed_text(read.required(inner, "on", "wait_until"), "the event of wait_until")
-    where = read.expression(inner.get("where"), "where")
-    timeout_ms = read.duration(read.required(inner, "timeout", "wait_until"), "timeout")
-    branches = {}
-    for name in ("then", "otherwise"):
-        branch = fields.get(name) or inner.get(name)
-        branches[name] = _steps(branch, f"{path}.{name}", depth + 1, read)
-    if event is None or not timeout_ms:
-        return None
-    return ParsedWaitUntil(
-        path, fields.place, event, where, timeout_ms, branches["then"], branches["otherwise"]
-    )
 
 
 def _set(fields: Fields, path: str, read: Reader) -> ParsedSet | None:
@@ -169,7 +166,13 @@ def _leave(fields: Fields, path: str, read: Reader) -> ParsedLeave | None:
 
 _SIMPLE: dict[str, Callable[[Fields, str, Reader], ParsedStep | None]] = {
     "send": _send,
-    "wait": _wait,
+    "wait": parse_wait,
+    "run": parse_run,
     "set": _set,
     "exit": _leave,
+}
+_NESTING: dict[str, Callable[[Fields, str, Reader, Nested], ParsedStep | None]] = {
+    "wait_until": parse_wait_until,
+    "branch": parse_branch,
+    "split": parse_split,
 }

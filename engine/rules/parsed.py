@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from engine.rules.silence import Silence
 from engine.rules.source import Place, Placed, SourceText
 from engine.rules.units import Cap, QuietHours
+from engine.rules.until import Until
 from engine.rules.windows import SendWindow
-from engine.rules.yaml_nodes import Scalar
+from engine.rules.yaml_nodes import Node, Scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,34 @@ class ParsedGuards:
 
 
 @dataclass(frozen=True, slots=True)
+class ParsedRow:
+    """One row of a table: what each column must be, and what it gives then."""
+
+    cells: tuple[Scalar, ...]
+    values: tuple[Scalar, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedTable:
+    """A decision table; the first row whose cells all hold gives the values.
+
+    Args:
+        columns: the CEL expressions under `on`.
+        give: names of the data values it gives.
+        rows: from the top.
+        whole: whether every row could be read.
+        place: where the table stands.
+    """
+
+    columns: tuple[Scalar, ...]
+    give: tuple[Placed[str], ...]
+    rows: tuple[ParsedRow, ...]
+    whole: bool
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedSend:
     """A message or a task."""
 
@@ -101,28 +130,96 @@ class ParsedSend:
     data: tuple[tuple[str, Scalar], ...]
     priority: str
     expires_ms: int
+    table: ParsedTable | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedWait:
-    """A pause of `wait_ms`."""
+    """A pause of `wait_ms`, or, when that is 0, until `until`."""
 
     path: str
     place: Place
     wait_ms: int
+    until: Until | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedAwaited:
+    """One of the events a `wait_until` waits for."""
+
+    event: Placed[str]
+    where: Scalar | None
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedWaitUntil:
-    """Wait for an event: `then` when it comes in time, `otherwise` when it does not."""
+    """Wait for an event: `then` when one of them comes in time, `otherwise` when none does.
+
+    Args:
+        path: the step's path.
+        place: where it stands.
+        awaited: the events, at least one.
+        timeout_ms: how long; 0 when `until` says it.
+        until: until when; None when `timeout_ms` says it.
+        then: steps after an event.
+        otherwise: steps after the time is over.
+    """
 
     path: str
     place: Place
-    event: Placed[str]
-    where: Scalar | None
+    awaited: tuple[ParsedAwaited, ...]
     timeout_ms: int
+    until: Until | None
     then: tuple[ParsedStep, ...]
     otherwise: tuple[ParsedStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedArm:
+    """One way out of a `branch`: CEL over the customer (and `entry.event`), and the steps behind it."""
+
+    path: str
+    when: Scalar
+    steps: tuple[ParsedStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedBranch:
+    """The first arm whose `when` holds, else `otherwise` (written `else`)."""
+
+    path: str
+    place: Place
+    arms: tuple[ParsedArm, ...]
+    otherwise: tuple[ParsedStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedVariant:
+    """One way out of a `split`; `share` in hundredths of a percent, 0-10,000."""
+
+    path: str
+    name: Placed[str]
+    share: int
+    steps: tuple[ParsedStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedSplit:
+    """Customers divided by weights; `name` is empty when the author gave none."""
+
+    path: str
+    place: Place
+    name: str
+    variants: tuple[ParsedVariant, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedRun:
+    """Run a sequence of the file."""
+
+    path: str
+    place: Place
+    sequence: Placed[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +240,27 @@ class ParsedLeave:
     place: Place
 
 
-ParsedStep = ParsedSend | ParsedWait | ParsedWaitUntil | ParsedSet | ParsedLeave
+ParsedStep = (
+    ParsedSend
+    | ParsedWait
+    | ParsedWaitUntil
+    | ParsedBranch
+    | ParsedSplit
+    | ParsedRun
+    | ParsedSet
+    | ParsedLeave
+)
+
+
+Nested = Callable[[Node | None, str], tuple[ParsedStep, ...]]  # reads a list of steps, given its path
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedSequence:
+    """Steps under a name, to be run from others; their paths begin with the name: `offer[0]`."""
+
+    name: Placed[str]
+    steps: tuple[ParsedStep, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,16 +279,41 @@ class ParsedJourney:
     guards: ParsedGuards
     steps: tuple[ParsedStep, ...]
     silences: tuple[Silence, ...] = ()
+    sequences: tuple[ParsedSequence, ...] = ()
 
 
-def step_lines(steps: Iterable[object]) -> Iterator[tuple[str, int]]:
-    """Yield the path and line of every step, those inside of other steps included."""
+def children_of(step: ParsedStep) -> tuple[tuple[ParsedStep, ...], ...]:
+    """Return the lists of steps inside a step, in file order; not those of a sequence it runs."""
+    match step:
+        case ParsedWaitUntil():
+            return (step.then, step.otherwise)
+        case ParsedBranch():
+            return (*(arm.steps for arm in step.arms), step.otherwise)
+        case ParsedSplit():
+            return tuple(variant.steps for variant in step.variants)
+        case _:
+            return ()
+
+
+def step_lines(
+    steps: Iterable[ParsedStep], sequences: Mapping[str, tuple[ParsedStep, ...]], prefix: str = ""
+) -> Iterator[tuple[str, int]]:
+    """Yield the path and line of every step, arm and variant; of sequences for each place they are run.
+
+    Args:
+        steps: the steps to begin with.
+        sequences: the journey's sequences by name; none may run itself.
+        prefix: what goes before the paths.
+    """
     for step in steps:
-        path, place = getattr(step, "path", None), getattr(step, "place", None)
-        if isinstance(path, str) and isinstance(place, Place):
-            yield path, place.line
-        if is_dataclass(step):
-            for part in fields(step):
-                inner = getattr(step, part.name)
-                if isinstance(inner, tuple):
-                    yield from step_lines(inner)
+        yield prefix + step.path, step.place.line
+        match step:
+            case ParsedBranch(arms=arms):
+                yield from ((prefix + arm.path, arm.when.place.line) for arm in arms)
+            case ParsedSplit(variants=variants):
+                yield from ((prefix + each.path, each.name.place.line) for each in variants)
+            case ParsedRun(sequence=sequence):
+                inlined = f"{prefix}{step.path}.run."
+                yield from step_lines(sequences[sequence.value], sequences, inlined)
+        for inner in children_of(step):
+            yield from step_lines(inner, sequences, prefix)

@@ -12,7 +12,7 @@ from engine.rules.absence import NEVER_MS, AbsenceIndex, IntColumn, LastSeen
 from engine.rules.condition import Bound, Condition
 from engine.rules.context import TEXT_FEATURES
 from engine.rules.index import ColumnIndex, Floats
-from engine.rules.journey import Journey, Send, SetTrait, Wait, WaitUntil
+from engine.rules.journey import Branch, Journey, Send, SetTrait, Wait, WaitUntil
 from engine.rules.limits import MAX_DURATION_MS, PAUSE_RETRY_MS
 from engine.rules.local_time import MIN_DEFERRAL_MS
 from engine.rules.release import Lane, Release
@@ -165,9 +165,9 @@ def _shortest_delay_ms(journey: Journey) -> int:
         delays.append(MIN_DEFERRAL_MS)
     for step in journey.program:
         if isinstance(step, Wait):
-            delays.append(step.wait_ms)
+            delays.append(step.wait_ms or MIN_DEFERRAL_MS)
         elif isinstance(step, WaitUntil):
-            delays.append(step.timeout_ms)
+            delays.append(step.timeout_ms or MIN_DEFERRAL_MS)
     return min(delays)
 
 
@@ -186,6 +186,8 @@ def _features(journey: Journey) -> set[str]:
             bounds.extend(value for _, value in step.data if isinstance(value, Bound))
         elif isinstance(step, SetTrait) and isinstance(step.value, Bound):
             bounds.append(step.value)
+        elif isinstance(step, Branch):
+            conditions.extend(arm.when for arm in step.arms)
     bounds.extend(each.whole for each in conditions if each is not None)
     for bound in bounds:
         found.update(name for _, root, name, _ in bound.sources if root == "customer")

@@ -15,12 +15,25 @@ from engine.rules.cel import CelFailure
 from engine.rules.check import AGENT
 from engine.rules.condition import Bound
 from engine.rules.context import CustomerValues, MachineSettings, Outbox, RowContext
-from engine.rules.guards import Verdict, contacts_full, judge_send, remember_contact
-from engine.rules.journey import DataValue, Journey, Jump, Leave, Send, SetTrait, Wait, WaitUntil
-from engine.rules.limits import MAX_ACTION_TEXT
+from engine.rules.guards import Verdict, contacts_full, judge_send, remember_contact, share_of
+from engine.rules.journey import (
+    Branch,
+    DataValue,
+    Journey,
+    Jump,
+    Leave,
+    Send,
+    SetTrait,
+    Split,
+    Wait,
+    WaitUntil,
+)
+from engine.rules.limits import MAX_ACTION_TEXT, MAX_REASON_CHARS
+from engine.rules.local_time import zone_of
 from engine.rules.pause import hold, judge_pause, let_go
 from engine.rules.ruleset import RuleSet
 from engine.rules.sentences import Facts, entry_values, seen_values
+from engine.rules.until import NoDate, until_ms
 
 REASON = "_reason"  # key of a position's fields under which the reason of the entry is kept
 _EVENT_TYPE, _EVENT_TIME = "type", "time"
@@ -60,7 +73,6 @@ class Runner:
         Returns:
             the position with its next due instant, or None when the run is over.
         """
-        now_ms = self.context.now_ms
         pc = position.pc
         while pc < len(journey.program):
             self._moved(journey, came_from, pc)
@@ -69,30 +81,74 @@ class Runner:
                 case Send() as send:
                     until_ms = self._send(journey, send, position)
                     if until_ms:
-                        if journey.name in self.rules.release.paused:
-                            position = hold(position, now_ms)
-                        return msgspec.structs.replace(position, pc=pc, due_ms=until_ms, deferred=True)
+                        return self._put_off(journey, position, pc, until_ms)
                     position = let_go(position)
                     pc += 1
-                case Wait(wait_ms=wait_ms):
-                    return msgspec.structs.replace(position, pc=pc, due_ms=now_ms + wait_ms, deferred=False)
-                case WaitUntil(timeout_ms=timeout_ms):
-                    return msgspec.structs.replace(
-                        position, pc=pc, due_ms=now_ms + timeout_ms, deferred=False
-                    )
-                case SetTrait() as step:
-                    self._set_trait(step, position)
-                    pc += 1
-                case Jump(pc=target):
-                    pc = target
+                case Wait() | WaitUntil() as wait:
+                    due_ms = self._wait_end(wait, position)
+                    if due_ms is None:
+                        return None
+                    if due_ms > self.context.now_ms:
+                        return msgspec.structs.replace(position, pc=pc, due_ms=due_ms, deferred=False)
+                    pc = behind(wait, pc)
                 case Leave():
-                    return None
-        self._moved(journey, came_from, pc)
+                    break
+                case step:
+                    position, pc = self._go_on(step, pc, position)
+        else:
+            self._moved(journey, came_from, pc)
+        if journey.waits:
+            self.decide(position, "end", Outcome.COMPLETED, Reason(text="went through every step"))
         return None
 
     def _moved(self, journey: Journey, came_from: int, pc: int) -> None:
         if self.outbox.moves is not None:
             self.outbox.moves.append((journey.name, journey.version, came_from, pc))
+
+    def _put_off(self, journey: Journey, position: Position, pc: int, until_ms: int) -> Position:
+        if journey.name in self.rules.release.paused:
+            position = hold(position, self.context.now_ms)
+        return msgspec.structs.replace(position, pc=pc, due_ms=until_ms, deferred=True)
+
+    def _wait_end(self, wait: Wait | WaitUntil, position: Position) -> int | None:
+        """Return when a wait that begins now is over; None when the run has ended for want of a date."""
+        now_ms = self.context.now_ms
+        if wait.until is None:
+            return now_ms + (wait.wait_ms if isinstance(wait, Wait) else wait.timeout_ms)
+        profile = self.context.state.profile
+        zone = zone_of(wait.until.zone or profile.time_zone, self.settings.default_time_zone)
+        try:
+            return until_ms(wait.until, now_ms, zone, profile.traits)
+        except NoDate as none:
+            self.decide(position, wait.path, Outcome.EXITED, Reason(text=str(none), guard="trait"))
+            return None
+
+    def _go_on(
+        self, step: Branch | Split | SetTrait | Jump, pc: int, position: Position
+    ) -> tuple[Position, int]:
+        """Do a step that holds nobody; return the position, with what to tell later, and where to go on."""
+        match step:
+            case Branch():
+                facts = self.facts(position)
+                pcs = (arm.pc for arm in step.arms if facts.holds(arm.when))
+                return position, next(pcs, step.else_pc)
+            case Split():
+                return self._split(step, position)
+            case SetTrait():
+                self._set_trait(step, position)
+                return position, pc + 1
+            case Jump(pc=target):
+                return position, target
+
+    def _split(self, step: Split, position: Position) -> tuple[Position, int]:
+        """Take the customer's variant: always the same one, told by a decision and in later reasons."""
+        share = share_of(*step.key, self.context.state.customer_id)
+        variant = next((each for each in step.variants if share < each.below), step.variants[-1])
+        said = f"variant {variant.name} of {step.name}" if step.name else f"variant {variant.name}"
+        self.decide(position, variant.path, Outcome.ENTERED, Reason(text=said))
+        before = str(position.event.get(REASON, ""))[: MAX_REASON_CHARS - len(said) - 2]
+        event = {**position.event, REASON: f"{before}; {said}" if before else said}
+        return msgspec.structs.replace(position, event=event), variant.pc
 
     def resume(self, journey: Journey, position: Position) -> Position | None:
         """Go on with a position whose instant has come."""
@@ -236,6 +292,11 @@ class Runner:
                 action_id=fired_id,
             )
         )
+
+
+def behind(wait: Wait | WaitUntil, pc: int) -> int:
+    """Return where a run goes on when the time of a wait at `pc` is over."""
+    return wait.otherwise_pc if isinstance(wait, WaitUntil) else pc + 1
 
 
 def _whole(value: object) -> int:

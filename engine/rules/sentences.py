@@ -15,6 +15,7 @@ from engine.rules.journey import Journey
 _WINDOW = re.compile(r"_(\d+)([hd])$")
 _MAX_PIECE = 60
 _MAX_VALUES = 16
+_MAX_PLAIN = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,15 @@ def say_condition(condition: Condition, facts: Facts) -> str:
     return " and ".join(pieces)
 
 
+def say_plainly(condition: Condition) -> str:
+    """Say what a condition asks, without the values of anybody."""
+    pieces = [
+        " or ".join(_say(each, condition, None) for each in disjuncts(part))
+        for part in conjuncts(condition.node)
+    ]
+    return _cut(" and ".join(pieces), _MAX_PLAIN)
+
+
 def say_mismatch(condition: Condition, facts: Facts) -> str:
     """Say which parts of a condition did not hold."""
     failed = [part for part in conjuncts(condition.node) if not _part_holds(condition, part, facts)]
@@ -98,16 +108,13 @@ def _part_holds(condition: Condition, part: Node, facts: Facts) -> bool:
     return bound.program.holds(bound.bindings(facts.values, facts.event, facts.entry, facts.traits))
 
 
-def _say(node: Node, condition: Condition, facts: Facts) -> str:
+def _say(node: Node, condition: Condition, facts: Facts | None) -> str:
     match node:
         case Binary(operator=operator, left=Name() as name, right=Literal() as literal):
             return _say_comparison(name, operator, literal, facts)
         case Name():
-            return (
-                f"{say_name(node.path)} is true"
-                if _value(node, facts) is True
-                else f"{say_name(node.path)} is false"
-            )
+            truth = facts is None or _value(node, facts) is True
+            return f"{say_name(node.path)} is {'true' if truth else 'false'}"
         case Unary(operator="!", operand=Name() as name):
             return f"{say_name(name.path)} is false"
         case Call(target=Name() as name, function=function, arguments=(Literal(value=str() as text),)):
@@ -116,14 +123,14 @@ def _say(node: Node, condition: Condition, facts: Facts) -> str:
             return _cut(condition.whole.program.text[node.start : node.end], _MAX_PIECE)
 
 
-def _say_comparison(name: Name, operator: str, literal: Literal, facts: Facts) -> str:
+def _say_comparison(name: Name, operator: str, literal: Literal, facts: Facts | None) -> str:
     if isinstance(literal.value, str):
         verb = {"==": "is", "!=": "is not"}.get(operator, operator)
         return f'{say_name(name.path)} {verb} "{_cut(literal.value, 40)}"'
-    value = _value(name, facts)
+    value = _value(name, facts) if facts is not None else None
     said = f"{say_number(value)} " if isinstance(value, int | float) and not isinstance(value, bool) else ""
     constant = say_number(literal.value) if isinstance(literal.value, int | float) else str(literal.value)
-    if operator == "==" and said.strip() == constant:
+    if operator == "==" and said.strip() in (constant, ""):
         return f"{say_name(name.path)} is {constant}"
     return f"{say_name(name.path)} {said}{operator} {constant}"
 

@@ -10,6 +10,7 @@ _UNIT_WORDS = (("d", "day"), ("h", "hour"), ("m", "minute"), ("s", "second"))
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 _CAP = re.compile(r"([0-9]{1,6})\s+per\s+([0-9]{1,9}[smhd])")
 _QUIET = re.compile(r"([0-9]{2}):([0-9]{2})-([0-9]{2}):([0-9]{2})")
+_TIME = re.compile(r"([0-9]{2}):([0-9]{2})")
 _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,2})?)%")
 
 
@@ -66,6 +67,19 @@ def read_cap(text: str) -> Cap | None:
         return None
     window_ms = read_duration(found[2])
     return Cap(int(found[1]), window_ms) if window_ms else None
+
+
+def read_time(text: str) -> int | None:
+    """Return the minute of the day of `09:00`, or None when it isn't one."""
+    found = _TIME.fullmatch(text)
+    if not found or int(found[1]) > 23 or int(found[2]) > 59:
+        return None
+    return int(found[1]) * 60 + int(found[2])
+
+
+def write_time(minute: int) -> str:
+    """Return a minute of the day as `read_time` takes it back."""
+    return f"{minute // 60:02d}:{minute % 60:02d}"
 
 
 def read_quiet_hours(text: str) -> QuietHours | None:
