@@ -107,17 +107,25 @@ def _steps(journey: Journey, edges: AbstractSet[tuple[int, int]]) -> Iterator[Pa
 
 
 def _branches(journey: Journey, edges: AbstractSet[tuple[int, int]]) -> Iterator[Part]:
+    always_out = {each.code for each in journey.exits if each.where is None}
     for pc, step in enumerate(journey.program):
-        for name, target in ways(step):
+        for name, target in ways(step, always_out):
             path = f"{_path(step)}.{name}"
             line = journey.lines.get(path) or journey.lines.get(_path(step), 0)
             yield Part("branch", path, line, (pc, target) in edges)
 
 
-def ways(step: Instruction) -> tuple[tuple[str, int], ...]:
-    """Return the ways out of a step that has several: what it is called and where it leads."""
+def ways(step: Instruction, always_out: AbstractSet[int] = frozenset()) -> tuple[tuple[str, int], ...]:
+    """Return the ways out of a step that has several: what each is called and where it leads.
+
+    Args:
+        step: the step.
+        always_out: codes of the events that end a run wherever it stands; waiting for one of these is waiting
+            for the time to be over.
+    """
     if isinstance(step, WaitUntil):
-        return ("then", step.then_pc), ("otherwise", step.otherwise_pc)
+        then = () if step.code in always_out else (("then", step.then_pc),)
+        return (*then, ("otherwise", step.otherwise_pc))
     return ()
 
 
