@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from engine.actions import Outcome
 from engine.authoring.simulation import Record
-from engine.rules.journey import Instruction, Journey, Jump, WaitUntil
+from engine.rules.journey import Branch, Instruction, Journey, Jump, Split, WaitUntil
 
 KINDS = ("entry", "step", "branch", "exit", "guard")
 # guard to what its decision says; one is tested when it has held something back at least once
@@ -109,23 +109,28 @@ def _steps(journey: Journey, edges: AbstractSet[tuple[int, int]]) -> Iterator[Pa
 def _branches(journey: Journey, edges: AbstractSet[tuple[int, int]]) -> Iterator[Part]:
     always_out = {each.code for each in journey.exits if each.where is None}
     for pc, step in enumerate(journey.program):
-        for name, target in ways(step, always_out):
-            path = f"{_path(step)}.{name}"
+        for path, target in ways(step, always_out):
             line = journey.lines.get(path) or journey.lines.get(_path(step), 0)
             yield Part("branch", path, line, (pc, target) in edges)
 
 
 def ways(step: Instruction, always_out: AbstractSet[int] = frozenset()) -> tuple[tuple[str, int], ...]:
-    """Return the ways out of a step that has several: what each is called and where it leads.
+    """Return the ways out of a step that has several: the path of each and where it leads.
 
     Args:
         step: the step.
         always_out: codes of the events that end a run wherever it stands; waiting for one of these is waiting
             for the time to be over.
     """
-    if isinstance(step, WaitUntil):
-        then = () if step.code in always_out else (("then", step.then_pc),)
-        return (*then, ("otherwise", step.otherwise_pc))
+    match step:
+        case WaitUntil(path=path, awaited=awaited):
+            comes = not all(each.code in always_out for each in awaited)
+            then = ((f"{path}.then", step.then_pc),) if comes else ()
+            return (*then, (f"{path}.otherwise", step.otherwise_pc))
+        case Branch(path=path, arms=arms):
+            return (*((arm.path, arm.pc) for arm in arms), (f"{path}.else", step.else_pc))
+        case Split(variants=variants):
+            return tuple((each.path, each.pc) for each in variants)
     return ()
 
 
