@@ -5,14 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
-_IN_CHECKOUT = {"schemas": "schemas", "journeys": "deploy/journeys", "segments.yaml": "deploy/segments.yaml"}
+_IN_CHECKOUT = {
+    "schemas": "schemas",
+    "journeys": "deploy/journeys",
+    "templates": "deploy/templates",
+    "segments.yaml": "deploy/segments.yaml",
+}
 
 
 def shipped(name: str) -> Path:
     """Return the path of a shipped file or folder.
 
     Args:
-        name: `schemas`, `journeys` or `segments.yaml`.
+        name: `schemas`, `journeys`, `templates` or `segments.yaml`.
 
     Returns:
         The path; it exists.

@@ -181,6 +181,19 @@ class SegmentSettings(_Section, frozen=True, kw_only=True):
     path: Annotated[str, about("Segment file; empty means the shipped segments.", form="a path")] = ""
 
 
+class TemplateSettings(_Section, frozen=True, kw_only=True):
+    """Where the templates are."""
+
+    path: Annotated[
+        str,
+        about(
+            "Template file or folder that `send` steps are checked against; empty means the shipped templates"
+            " with the shipped journeys, and no check with journeys of your own.",
+            form="a path",
+        ),
+    ] = ""
+
+
 class DecisionSettings(_Section, frozen=True, kw_only=True):
     """What is written to the decision topic."""
 
@@ -309,6 +322,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     timers: TimerSettings = TimerSettings()
     rules: RuleSettings = RuleSettings()
     segments: SegmentSettings = SegmentSettings()
+    templates: TemplateSettings = TemplateSettings()
     default_time_zone: Annotated[
         str, about("Zone of customers whose zone is unknown.", form="an IANA zone")
     ] = "UTC"

@@ -320,7 +320,8 @@ def test_warnings_pass_unless_strict_or_silenced(run: Run, tmp_path: Path) -> No
     """A warning is shown and passes; `--strict` fails; a silence with its reason takes it back."""
     file = tmp_path / "a.yaml"
     file.write_text(
-        "journey: a\nentry: {on: order.placed}\nsteps:\n  - {send: email, template: t}\n", "utf-8"
+        "journey: a\nentry: {on: order.placed}\nsteps:\n  - {send: email, template: welcome-community}\n",
+        "utf-8",
     )
     result = run("rules", "check", str(file))
     assert result.exit_code == 0

@@ -75,8 +75,7 @@ def check(
     Exit code 0 when all are valid, 1 when not.
     """
     if paths:
-        rules = msgspec.structs.replace(settings.rules, paths=[str(path) for path in paths])
-        settings = msgspec.structs.replace(settings, rules=rules)
+        settings = with_paths(settings, paths)
     warnings: list[RuleError] = []
     errors: list[RuleError] = []
     names: list[str] = []
@@ -96,6 +95,22 @@ def check(
     # a wrong path must not pass for a good rule set
     if errors or not names or (strict and warnings):
         raise typer.Exit(EXIT_FAILED)
+
+
+def with_paths(settings: Settings, paths: list[Path]) -> Settings:
+    """Return the settings with other journey files; where the shipped journeys were, their templates stay.
+
+    Args:
+        settings: all settings.
+        paths: files and folders.
+    """
+    from engine.resources import shipped  # noqa: PLC0415
+
+    templates = settings.templates
+    if not templates.path and not settings.rules.paths:
+        templates = msgspec.structs.replace(templates, path=str(shipped("templates")))
+    rules = msgspec.structs.replace(settings.rules, paths=[str(path) for path in paths])
+    return msgspec.structs.replace(settings, rules=rules, templates=templates)
 
 
 def _plain(problems: list[RuleError]) -> list[dict[str, str | int]]:

@@ -8,6 +8,7 @@ from engine.errors import RuleErrors
 from engine.events import EVENT_TYPES, PURPOSES
 from engine.rules.check_expression import check_condition, check_value, is_expression
 from engine.rules.check_table import check_table
+from engine.rules.check_template import check_template
 from engine.rules.checked import (
     CheckedArm,
     CheckedAwaited,
@@ -247,14 +248,31 @@ class _Checker:
             awaited.append(CheckedAwaited(code, where))
         return tuple(awaited)
 
+    def _template(self, step: ParsedSend, data: tuple[tuple[str, DataValue], ...]) -> None:
+        """Check the values against what the template declares."""
+        templates = self.vocabulary.templates
+        template = templates.get(step.template)
+        if template is not None:
+            places = {name: scalar.place for name, scalar in step.data}
+            places |= {name.value: name.place for name in (step.table.give if step.table else ())}
+            given = [(name, value, places.get(name, step.template_place)) for name, value in data]
+            check_template(template, step.channel, step.template_place, given, self.errors)
+        elif templates:
+            hint = nearest(step.template, templates) or "`templates.path` says where templates are"
+            message = f"unknown template {step.template!r}"
+            self.errors.add("E0280", message, step.template_place, hint)
+
     def _send(self, step: ParsedSend) -> CheckedSend:
         channels = self.vocabulary.channels
         if channels and step.channel.value not in channels:
             hint = nearest(step.channel.value, channels) or "channels: " + ", ".join(sorted(channels))
             self.errors.add("E0206", f"unknown channel {step.channel.value!r}", step.channel.place, hint)
+        before = len(self.errors.errors)
         data = tuple((name, self._value(scalar, f"`{name}`")) for name, scalar in step.data)
         if step.table is not None:
             data += self._table(step, step.table)
+        if len(self.errors.errors) == before:
+            self._template(step, data)
         return CheckedSend(step.path, step.channel.value, step.template, data, step.priority, step.expires_ms)
 
     def _table(self, step: ParsedSend, table: ParsedTable) -> tuple[tuple[str, DataValue], ...]:

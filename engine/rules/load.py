@@ -19,6 +19,7 @@ from engine.rules.ruleset import RuleSet
 from engine.rules.scope import Vocabulary
 from engine.rules.silence import unsilenced
 from engine.rules.source import ErrorList
+from engine.rules.templates import Template, read_templates
 
 _KINDS = {"number": "double", "bool": "bool", "code": "string"}
 _SUFFIXES = (".yaml", ".yml")
@@ -32,6 +33,7 @@ def vocabulary_of(
     texts: Iterable[str] = (),
     channels: Iterable[str] = (),
     contacts: Iterable[str] = (),
+    templates: Mapping[str, Template] | None = None,
 ) -> Vocabulary:
     """Return what rules can talk about, from a feature space and segments.
 
@@ -42,6 +44,7 @@ def vocabulary_of(
         texts: names of texts of the profile (`catalog.TEXTS`).
         channels: the deployment's channels; empty = any.
         contacts: kinds of contact the contact policy knows; empty = any.
+        templates: templates by name; none = any.
     """
     features = {name: _KINDS[kind] for name, kind in kinds.items()}
     features.update(dict.fromkeys(texts, "string"))
@@ -51,6 +54,7 @@ def vocabulary_of(
         segments={name: code for code, name in enumerate(segments) if name},
         channels=frozenset(channels),
         contacts=frozenset(contacts),
+        templates=templates or {},
     )
 
 
@@ -78,7 +82,10 @@ def yaml_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def load_journeys(
-    paths: Iterable[Path], vocabulary: Vocabulary, warnings: list[RuleError] | None = None
+    paths: Iterable[Path],
+    vocabulary: Vocabulary,
+    warnings: list[RuleError] | None = None,
+    errors: Iterable[RuleError] = (),
 ) -> RuleSet:
     """Read, check and compile every journey.
 
@@ -86,11 +93,38 @@ def load_journeys(
         paths: files and folders.
         vocabulary: features, segments, channels.
         warnings: takes the warnings of every file, in file order.
+        errors: problems found before.
 
     Raises:
         RuleErrors: with every error of every file, in file order.
     """
-    errors: list[RuleError] = []
+    found = list(errors)
+    return compile_sources(read_sources(paths, found), vocabulary, found, warnings)
+
+
+def load_templates(
+    paths: Iterable[Path], channels: Iterable[str], errors: list[RuleError]
+) -> dict[str, Template]:
+    """Read every template file.
+
+    Args:
+        paths: files and folders.
+        channels: the deployment's channels; empty = any.
+        errors: takes every problem, in file order.
+    """
+    return read_templates(read_sources(paths, errors), channels, errors)
+
+
+def read_sources(paths: Iterable[Path], errors: list[RuleError]) -> list[tuple[str, bytes]]:
+    """Return the bytes of each YAML file of files and folders.
+
+    Args:
+        paths: files and folders.
+        errors: takes what cannot be read.
+
+    Raises:
+        RuleErrors: there are more than `MAX_FILES`.
+    """
     sources: list[tuple[str, bytes]] = []
     files = journey_files(paths)
     if len(files) > MAX_FILES:
@@ -102,7 +136,7 @@ def load_journeys(
         except OSError as error:
             why = (error.strerror or "unreadable").lower()
             errors.append(RuleError("E0100", f"cannot read the file: {why}", str(file), 1, 1))
-    return compile_sources(sources, vocabulary, errors, warnings)
+    return sources
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,8 @@ def _send(fields: Fields, path: str, read: Reader) -> ParsedSend | None:
     table = parse_table(fields.get("table"), read)
     if channel is None or template is None:
         return None
-    return ParsedSend(path, fields.place, channel, template.value, data, priority, expires_ms, table)
+    place = template.place
+    return ParsedSend(path, fields.place, channel, template.value, data, priority, expires_ms, table, place)
 
 
 def _data(node: Node | None, read: Reader) -> tuple[tuple[str, Scalar], ...]:

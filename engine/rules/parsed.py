@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from engine.rules.silence import Silence
-from engine.rules.source import Place, Placed, SourceText
+from engine.rules.source import START, Place, Placed, SourceText
 from engine.rules.units import Cap, QuietHours
 from engine.rules.until import Until
 from engine.rules.windows import SendWindow
@@ -131,6 +131,7 @@ class ParsedSend:
     priority: str
     expires_ms: int
     table: ParsedTable | None = None
+    template_place: Place = START
 
 
 @dataclass(frozen=True, slots=True)

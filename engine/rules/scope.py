@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.events import EVENT_CLASSES, EVENT_TYPES
 from engine.rules.cel import Kind
+from engine.rules.templates import Template
 
 _KIND_BY_TYPE: dict[Any, Kind] = {str: "string", float: "double", int: "int", bool: "bool"}
 _HIDDEN = ("customer_id",)  # who it is: never part of a condition, a message value or a reason
@@ -32,6 +33,7 @@ class Vocabulary:
         segments: segment name to its code in the `segment` column.
         channels: channels that exist; empty = any.
         contacts: kinds of contact the contact policy knows; empty = any.
+        templates: templates by name; empty = any.
     """
 
     features: Mapping[str, Kind]
@@ -39,6 +41,7 @@ class Vocabulary:
     segments: Mapping[str, int] = field(default_factory=dict)
     channels: frozenset[str] = frozenset()
     contacts: frozenset[str] = frozenset()
+    templates: Mapping[str, Template] = field(default_factory=dict)
     customer: Mapping[str, Kind] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:

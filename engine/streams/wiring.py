@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.errors import ConfigError, RuleError
+from engine.errors import ConfigError, RuleError, RuleErrors
 from engine.features.catalog import TEXTS
 from engine.features.churn.scoring import Scorer
 from engine.features.churn.snapshot import Snapshot, shipped_prior
@@ -14,10 +14,11 @@ from engine.pipeline.core import Pipeline
 from engine.resources import shipped
 from engine.rules.context import MachineSettings
 from engine.rules.journey import Journey
-from engine.rules.load import load_journeys, vocabulary_of
+from engine.rules.load import load_journeys, load_templates, vocabulary_of
 from engine.rules.machine import JourneyMachine
 from engine.rules.ruleset import RuleSet
 from engine.rules.scope import Vocabulary
+from engine.rules.templates import Template
 from engine.rules.units import read_cap
 from engine.settings import Settings
 from engine.streams.kafka import KafkaSettings
@@ -73,31 +74,62 @@ def rules_of(
         RuleErrors: every problem of every file.
     """
     paths = [Path(path) for path in settings.rules.paths] or [shipped("journeys")]
-    rules = load_journeys(paths, vocabulary_over(settings, definitions), warnings)
+    errors: list[RuleError] = []
+    rules = load_journeys(paths, vocabulary_over(settings, definitions, errors), warnings, errors)
     return rule_set_of(settings, definitions, rules.journeys)
 
 
 def vocabulary_over(
-    settings: Settings, definitions: Definitions, columns: Sequence[str] | None = None
+    settings: Settings,
+    definitions: Definitions,
+    errors: list[RuleError] | None = None,
+    columns: Sequence[str] | None = None,
 ) -> Vocabulary:
-    """Return what journeys can talk about.
+    """Return what journeys can talk about: every feature there is, and the templates.
 
     Args:
         settings: all settings.
         definitions: segments and features.
-        columns: names of the matrix's columns in order; None = every feature there is.
+        errors: takes what is wrong with the templates.
+        columns: names of the matrix's columns in order, of journeys checked before; no templates are read
+            then. None = every feature there is.
+
+    Raises:
+        RuleErrors: a template is wrong, and `errors` is None.
     """
     whole = definitions.space()
     segments = definitions.segments_over(whole).names
-    return vocabulary_of(
-        whole.kinds, whole.names if columns is None else columns, segments, TEXTS, settings.channels
-    )
+    if columns is not None:
+        return vocabulary_of(whole.kinds, columns, segments, TEXTS, settings.channels)
+    found: list[RuleError] = [] if errors is None else errors
+    templates = templates_of(settings, found)
+    if found and errors is None:
+        raise RuleErrors(found)
+    return vocabulary_of(whole.kinds, whole.names, segments, TEXTS, settings.channels, templates=templates)
 
 
 def rule_set_of(settings: Settings, definitions: Definitions, journeys: Sequence[Journey]) -> RuleSet:
     """Return compiled journeys as a rule set over exactly the feature columns they need."""
-    needed = RuleSet(journeys, vocabulary_over(settings, definitions)).features
-    return RuleSet(journeys, vocabulary_over(settings, definitions, definitions.space(needed).names))
+    whole = vocabulary_over(settings, definitions, columns=definitions.space().names)
+    needed = RuleSet(journeys, whole).features
+    columns = definitions.space(needed).names
+    return RuleSet(journeys, vocabulary_over(settings, definitions, columns=columns))
+
+
+def templates_of(settings: Settings, errors: list[RuleError]) -> dict[str, Template]:
+    """Read the deployment's templates; none when journeys of its own come without any.
+
+    Args:
+        settings: all settings.
+        errors: takes every problem of every file.
+    """
+    if settings.templates.path:
+        path = Path(settings.templates.path)
+    elif not settings.rules.paths:
+        path = shipped("templates")
+    else:
+        return {}
+    return load_templates([path], settings.channels, errors)
 
 
 def build_pipeline(settings: Settings, snapshot: Snapshot | None = None) -> Pipeline:

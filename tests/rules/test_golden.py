@@ -8,6 +8,7 @@ before committing it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,19 +18,29 @@ from engine.features.definitions import load_definitions
 from engine.rules.limits import MAX_FILE_BYTES
 from engine.rules.load import compile_sources, load_journeys
 from engine.rules.render import render_errors
+from engine.rules.scope import Vocabulary
+from engine.rules.templates import read_templates
 from tests.rules.driver import VOCABULARY
 
 FOLDER = Path(__file__).parent / "golden"
 
 
-def journeys(sources: list[tuple[str, bytes]]) -> list[RuleError]:
+def journeys(sources: list[tuple[str, bytes]], vocabulary: Vocabulary = VOCABULARY) -> list[RuleError]:
     """Return what is wrong with journey files checked together."""
     warnings: list[RuleError] = []
     try:
-        compile_sources(sources, VOCABULARY, warnings=warnings)
+        compile_sources(sources, vocabulary, warnings=warnings)
     except RuleErrors as error:
         return [*error.errors, *error.warnings]
     return warnings
+
+
+def with_templates(sources: list[tuple[str, bytes]]) -> list[RuleError]:
+    """Return what is wrong with templates (`*.template.yaml`) and journeys that use them."""
+    own = [source for source in sources if source[0].endswith(".template.yaml")]
+    errors: list[RuleError] = []
+    vocabulary = replace(VOCABULARY, templates=read_templates(own, VOCABULARY.channels, errors))
+    return errors + journeys([source for source in sources if source not in own], vocabulary)
 
 
 def definitions(sources: list[tuple[str, bytes]]) -> list[RuleError]:
@@ -52,7 +63,11 @@ def missing() -> list[RuleError]:
 
 
 # Which of the language's files a golden file is, by the first letters of its name; else a journey.
-READERS: dict[str, Callable[[list[tuple[str, bytes]]], list[RuleError]]] = {"E08": definitions}
+READERS: dict[str, Callable[[list[tuple[str, bytes]]], list[RuleError]]] = {
+    "E028": with_templates,
+    "temp": with_templates,
+    "E080": definitions,
+}
 # What cannot be shown by a file of the repository.
 MADE: dict[str, Callable[[], list[RuleError]]] = {
     "E0100_missing": missing,
@@ -68,7 +83,7 @@ def rendered(name: str) -> str:
     path = FOLDER / name
     files = sorted(path.glob("*.yaml")) if path.is_dir() else [path.with_suffix(".yaml")]
     sources = [(file.name, file.read_bytes()) for file in files]
-    found = READERS.get(name[:3], journeys)(sources)
+    found = READERS.get(name[:4], journeys)(sources)
     texts = {file: data.decode("utf-8", "replace") for file, data in sources}
     return render_errors(found, texts) if found else "no error\n"
 
