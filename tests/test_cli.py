@@ -92,6 +92,8 @@ def test_help_is_what_was_agreed_on(run: Run) -> None:
         ["customer", "show"],
         ["dlq", "replay"],
         ["rules", "check"],
+        ["rules", "backtest"],
+        ["rules", "diff"],
         ["rules", "explain-error"],
         ["config", "show"],
     ],

@@ -136,7 +136,7 @@ async def read_stored(settings: Settings, kafka: KafkaSettings, customer_id: str
 
 def view_stored(settings: Settings, kafka: KafkaSettings, stored: Stored) -> CustomerView:
     """Compute the view of a stored customer with the live model; arguments as for `read_customer`."""
-    model = _model(settings, kafka)
+    model = newest_model(settings, kafka)
     return view(settings, stored.state, stored.partition, stored.size, stored.rate, model)
 
 
@@ -195,7 +195,7 @@ def _partitions(settings: Settings, kafka: KafkaSettings) -> int:
     return counts.get(settings.topics.click, settings.topics.partitions)
 
 
-def _model(settings: Settings, kafka: KafkaSettings) -> Snapshot:
+def newest_model(settings: Settings, kafka: KafkaSettings) -> Snapshot:
     """Return the newest model on the topic; the one that ships when there is none or no Kafka."""
     newest = shipped_prior()
     try:

@@ -323,8 +323,8 @@ class Intake:
 def _decoded(record: Message, decode: Decode, family: Family, now_ms: int) -> _Item:
     """Read a record, whatever it holds."""
     value = record.value()
-    if not value and (watermark_ms := _watermark_ms(record)) is not None:
-        return _Item(watermark_ms, record)
+    if not value and (mark_ms := watermark_ms(record)) is not None:
+        return _Item(mark_ms, record)
     try:
         # only Avro senders put a schema's id there, and reading headers costs
         headers = record.headers() if value and value[0] != _JSON_START else None
@@ -334,8 +334,12 @@ def _decoded(record: Message, decode: Decode, family: Family, now_ms: int) -> _I
     return _Item(event.time, record, event)
 
 
-def _watermark_ms(record: Message) -> int | None:
-    """Return the instant a control record promises, or None when it is no watermark."""
+def watermark_ms(record: Message) -> int | None:
+    """Return the instant a control record promises, or None when it is no watermark.
+
+    Args:
+        record: a record without a value.
+    """
     for name, value in record.headers() or ():
         if name == WATERMARK_HEADER:
             try:
