@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from engine.authoring.fixtures import CaseCustomer
+from engine.actions import deterministic_id
+from engine.authoring.fixtures import Case, CaseCustomer
 from engine.rules.guards import held_out
 from engine.rules.journey import Journey
 from engine.rules.source import ErrorList
@@ -23,34 +24,33 @@ class IdFinder:
     def __init__(self, journeys: Sequence[Journey]) -> None:
         self._journeys = journeys
 
-    def ids(self, customers: Sequence[CaseCustomer], errors: ErrorList) -> dict[str, str]:
-        """Return each customer's id by label; where none falls as wanted it is an error of the file.
+    def ids(self, case: Case, errors: ErrorList) -> dict[str, str]:
+        """Return the id of each customer of a case, by label; where none falls as wanted it is an error.
+
+        An id nobody gave depends on the names of the case and the customer only: other cases do not move it.
 
         Args:
-            customers: of one case.
+            case: the case.
             errors: of the fixture file.
         """
         found: dict[str, str] = {}
-        for customer in customers:
-            if customer.customer_id:
-                found[customer.label] = customer.customer_id
-                if not self._falls(customer, customer.customer_id):
-                    other = self._search(customer)
-                    hint = f"{other!r} does" if other else ""
-                    said = f"{customer.customer_id!r} does not fall there ({_wanted(customer)})"
-                    errors.add("E0512", said, customer.place, hint)
-            else:
-                name = self._search(customer)
-                if not name:
-                    said = f"no customer can fall there ({_wanted(customer)})"
-                    errors.add("E0512", said, customer.place, "is there such a share in the journey?")
-                found[customer.label] = name or customer.label
+        for customer in case.customers:
+            given, base = customer.customer_id, f"{customer.label}-{deterministic_id(case.name)[:8]}"
+            if given and self._falls(customer, given):
+                found[customer.label] = given
+                continue
+            name = found[customer.label] = self._search(customer, base)
+            if given:
+                said = f"{given!r} does not fall there ({_wanted(customer)})"
+                errors.add("E0512", said, customer.place, f"{name!r} does" if name else "")
+            elif not name:
+                said = f"no customer can fall there ({_wanted(customer)})"
+                errors.add("E0512", said, customer.place, "is there such a share in the journey?")
         return found
 
-    def _search(self, customer: CaseCustomer) -> str:
-        label = customer.label
+    def _search(self, customer: CaseCustomer, base: str) -> str:
         for number in range(1, MAX_TRIED + 1):
-            name = label if number == 1 else f"{label}-{number}"
+            name = base if number == 1 else f"{base}-{number}"
             if self._falls(customer, name):
                 return name
         return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -135,7 +135,7 @@ def _run_file(path: Path, bench: Bench, report: Report) -> None:
         report.errors.extend(errors.in_order())
         return
     runs = _FileRuns(path, fixtures, journeys, bench, errors)
-    results = [runs.result(case) for case in fixtures.cases]
+    results = runs.results()
     report.errors.extend(errors.in_order())
     if not errors.errors:
         report.results.extend(results)
@@ -183,31 +183,38 @@ class _FileRuns:
         self._journeys = journeys
         self._bench = bench
         self._errors = errors
-        self._simulations: dict[tuple[str, ...], tuple[Simulation, list[Journey]]] = {}
         self._others: dict[str, Journey] | None = None
         self.records: list[Record] = []
 
-    def result(self, case: Case) -> CaseResult:
-        """Run a case and judge it."""
-        simulation, journeys = self._simulation(case)
-        ids = IdFinder(journeys).ids(case.customers, self._errors)
-        name = self._fixtures.journey
-        try:
-            record = simulation.run(case, ids)
-        except TooLong as error:
-            return CaseResult(self._fixtures.file, name, case, (), str(error))
-        self.records.append(record)
-        return CaseResult(
-            self._fixtures.file, name, case, tuple(compare(case, record, ids, templates_of(journeys)))
-        )
+    def results(self) -> list[CaseResult]:
+        """Run every case and judge it; those among the same journeys run side by side."""
+        by_journeys: dict[tuple[str, ...], list[Case]] = {}
+        for case in self._fixtures.cases:
+            by_journeys.setdefault(tuple(sorted(case.others)), []).append(case)
+        found = {
+            result.case.name: result for cases in by_journeys.values() for result in self._results(cases)
+        }
+        return [found[case.name] for case in self._fixtures.cases]
+
+    def _results(self, cases: Sequence[Case]) -> Iterator[CaseResult]:
+        simulation, journeys = self._simulation(cases[0])
+        finder = IdFinder(journeys)
+        ids = [finder.ids(case, self._errors) for case in cases]
+        templates, name = templates_of(journeys), self._fixtures.journey
+        records = simulation.run(list(zip(cases, ids, strict=True)))
+        for case, record, names in zip(cases, records, ids, strict=True):
+            if isinstance(record, TooLong):
+                yield CaseResult(self._fixtures.file, name, case, (), str(record))
+                continue
+            self.records.append(record)
+            lines = compare(case, record, names, templates)
+            yield CaseResult(self._fixtures.file, name, case, tuple(lines))
 
     def _simulation(self, case: Case) -> tuple[Simulation, list[Journey]]:
-        key = tuple(sorted(case.others))
-        if key not in self._simulations:
-            others = [self._other(name, case) for name in key if name != self._fixtures.journey]
-            journeys = [*self._journeys, *(each for each in others if each is not None)]
-            self._simulations[key] = (Simulation(self._bench.pipeline(journeys)), journeys)
-        return self._simulations[key]
+        names = sorted(set(case.others) - {self._fixtures.journey})
+        others = [self._other(name, case) for name in names]
+        journeys = [*self._journeys, *(each for each in others if each is not None)]
+        return Simulation(self._bench.pipeline(journeys)), journeys
 
     def _other(self, name: str, case: Case) -> Journey | None:
         if self._others is None:

@@ -5,19 +5,19 @@ Nothing is loaded, sent or stored; the code that decides is the code that runs l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from engine.actions import Action, Decision
-from engine.authoring.fixtures import MAX_ROWS, Case, CaseCustomer, CaseEvent, Pin
+from engine.authoring.fixtures import MAX_ROWS, Case, CaseCustomer, CaseEvent
 from engine.errors import EngineError
 from engine.events import EVENT_TYPES, Scalar, event_key
 from engine.features.churn.rate import GlobalRate
 from engine.features.segments import Segments
 from engine.features.state import CustomerState
-from engine.pipeline.core import Outcome, Pipeline, SegmentChange, Work
+from engine.pipeline.core import Outcome, Pipeline, Work
 from engine.pipeline.pins import Codes, Floats, Pins
 from engine.pipeline.waves import EventRow, Wave
 from engine.rules.context import Move, Outbox
@@ -26,7 +26,7 @@ from engine.rules.ruleset import RuleSet
 from engine.rules.runner import step_path
 from engine.rules.scope import Vocabulary
 
-_PARTITION = 0
+MAX_TURN_MS = 30 * 86_400_000  # a journey with a timer each minute comes to its bound within one
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +51,14 @@ class Record:
     Args:
         actions: what would have been sent, in order.
         decisions: in order.
-        segment_changes: in order.
-        moves: which way runs went.
+        moves: which way runs went, those of the cases beside it among them.
         standings: (customer id, instant ms) to how they were then, where the case asks.
-        rows: how many rows were worked on.
     """
 
     actions: list[Action] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
-    segment_changes: list[SegmentChange] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
     standings: dict[tuple[str, int], Standing] = field(default_factory=dict)
-    rows: int = 0
 
 
 class TooLong(EngineError):  # noqa: N818 - an ending, not a mistake of ours
@@ -70,7 +66,7 @@ class TooLong(EngineError):  # noqa: N818 - an ending, not a mistake of ours
 
 
 class Simulation:
-    """Runs cases, one after the other.
+    """Runs cases side by side: each on its own clock and partition, all rows of a turn as one wave.
 
     Args:
         pipeline: over the journeys that run; it is used for nothing else.
@@ -80,125 +76,187 @@ class Simulation:
         self._pipeline = pipeline
         self._before = _without_journeys(pipeline)
 
-    def run(self, case: Case, ids: Mapping[str, str]) -> Record:
-        """Run a case.
+    def run(self, cases: Sequence[tuple[Case, Mapping[str, str]]]) -> list[Record | TooLong]:
+        """Run cases.
 
         Args:
-            case: the case.
-            ids: the id of each customer, by label.
+            cases: each with the id of each of its customers, by label.
 
         Returns:
-            What came of it.
-
-        Raises:
-            TooLong: a journey needs more timers than a case may have.
+            What came of each; or that it took more rows than a case may have.
         """
-        return _Run(self._pipeline, self._before, case, ids).record()
+        found: list[Record | TooLong] = []
+        batch: list[_Run] = []
+        taken: set[str] = set()
+        for case, ids in cases:
+            if taken & set(ids.values()):  # two cases about one id can't stand side by side
+                found += self._run(batch)
+                batch, taken = [], set()
+            taken.update(ids.values())
+            batch.append(_Run(self._pipeline, len(batch), case, ids))
+        return found + self._run(batch)
+
+    def _run(self, runs: Sequence[_Run]) -> list[Record | TooLong]:
+        pins = _CasePins(runs, self._pipeline)
+        self._pipeline.pins = self._before.pins = pins
+        turns = {run: turn for run in runs if (turn := next(run.turns, None)) is not None}
+        while turns:
+            for pipeline, past in ((self._before, True), (self._pipeline, False)):
+                chosen = {run: turn for run, turn in turns.items() if turn.past is past}
+                if chosen:
+                    self._take(pipeline, chosen)
+                    for run in chosen:
+                        run.rows = pins.rows[run.partition]
+                        turn = next(run.turns, None)
+                        if turn is None:
+                            del turns[run]
+                        else:
+                            turns[run] = turn
+        return [run.too_long or run.record for run in runs]
+
+    @staticmethod
+    def _take(pipeline: Pipeline, turns: Mapping[_Run, _Turn]) -> None:
+        """Work on the turns of several cases at once."""
+        runs = {name: run for run in turns for name in run.states}
+        timers = {
+            name: run.partition
+            for name, run in runs.items()
+            if 0 < run.states[name].due_ms <= turns[run].until_ms
+        }
+        events = tuple(run.row(turn.event) for run, turn in turns.items() if turn.event is not None)
+        if not events and not timers:
+            return
+        moves: list[Move] = []
+        outcome = Outcome(outbox=Outbox(moves=moves))
+        work = Work(
+            events=events,
+            timers=timers,
+            states={name: run.states[name] for name, run in runs.items()},
+            until_ms={run.partition: turn.until_ms for run, turn in turns.items()},
+            rates={run.partition: run.rate for run in turns},
+            replay=True,
+        )
+        for _ in pipeline.run(work, outcome):
+            pass
+        for action in outcome.actions:
+            runs[action.customer_id].record.actions.append(action)
+        for decision in outcome.decisions:
+            runs[decision.customer_id].record.decisions.append(decision)
+        for run in turns:
+            run.record.moves.extend(moves)
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """An event, if any, and all timers up to an instant; whether before the journeys ran."""
+
+    event: CaseEvent | None
+    until_ms: int
+    past: bool = False
 
 
 class _Run:
-    """One run of one case."""
+    """One run of one case.
 
-    def __init__(self, pipeline: Pipeline, before: Pipeline, case: Case, ids: Mapping[str, str]) -> None:
+    Args:
+        pipeline: over the journeys.
+        partition: its own.
+        case: the case.
+        ids: the id of each customer, by label.
+
+    Attributes:
+        turns: what is to be worked on, one turn after the other; resumed when that is done.
+        too_long: set when the case had more rows than it may have.
+    """
+
+    def __init__(self, pipeline: Pipeline, partition: int, case: Case, ids: Mapping[str, str]) -> None:
+        self.partition = partition
+        self.case = case
+        self.ids = ids
+        self.states = {ids[each.label]: starting_state(each, ids[each.label]) for each in case.customers}
+        self.rate = GlobalRate()
+        self.record = Record()
+        self.rows = 0
+        self.too_long: TooLong | None = None
+        self.turns = self._bounded_turns()
         self._pipeline = pipeline
-        self._before = before
-        self._case = case
-        self._ids = ids
-        self._states = {ids[each.label]: starting_state(each, ids[each.label]) for each in case.customers}
-        self._rates = {_PARTITION: GlobalRate()}
-        self._record = Record()
-        pins = _CasePins({ids[each.label]: each.pins for each in case.customers}, pipeline)
-        pipeline.pins = before.pins = pins
 
-    def record(self) -> Record:
-        """Run the case from its first event to its end."""
-        case = self._case
-        self._fill_the_past()
-        for state in self._states.values():
+    def _bounded_turns(self) -> Iterator[_Turn]:
+        for turn in self._turns():
+            if self.rows > MAX_ROWS:
+                self.too_long = TooLong(f"more than {MAX_ROWS} events and timers in one case")
+                return
+            yield turn
+
+    def _turns(self) -> Iterator[_Turn]:
+        """Yield the case from its first event to its end."""
+        case = self.case
+        yield from self._past()
+        for state in self.states.values():
+            state.journey_due_ms = -1  # to be found out, now that there are journeys
             if state.clock_ms:
-                self._wake(state, case.start_ms)
-        asked = self._asked()
+                _wake(state, case.start_ms)
+        asked, pinned = self._asked(), self._pinned()
         happening: dict[int, list[CaseEvent]] = {}
         for event in case.events:
             if case.start_ms <= event.at_ms <= case.until_ms:
                 happening.setdefault(event.at_ms, []).append(event)
-        pinned = {
-            pin.from_ms: None for each in case.customers for pin in each.pins if pin.from_ms > case.start_ms
-        }
         instants = {case.start_ms, case.until_ms, *happening, *asked, *pinned}
         for instant_ms in sorted(each for each in instants if case.start_ms <= each <= case.until_ms):
-            if instant_ms in pinned:
-                self._wake_pinned(instant_ms)
+            for customer_id in pinned.get(instant_ms, ()):
+                if self.states[customer_id].clock_ms:
+                    _wake(self.states[customer_id], instant_ms)
             for event in happening.get(instant_ms, ()):
-                self._process(self._pipeline, event, instant_ms)
-            self._process(self._pipeline, None, instant_ms)
+                yield from self._up_to(instant_ms, event)
+            yield from self._up_to(instant_ms)
             for customer_id in asked.get(instant_ms, ()):
-                self._record.standings[customer_id, instant_ms] = self._standing(customer_id)
-        return self._record
+                self.record.standings[customer_id, instant_ms] = self._standing(customer_id)
 
-    def _fill_the_past(self) -> None:
+    def _past(self) -> Iterator[_Turn]:
         """Let happen what happened before the journeys ran: nobody enters anything by it."""
-        start_ms = self._case.start_ms
-        for event in self._case.events:
+        start_ms = self.case.start_ms
+        for event in self.case.events:
             if event.at_ms < start_ms:
-                self._process(self._before, event, event.at_ms)
-        for each in self._case.customers:
-            state = self._states[self._ids[each.label]]
+                yield _Turn(event, event.at_ms, past=True)
+        for each in self.case.customers:
+            state = self.states[self.ids[each.label]]
             if state.clock_ms or each.known:
-                self._wake(state, start_ms - 1)
-        self._process(self._before, None, start_ms - 1)
-        for state in self._states.values():
-            state.journey_due_ms = -1  # to be found out, now that there are journeys
+                _wake(state, start_ms - 1)
+        yield _Turn(None, start_ms - 1, past=True)
 
-    @staticmethod
-    def _wake(state: CustomerState, instant_ms: int) -> None:
-        """Have a timer for the customer at an instant, unless there is an earlier one."""
-        if not 0 < state.due_ms < instant_ms:
-            state.due_ms = instant_ms
+    def _up_to(self, instant_ms: int, event: CaseEvent | None = None) -> Iterator[_Turn]:
+        """Yield what is due up to an instant in spans, so no turn has rows without end; then the event."""
+        while True:
+            due_ms = min((each.due_ms for each in self.states.values() if each.due_ms), default=instant_ms)
+            if due_ms + MAX_TURN_MS >= instant_ms:
+                break
+            yield _Turn(None, due_ms + MAX_TURN_MS)
+        yield _Turn(event, instant_ms)
 
-    def _wake_pinned(self, instant_ms: int) -> None:
-        for each in self._case.customers:
-            state = self._states[self._ids[each.label]]
-            if state.clock_ms and any(pin.from_ms == instant_ms for pin in each.pins):
-                self._wake(state, instant_ms)
+    def _pinned(self) -> dict[int, set[str]]:
+        """Return at which instants whose values change."""
+        pinned: dict[int, set[str]] = {}
+        for each in self.case.customers:
+            for pin in each.pins:
+                if pin.from_ms > self.case.start_ms:
+                    pinned.setdefault(pin.from_ms, set()).add(self.ids[each.label])
+        return pinned
 
-    def _process(self, pipeline: Pipeline, event: CaseEvent | None, until_ms: int) -> None:
-        """Work on an event and on all timers up to an instant."""
-        timers = {name: _PARTITION for name, each in self._states.items() if 0 < each.due_ms <= until_ms}
-        if event is None and not timers:
-            return
-        outcome = Outcome(outbox=Outbox(moves=self._record.moves))
-        work = Work(
-            events=() if event is None else (self._row(event),),
-            timers=timers,
-            states=self._states,
-            until_ms={_PARTITION: until_ms},
-            rates=self._rates,
-            replay=True,
-        )
-        for _ in pipeline.run(work, outcome):
-            if self._record.rows + outcome.timers_fired > MAX_ROWS:
-                raise TooLong(f"more than {MAX_ROWS} events and timers in one case")
-        self._record.rows += outcome.timers_fired + (event is not None)
-        if pipeline is self._pipeline:
-            self._record.actions.extend(outcome.actions)
-            self._record.decisions.extend(outcome.decisions)
-            self._record.segment_changes.extend(outcome.segment_changes)
-
-    def _row(self, event: CaseEvent) -> EventRow:
-        named = msgspec.structs.replace(event.event, customer_id=self._ids[event.event.customer_id])
-        return EventRow(_PARTITION, named, EVENT_TYPES[named.type].code, event.at_ms, event_key(named))
+    def row(self, event: CaseEvent) -> EventRow:
+        """Return an event as a row of the case's partition."""
+        named = msgspec.structs.replace(event.event, customer_id=self.ids[event.event.customer_id])
+        return EventRow(self.partition, named, EVENT_TYPES[named.type].code, event.at_ms, event_key(named))
 
     def _asked(self) -> dict[int, set[str]]:
         """Return at which instants the case asks how which customers are."""
         asked: dict[int, set[str]] = {}
-        for each in self._case.expect:
-            at_ms = self._case.until_ms if each.at_ms is None else each.at_ms
-            asked.setdefault(at_ms, set()).add(self._ids[each.label])
+        for each in self.case.expect:
+            at_ms = self.case.until_ms if each.at_ms is None else each.at_ms
+            asked.setdefault(at_ms, set()).add(self.ids[each.label])
         return asked
 
     def _standing(self, customer_id: str) -> Standing:
-        state, rules = self._states[customer_id], self._pipeline.rules
+        state, rules = self.states[customer_id], self._pipeline.rules
         positions = []
         for position in state.profile.positions:
             journey = rules.by_name.get((position.journey, position.version))
@@ -210,14 +268,17 @@ class _Run:
 
 
 class _CasePins(Pins):
-    """The values a case gives its customers, by time."""
+    """The values cases give their customers, by time; counts the rows of each case by the way."""
 
-    def __init__(self, by_customer: Mapping[str, tuple[Pin, ...]], pipeline: Pipeline) -> None:
-        self._by_customer = {name: pins for name, pins in by_customer.items() if pins}
+    def __init__(self, runs: Sequence[_Run], pipeline: Pipeline) -> None:
+        self.rows = [0] * len(runs)
+        self._by_customer = {
+            run.ids[each.label]: each.pins for run in runs for each in run.case.customers if each.pins
+        }
         self._columns = pipeline.space.index
         self._codes = pipeline.segments.codes
 
-    def _rows(self, wave: Wave) -> Iterator[tuple[int, Mapping[str, Scalar]]]:
+    def _pinned(self, wave: Wave) -> Iterator[tuple[int, Mapping[str, Scalar]]]:
         for row, (state, now_ms) in enumerate(zip(wave.states, wave.now_ms, strict=True)):
             for pin in self._by_customer.get(state.customer_id, ()):
                 if pin.from_ms <= now_ms:
@@ -225,7 +286,9 @@ class _CasePins(Pins):
 
     def set_values(self, wave: Wave, matrix: Floats) -> None:
         """See `Pins`."""
-        for row, values in self._rows(wave):
+        for partition in wave.partitions:
+            self.rows[partition] += 1
+        for row, values in self._pinned(wave):
             for name, value in values.items():
                 column = self._columns.get(name)
                 if column is not None and name != "segment":
@@ -233,10 +296,16 @@ class _CasePins(Pins):
 
     def segments(self, wave: Wave, codes: Codes) -> Codes:
         """See `Pins`."""
-        for row, values in self._rows(wave):
+        for row, values in self._pinned(wave):
             if "segment" in values:
                 codes[row] = self._codes[str(values["segment"])]
         return codes
+
+
+def _wake(state: CustomerState, instant_ms: int) -> None:
+    """Have a timer for the customer at an instant, unless there is an earlier one."""
+    if not 0 < state.due_ms < instant_ms:
+        state.due_ms = instant_ms
 
 
 def starting_state(customer: CaseCustomer, customer_id: str) -> CustomerState:
