@@ -17,6 +17,7 @@ from engine.commands import (
     rules,
     rules_author,
     rules_backtest,
+    rules_publish,
     rules_test,
     send,
     tail,
@@ -82,6 +83,7 @@ for group in (
     rules_author,
     rules_backtest,
     rules_test,
+    rules_publish,
     config,
     doctor,
 ):

@@ -120,6 +120,13 @@ SEGMENT_CUSTOMERS = _gauge(
 CACHED = _gauge("cache_customers", "customers", "Customer states in the worker's cache.")
 TIMERS_LOADED = _gauge("timers_loaded", "timers", "Timers in memory, due within the horizon.")
 JOURNEYS = _gauge("journeys", "journeys", "Active journeys.")
+RULES_VERSION = _gauge(
+    "rules_version", "version", "Published version of the rules this worker runs; 0 = from files."
+)
+RULES_WANTED = _gauge("rules_wanted_version", "version", "Published version that should be live.")
+RULES_FAILED = _gauge("rules_failed", "0 or 1", "Whether the live version could not be loaded.")
+RULES_DELAY = _gauge("rules_delay_seconds", "seconds", "Last switch: published to live on this worker.")
+RULES_COMPILED = _gauge("rules_compiled", "journeys", "Journeys compiled for the last switch.")
 READY = _gauge("ready", "0 or 1", "Whether the worker is ready.")
 MODEL_LABELS = _gauge(
     "model_labels", "labels", "Matured labels the live churn model has learned from.", "label"

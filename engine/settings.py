@@ -83,6 +83,9 @@ class TopicSettings(_Section, frozen=True, kw_only=True):
     models: Annotated[str, about("Model snapshots, compacted.", pattern=_NAME, form=_NAME_FORM)] = (
         "engage.models"
     )
+    rules: Annotated[str, about("Published rules, compacted.", pattern=_NAME, form=_NAME_FORM)] = (
+        "engage.rules"
+    )
     partitions: Annotated[
         int,
         about(
@@ -169,6 +172,26 @@ class TimerSettings(_Section, frozen=True, kw_only=True):
 
 class RuleSettings(_Section, frozen=True, kw_only=True):
     """Where the journeys are."""
+
+    source: Annotated[
+        Literal["files", "topic"],
+        about(
+            "Where workers take the journeys from: `files` at their start; `topic`: what was published last,"
+            " switched to while running. While nothing is published the files count."
+        ),
+    ] = "files"
+    approvals: Annotated[
+        int,
+        about("How many others must approve a publication before it is live.", low=0, high=1),
+    ] = 0
+    author: Annotated[
+        str,
+        about(
+            "Who publishes; empty takes the name of the operating system's user.",
+            pattern=r"^[^\x00-\x1f]{0,100}$",
+            form="0 to 100 characters",
+        ),
+    ] = ""
 
     paths: Annotated[
         list[str], about("Journey files or folders; empty means the shipped journeys.", form="paths")

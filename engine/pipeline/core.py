@@ -143,32 +143,32 @@ class Pipeline:
         series: Mapping[int, Sequence[Series]],
         score_every_ms: int,
     ) -> None:
+        self.rules = rules
+        self.space = space
+        self.segments = segments
+        self.machine = machine
         self.scorer = scorer
         self.series = series
         self.score_every_ms = score_every_ms
         self.pins = Pins()
-        self.switch(rules, space, segments, machine)
+        self._reacting = _reacting_codes(rules)
+        self._min_delay_ms = min(rules.min_delay_ms, score_every_ms, segments.min_change_ms)
 
-    def switch(
-        self, rules: RuleSet, space: FeatureSpace, segments: Segments, machine: JourneyMachine
-    ) -> None:
-        """Go on with other rules, between two steps.
+    def switch(self, other: Pipeline) -> None:
+        """Go on with the rules of another pipeline of this deployment, between two steps.
 
         What states in memory know of their journeys (`CustomerState.journey_due_ms`) must be forgotten by the
         caller if open inquiries are judged differently.
 
         Args:
-            rules: the new rule set.
-            space: the feature columns it is compiled against.
-            segments: the same segments over that space.
-            machine: a machine over the new rules.
+            other: made for the new rules, with the columns they need; the model stays this one's.
         """
-        self.rules = rules
-        self.space = space
-        self.segments = segments
-        self.machine = machine
-        self._reacting = _reacting_codes(rules)
-        self._min_delay_ms = min(rules.min_delay_ms, self.score_every_ms, segments.min_change_ms)
+        self.rules = other.rules
+        self.space = other.space
+        self.segments = other.segments
+        self.machine = other.machine
+        self._reacting = other._reacting
+        self._min_delay_ms = other._min_delay_ms
 
     def process(self, work: Work) -> Outcome:
         """Work on one step.

@@ -34,12 +34,15 @@ class BundleCompiler:
         self.dropped: list[JourneyFile] = []
         self.compiled_total = 0
 
-    def run(self, contents: Contents, journeys: dict[tuple[str, int], Journey]) -> Iterator[None]:
+    def run(
+        self, contents: Contents, journeys: dict[tuple[str, int], Journey], share: float = 1.0
+    ) -> Iterator[None]:
         """Compile, with a pause after each journey that had to be compiled.
 
         Args:
             contents: the publication.
             journeys: filled, by name and version.
+            share: share of the customers the publication is for; below 1 the versions before it count, too.
 
         Raises:
             RuleErrors: a journey that takes entries is wrong; every problem of every one.
@@ -51,7 +54,8 @@ class BundleCompiler:
             key = (file.name, file.version, file.text)
             journey = self._known.get(key)
             if journey is None:
-                journey = self._compile(file, problems)
+                enters = file.live or (file.before and share < 1)
+                journey = self._compile(file, problems if enters else None)
                 self.compiled_total += 1
                 yield
             if journey is not None:
@@ -60,14 +64,14 @@ class BundleCompiler:
             raise RuleErrors(problems)
         self._known = known
 
-    def _compile(self, file: JourneyFile, problems: list[RuleError]) -> Journey | None:
-        """Compile one; None with its problems noted if it takes entries, else with a note that it is gone."""
+    def _compile(self, file: JourneyFile, problems: list[RuleError] | None) -> Journey | None:
+        """Compile one; if that can't be, None with its problems noted, or a note that it is gone."""
         errors = ErrorList(file.file)
         parsed = read_journey(file.file, file.text.encode(), errors)
         checked = find_problems(parsed, self._vocabulary, errors) if parsed is not None else None
         if checked is not None and not errors.errors:
             return dataclasses.replace(compile_journey(checked, self._vocabulary), version=file.version)
-        if file.live or file.before:
+        if problems is not None:
             problems.extend(errors.in_order())
         else:
             self.dropped.append(file)

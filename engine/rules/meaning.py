@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+from engine.errors import RuleErrors
+from engine.rules.compose import Authored
 from engine.rules.source import ErrorList
 from engine.rules.yaml_nodes import Mapping, Node, Scalar, read_text, read_yaml
 
@@ -22,6 +24,28 @@ def meaning_of(file: str, text: str) -> str:
     source = read_text(file, text.encode(), errors)
     node = read_yaml(source, errors) if source is not None else None
     return meaning_of_node(node) if node is not None else _digest(text)
+
+
+def read_authored(file: str, data: bytes) -> Authored:
+    """Read what publishing asks of a journey file: its name, its number, what it means.
+
+    Args:
+        file: its path.
+        data: its bytes; a file that has passed the check.
+
+    Raises:
+        RuleErrors: it can't be read.
+    """
+    errors = ErrorList(file)
+    source = read_text(file, data, errors)
+    node = read_yaml(source, errors) if source is not None else None
+    if source is None or not isinstance(node, Mapping):
+        raise RuleErrors(errors.in_order())
+    top = {key.text: value for key, value in node.items if isinstance(value, Scalar)}
+    name = top["journey"].text if "journey" in top else ""
+    version = top["version"].value if "version" in top else 1
+    number = version if isinstance(version, int) else 1
+    return Authored(name, number, file, source.text, meaning_of_node(node))
 
 
 def meaning_of_node(node: Node) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +69,7 @@ class RuleSet:
             self.min_delay_ms = min(self.min_delay_ms, PAUSE_RETRY_MS)
         staged = [place for place, lane in self.release.lanes.items() if lane is not Lane.ALL]
         self._staged = frozenset(staged) if 0 < self.release.share < 1 else frozenset()
-        self.features = frozenset(name for each in self.journeys for name in _features(each))
+        self.features = features_of(self.journeys)
 
     def takes(self, index: int, customer_id: str) -> bool:
         """Tell whether a journey's version lets a customer in, or leaves them to the version beside it.
@@ -146,6 +146,11 @@ class RuleSet:
             if self.journeys[index].kind == kind:
                 grouped.setdefault(self.journeys[index].segment, []).append(index)
         return grouped
+
+
+def features_of(journeys: Iterable[Journey]) -> frozenset[str]:
+    """Return the features that journeys read."""
+    return frozenset(name for each in journeys for name in _features(each))
 
 
 def _recency(code: int) -> str:

@@ -126,6 +126,17 @@ class Handler:
         await self._quiet()
         self._holdings.revoked(partitions, lost=lost)
 
+    @property
+    def at_work(self) -> bool:
+        """Whether a batch is being worked on; in between, rules and model may change."""
+        return self._at_work
+
+    def forget_deadlines(self) -> None:
+        """Let states in memory forget when their journeys are due: the rules say it anew."""
+        for owned in self._holdings.owned.values():
+            for state in owned.states.values():
+                state.journey_due_ms = -1
+
     def next_wakeup_s(self) -> float | None:
         """Time to the next due timer; on the replay clock only events wake."""
         if self._finishing is not None and self._finishing.done() and _went_wrong(self._finishing):

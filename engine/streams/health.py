@@ -61,6 +61,7 @@ class WorkerHealth:
         assigned: whether the group has given this worker its partitions, be it none, at least once.
         clock_ms: the engine's clock.
         model: passport of the live churn model, as plain data.
+        rules: which version of the rules runs, as plain data.
     """
 
     now_s: Callable[[], float]
@@ -74,6 +75,7 @@ class WorkerHealth:
     assigned: bool = False
     clock_ms: int = 0
     model: dict[str, Any] = field(default_factory=dict)
+    rules: dict[str, Any] = field(default_factory=dict)
     _rebalancing_since_s: float | None = None
     _progress_s: float = 0.0
     _silent: dict[TopicPartition, _Silence] = field(default_factory=dict)
@@ -353,6 +355,7 @@ class HealthServer:
             "timers": int(counted.value(table.TIMERS)),
             "batches": int(counted.value(table.BATCHES)),
             "model": health.model,
+            "rules": health.rules,
             "partitions": list(health.partitions),
             "lag": health.lag_records,
         }

@@ -16,7 +16,8 @@ from engine.rules.context import MachineSettings
 from engine.rules.journey import Journey
 from engine.rules.load import load_journeys, load_templates, vocabulary_of
 from engine.rules.machine import JourneyMachine
-from engine.rules.ruleset import RuleSet
+from engine.rules.release import Release
+from engine.rules.ruleset import RuleSet, features_of
 from engine.rules.scope import Vocabulary
 from engine.rules.templates import Template
 from engine.rules.units import read_cap
@@ -73,10 +74,15 @@ def rules_of(
     Raises:
         RuleErrors: every problem of every file.
     """
-    paths = [Path(path) for path in settings.rules.paths] or [shipped("journeys")]
     errors: list[RuleError] = []
-    rules = load_journeys(paths, vocabulary_over(settings, definitions, errors), warnings, errors)
+    vocabulary = vocabulary_over(settings, definitions, errors)
+    rules = load_journeys(rule_paths(settings), vocabulary, warnings, errors)
     return rule_set_of(settings, definitions, rules.journeys)
+
+
+def rule_paths(settings: Settings) -> list[Path]:
+    """Return where the deployment's journey files are."""
+    return [Path(path) for path in settings.rules.paths] or [shipped("journeys")]
 
 
 def vocabulary_over(
@@ -108,12 +114,22 @@ def vocabulary_over(
     return vocabulary_of(whole.kinds, whole.names, segments, TEXTS, settings.channels, templates=templates)
 
 
-def rule_set_of(settings: Settings, definitions: Definitions, journeys: Sequence[Journey]) -> RuleSet:
-    """Return compiled journeys as a rule set over exactly the feature columns they need."""
-    whole = vocabulary_over(settings, definitions, columns=definitions.space().names)
-    needed = RuleSet(journeys, whole).features
-    columns = definitions.space(needed).names
-    return RuleSet(journeys, vocabulary_over(settings, definitions, columns=columns))
+def rule_set_of(
+    settings: Settings,
+    definitions: Definitions,
+    journeys: Sequence[Journey],
+    release: Release | None = None,
+) -> RuleSet:
+    """Return a rule set over exactly the feature columns its journeys need.
+
+    Args:
+        settings: all settings.
+        definitions: segments and features.
+        journeys: compiled journeys.
+        release: which of their versions take entries; None = the highest.
+    """
+    columns = definitions.space(features_of(journeys)).names
+    return RuleSet(journeys, vocabulary_over(settings, definitions, columns=columns), release)
 
 
 def templates_of(settings: Settings, errors: list[RuleError]) -> dict[str, Template]:

@@ -24,11 +24,14 @@ from engine.streams.codec import Decoder
 from engine.streams.handler import Handler
 from engine.streams.health import HealthServer, WorkerHealth
 from engine.streams.intake import Intake
-from engine.streams.kafka import TopicPartition, check_topics
+from engine.streams.kafka import KafkaSettings, TopicPartition, check_topics
 from engine.streams.logs import configure_logs
 from engine.streams.models import ModelFollower
 from engine.streams.producer import ActionProducer
 from engine.streams.registry import open_registry
+from engine.streams.rule_follower import RuleFollower
+from engine.streams.rule_loader import RuleLoader
+from engine.streams.rule_switch import RuleSwitch
 from engine.streams.store_redis import RedisStore
 from engine.streams.topics import topic_specs
 from engine.streams.wiring import build_pipeline, kafka_settings
@@ -36,6 +39,7 @@ from engine.streams.wiring import build_pipeline, kafka_settings
 log = structlog.get_logger(__name__)
 
 WATCH_EVERY_S = 1.0
+RULES_TIMEOUT_S = 60.0
 
 
 # A tenth of the default: the poll, produce and model threads get the interpreter back sooner.
@@ -60,15 +64,28 @@ def run_worker(settings: Settings) -> None:
 async def _run(settings: Settings) -> None:
     kafka = kafka_settings(settings, "engage-worker")
     check_topics(kafka, kafka.topics, [spec.name for spec in topic_specs(settings)])
-    pipeline = build_pipeline(settings)
+    follower = _follow_rules(settings, kafka)
+    pipeline = await asyncio.to_thread(_first_pipeline, settings, follower)
     metrics, health = Metrics(), WorkerHealth(now_s=time.monotonic)
-    metrics.set(table.JOURNEYS, len(pipeline.rules.journeys))
     store = RedisStore(settings.redis.url, settings.redis.prefix, settings.redis.timeout_ms / 1000)
     producer = ActionProducer(kafka)
     decoder = Decoder(settings.clock, open_registry(settings))
     handler = Handler(settings, pipeline, store, producer, decoder.decode, metrics, health)
     models = _Models(settings, ModelFollower(kafka, settings.topics.models), pipeline, metrics, health)
-    handler.before_batch = models.switch
+    rules = RuleSwitch(follower, pipeline, metrics, health, handler.forget_deadlines)
+
+    def before_batch() -> None:
+        models.switch()
+        rules.switch()
+
+    handler.before_batch = before_batch
+    if follower is not None:
+        loop = asyncio.get_running_loop()
+        # an idle worker switches at once, a busy one before its next batch
+        follower.on_news = lambda: loop.call_soon_threadsafe(
+            lambda: None if handler.at_work else rules.switch()
+        )
+        rules.switch()
     app = transport.create_app(kafka, handler, handler.handle)
     handler.attach(lambda: app.batches)
     server = HealthServer(metrics, health, settings)
@@ -86,11 +103,38 @@ async def _run(settings: Settings) -> None:
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
         models.stop()
+        if follower is not None:
+            await asyncio.to_thread(follower.stop)
         with contextlib.suppress(Exception):
             await producer.aclose()
         await store.close()
         await server.stop()
         log.info("worker stopped")
+
+
+def _follow_rules(settings: Settings, kafka: KafkaSettings) -> RuleFollower | None:
+    """Begin to follow published rules, if that is where they come from."""
+    if settings.rules.source == "files":
+        return None
+    follower = RuleFollower(kafka, settings.topics.rules, RuleLoader(settings))
+    follower.start()
+    return follower
+
+
+def _first_pipeline(settings: Settings, follower: RuleFollower | None) -> Pipeline:
+    """Wait for what is published; while nothing is, take the files.
+
+    On the replay clock the rules stay what they are now: the outcome is a function of the log.
+    """
+    loaded = follower.first(RULES_TIMEOUT_S) if follower is not None else None
+    if follower is not None and settings.clock == "replay":
+        follower.stop()
+    if loaded is not None:
+        log.info("rules published", version=loaded.version, journeys=len(loaded.pipeline.rules.journeys))
+        return loaded.pipeline
+    if follower is not None:
+        log.warning("no rules have been published, those in the files count", topic=settings.topics.rules)
+    return build_pipeline(settings)
 
 
 async def _watch(app: transport.EngageApp, store: RedisStore, intake: Intake, health: WorkerHealth) -> None:

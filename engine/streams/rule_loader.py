@@ -1,0 +1,156 @@
+"""From published rules to a pipeline, off the batch path: a little at a time, and only what has changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import structlog
+
+from engine.errors import EngineError, RuleErrors, StateError
+from engine.features.churn.snapshot import Snapshot, shipped_prior
+from engine.features.definitions import Definitions
+from engine.pipeline.core import Pipeline
+from engine.rules.bundle import BundleCompiler
+from engine.rules.journey import Journey
+from engine.rules.publication import Publication, Version, open_contents
+from engine.rules.requests import release_of
+from engine.settings import Settings
+from engine.streams.wiring import definitions_of, pipeline_of, rule_set_of, vocabulary_over
+
+log = structlog.get_logger(__name__)
+
+#: After each journey the compiling thread rests for so many times as long: batches go first.
+RESTS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRules:
+    """A version of the rules, ready to run.
+
+    Args:
+        version: its number.
+        wanted: the number of the version that should run.
+        pipeline: made for it.
+        compiled: how many journeys had to be compiled for it.
+        dropped: older journey versions this engine can't run any more.
+        time_ms: when what made it live was asked for.
+        error: why the wanted version could not be loaded; empty when it is this one.
+    """
+
+    version: int
+    wanted: int
+    pipeline: Pipeline
+    compiled: int
+    dropped: int
+    time_ms: int
+    error: str = ""
+
+
+class RuleLoader:
+    """Makes pipelines of published rules.
+
+    Args:
+        settings: all settings.
+        rest: called with the seconds a piece of work took; sleeps between pieces.
+    """
+
+    def __init__(self, settings: Settings, rest: Callable[[float], None] | None = None) -> None:
+        self._settings = settings
+        self._rest = rest or (lambda took_s: time.sleep(took_s * RESTS))
+        self._definitions: Definitions = definitions_of(settings)
+        # messages have been held to their templates by the publisher; a worker needs none
+        columns = self._definitions.space().names
+        self._compiler = BundleCompiler(vocabulary_over(settings, self._definitions, columns=columns))
+        self._snapshot: Snapshot = shipped_prior()
+
+    def load(self, found: Publication, version: Version, *, rest: bool = True) -> LoadedRules:
+        """Compile a version and put it together.
+
+        Args:
+            found: the topic's records, taken together.
+            version: which one.
+            rest: whether to rest between pieces of work.
+
+        Raises:
+            RuleErrors: a journey can't be compiled by this engine.
+            StateError: the publication can't be read.
+        """
+        before = self._compiler.compiled_total
+        contents = open_contents(version.record)
+        journeys: dict[tuple[str, int], Journey] = {}
+        for _ in self._timed(self._compiler.run(contents, journeys, version.share), rest=rest):
+            pass
+        dropped = self._compiler.dropped
+        for file in dropped:
+            log.warning("an older journey version cannot run", journey=file.name, version=file.version)
+        release = release_of(
+            contents,
+            journeys,
+            version=version.publish.version,
+            share=version.share,
+            paused=found.paused,
+        )
+        rules = rule_set_of(self._settings, self._definitions, list(journeys.values()), release)
+        return LoadedRules(
+            version=version.publish.version,
+            wanted=version.publish.version,
+            pipeline=pipeline_of(self._settings, self._definitions, rules, self._snapshot),
+            compiled=self._compiler.compiled_total - before,
+            dropped=len(dropped),
+            time_ms=found.operations[-1].operation.time_ms if found.operations else 0,
+        )
+
+    def load_newest(self, found: Publication) -> LoadedRules | None:
+        """Load what is live, at a worker's start; when that can't be, what was live before it.
+
+        Returns:
+            None when nothing has been published.
+
+        Raises:
+            EngineError: no version of them can be loaded.
+        """
+        if found.live is None:
+            return None
+        lived = [each for each in found.versions.values() if each.state in ("live", "past")]
+        first_error: EngineError | None = None
+        for version in sorted(lived, key=lambda each: each.publish.version, reverse=True):
+            try:
+                loaded = self.load(found, version, rest=False)
+            except (RuleErrors, StateError) as error:
+                first_error = first_error or error
+                log.warning("published rules cannot be loaded", version=version.publish.version)
+                continue
+            if first_error is None:
+                return loaded
+            why = explain(found.live.publish.version, first_error)
+            return LoadedRules(
+                loaded.version,
+                found.live.publish.version,
+                loaded.pipeline,
+                loaded.compiled,
+                loaded.dropped,
+                loaded.time_ms,
+                why,
+            )
+        assert first_error is not None
+        raise first_error
+
+    def _timed(self, pieces: Iterator[None], *, rest: bool) -> Iterator[None]:
+        """Rest after each piece for longer than it took."""
+        began_s = time.perf_counter()
+        for _ in pieces:
+            yield
+            if rest:
+                self._rest(time.perf_counter() - began_s)
+            began_s = time.perf_counter()
+
+
+def explain(version: int, error: EngineError) -> str:
+    """Say in a line why a version could not be loaded; without what customers or authors wrote."""
+    if isinstance(error, RuleErrors):
+        first = error.errors[0]
+        where = f"{first.file}:{first.line}:{first.column}"
+        return f"version {version} cannot be loaded: {first.code} at {where}, {len(error.errors)} in all"
+    return f"version {version} cannot be loaded: {error}"
