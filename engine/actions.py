@@ -21,6 +21,7 @@ class Outcome(StrEnum):
     ENTERED = "entered"
     EXITED = "exited"
     COMPLETED = "completed"
+    CONVERTED = "converted"
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -7,8 +7,8 @@ from engine.authoring.explained import Check, Person
 from engine.authoring.moments import say_moment, say_span
 from engine.events import TYPE_BY_CODE
 from engine.features.catalog import NEVER_DAYS
-from engine.rules.entries import mark_of
 from engine.rules.journey import Journey
+from engine.rules.keys import mark_of
 from engine.rules.units import say_duration
 
 _DAY_MS = 86_400_000
@@ -28,6 +28,10 @@ def check_entry(journey: Journey, person: Person) -> tuple[Check, ...]:
             return (_unanswered(journey, person),)
         case "segment_entered" | "segment_exited":
             return (_segment(journey, person),)
+        case "schedule":
+            return (_open(f"enters {journey.trigger}", f"the next time: {journey.trigger}"),)
+        case "count":
+            return (_count(journey, person),)
         case _:
             event = say_event(journey.code, journey.where)
             return (_open(f"enters at: {event}", f"an event: {event}"),)
@@ -87,6 +91,17 @@ def _unanswered(journey: Journey, person: Person) -> Check:
     return _open(
         f"an inquiry is open; it enters at {say_moment(due_ms)}", f"no reply until {say_moment(due_ms)}"
     )
+
+
+def _count(journey: Journey, person: Person) -> Check:
+    """Tell how many of the events counted there are; with `per` each key is counted apart."""
+    event = say_event(journey.code, journey.where)
+    if journey.per:
+        return _open(f"enters at {journey.trigger}", f"{journey.trigger}: {event}")
+    after_ms = person.now_ms - journey.for_ms
+    have = sum(time_ms > after_ms for time_ms in person.profile.counts.get(journey.name, ()))
+    more = journey.at_least - have
+    return _open(f"enters at {journey.trigger}, {have} so far", f"{more} more: {event}")
 
 
 def _segment(journey: Journey, person: Person) -> Check:

@@ -60,7 +60,7 @@ class CustomerReader:
         """Return the keys of a customer's block; none when it is left out or empty."""
         if node is None or (isinstance(node, Scalar) and node.value is None):
             return {}
-        return self._read.fields(node, CUSTOMER_KEYS, (), "customer").by_name
+        return self._read.fields(node, CUSTOMER_KEYS, "customer").by_name
 
     def zone(self, values: Values) -> tzinfo:
         """Return the zone in which a customer's times of day are meant."""
@@ -173,7 +173,7 @@ class CustomerReader:
     def _contacts(self, node: Node | None, instant: Callable[[Node | None, str], int]) -> tuple[Contact, ...]:
         found = []
         for item in self._read.listed(node, MAX_CONTACTS, "contacts"):
-            fields = self._read.fields(item, ("at", "journey", "channel"), (), "a contact")
+            fields = self._read.fields(item, ("at", "journey", "channel"), "a contact")
             at_ms = instant(self._read.required(fields, "at", "a contact"), "at")
             journey = self._read.name(self._read.required(fields, "journey", "a contact"), "a journey")
             channel = self._read.name(self._read.required(fields, "channel", "a contact"), "a channel")

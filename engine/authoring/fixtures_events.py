@@ -121,7 +121,7 @@ class _Item:
             self._read.errors.add("E0509", f"unknown event type {key.text[:40]!r}", key.place, hint)
             return []
         if at_ms is None:
-            self._read.required(self._read.fields(self._item, [*_OWN, key.text], (), "an event"), "at", "it")
+            self._read.required(self._read.fields(self._item, [*_OWN, key.text], "an event"), "at", "it")
             return []
         given = self._fields(value, known[key.text])
         return [
@@ -153,7 +153,7 @@ class _Item:
             return {}
         known = [each.name for each in msgspec.structs.fields(EVENT_CLASSES[kind.family])]
         names = [name for name in known if name not in _KEPT_BACK]
-        fields = self._read.fields(node, names, (), f"the event {kind.name}")
+        fields = self._read.fields(node, names, f"the event {kind.name}")
         found: dict[str, Any] = {}
         for name, value in fields.by_name.items():
             if name in _MAPS and isinstance(value, Keys):

@@ -47,7 +47,7 @@ def read_expectation(
         _unclear(node, kinds, read)
         return None
     kind = kinds[0]
-    fields = read.fields(node, (kind, *_ANY, *_MORE.get(kind, ())), (), f"an expectation of `{kind}`")
+    fields = read.fields(node, (kind, *_ANY, *_MORE.get(kind, ())), f"an expectation of `{kind}`")
     customer = who(fields.get("who"), read, customers)
     value, to = _value(kind, fields.get(kind), read)
     return Expectation(

@@ -18,6 +18,8 @@ MAX_CONTACTS = 32
 MAX_POSITIONS = 8
 MAX_SUPPRESSED = 16
 MAX_CONSENTS = 32
+MAX_COUNTED = 32  # journeys (or their keys) whose events are being counted
+MAX_GOALS = 16
 MAX_TEXT = 256  # characters of a trait's or an inquiry's text
 
 _PREFIXES_BY_PURPOSE = {"marketing": "m", "analytics": "a", "personalization": "p", "third_party": "t"}
@@ -80,6 +82,30 @@ class Contact(msgspec.Struct, frozen=True, array_like=True):
     channel: str
 
 
+class OpenGoal(msgspec.Struct, frozen=True, array_like=True):
+    """What a customer who entered a journey may still do for it to count as a success.
+
+    Args:
+        journey: name of the journey.
+        version: the version entered.
+        instance: tells apart runs of the same journey side by side, or empty.
+        entered_ms: when the customer entered.
+        until_ms: from here on it counts no more.
+        event_id: the event (or timer) that caused the entry.
+        event: its type, and the fields of it the goal asks about.
+        held_out: whether the customer gets nothing from the journey, to compare with.
+    """
+
+    journey: str
+    version: int
+    instance: str
+    entered_ms: int
+    until_ms: int
+    event_id: str
+    event: dict[str, Scalar | dict[str, Scalar]] = {}
+    held_out: bool = False
+
+
 class Profile(msgspec.Struct, array_like=True):
     """What is known of a customer beyond counts; see docs/internals.md for each field.
 
@@ -88,12 +114,15 @@ class Profile(msgspec.Struct, array_like=True):
         consents: purpose or `purpose/channel` to the second it was given; negative when withdrawn.
         locale: such as `zh-CN`, or empty.
         last_channel: where the customer was last seen acting.
-        entered: journey to the instant of the last entry, ms.
+        entered: journey to the instant of the last entry, ms; `journey#key` where it is told per key,
+            `journey/inquiry` for an inquiry that was dealt with.
         contacts: messages sent, oldest first, at most `MAX_CONTACTS`.
         positions: runs in progress, at most `MAX_POSITIONS`.
         traits: what the business says of the customer, at most `MAX_TRAITS`.
         inquiries: open ones by inquiry id, at most `MAX_INQUIRIES`.
         suppressed: channel to the reason nothing may be sent there.
+        counts: journey (or `journey#key`) to the last times of the events it counts, ms, oldest first.
+        goals: what journeys entered hope for, at most `MAX_GOALS`.
     """
 
     time_zone: str = ""
@@ -106,6 +135,8 @@ class Profile(msgspec.Struct, array_like=True):
     traits: dict[str, Scalar] = {}
     inquiries: dict[str, Inquiry] = {}
     suppressed: dict[str, str] = {}
+    counts: dict[str, list[int]] = {}
+    goals: list[OpenGoal] = []
 
     def consents_to(self, purpose: str, channel: str = "") -> bool:
         """Tell whether the customer allows a purpose on a channel; no answer means no.

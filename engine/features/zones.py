@@ -32,6 +32,7 @@ class _Tables:
     """Interned zones and their stacked rows of `_DAYS + 1` entries each."""
 
     index: dict[str, int] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
     offsets: Int32s = field(default_factory=lambda: np.zeros(0, np.int32))
     changes: Int32s = field(default_factory=lambda: np.zeros(0, np.int32))
 
@@ -52,7 +53,7 @@ def is_zone(name: str) -> bool:
 
 
 def zone_index(name: str) -> int:
-    """Return the index of a zone in this process; an empty or unknown name is UTC, 0.
+    """Return the index of a zone in this process; an empty or unknown name is 0, taken for UTC.
 
     Args:
         name: IANA name. The first use of a name costs a few milliseconds.
@@ -65,12 +66,18 @@ def zone_index(name: str) -> int:
     return _intern(name)
 
 
+def zone_name(index: int) -> str:
+    """Return the name of a zone by its index in this process; empty for 0, the unknown zone."""
+    return _tables.names[index]
+
+
 def _intern(name: str) -> int:
-    offsets, changes = _build(zoneinfo.ZoneInfo(name))
+    offsets, changes = _build(zoneinfo.ZoneInfo(name or "UTC"))
     index = len(_tables.offsets) // _ROW
     _tables.offsets = np.concatenate((_tables.offsets, offsets))
     _tables.changes = np.concatenate((_tables.changes, changes))
     _tables.index[name] = index
+    _tables.names.append(name)
     return index
 
 
@@ -148,4 +155,4 @@ def half_months_of_days(days: Int64s) -> Int64s:
     return halves
 
 
-_intern("UTC")
+_intern("")

@@ -6,15 +6,13 @@ runs live.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from engine.actions import Action, Decision, deterministic_id
+from engine.actions import Action, Decision
 from engine.events import EVENT_TYPES, Event
 from engine.features.apply import change_profile, record_event
 from engine.features.churn.blocks import TrainingBlock
@@ -26,42 +24,27 @@ from engine.features.rows import RowBatch
 from engine.features.segments import Segments
 from engine.features.series import Series
 from engine.features.state import CustomerState
+from engine.pipeline.changes import SegmentChange, segment_change
+from engine.pipeline.found import Found
 from engine.pipeline.pins import Pins
 from engine.pipeline.row_values import RowValues
 from engine.pipeline.training import count_purchases, freeze, rates_of, scored_at_s
 from engine.pipeline.waves import MUTATES, EventRow, Wave, Waves
 from engine.rules.context import Outbox, RowContext
+from engine.rules.counts import count_event
 from engine.rules.journey import WaitUntil
 from engine.rules.machine import JourneyMachine
 from engine.rules.ruleset import RuleSet
 
 Floats = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
-_T = TypeVar("_T")
+Codes = npt.NDArray[np.uint8]
 
 NEVER_MS = 2**62
 _INQUIRY_CODES = frozenset(
     EVENT_TYPES[name].code for name in ("inquiry.opened", "inquiry.replied", "inquiry.resolved")
 )
 _ERASURE = EVENT_TYPES["erasure.requested"].code
-
-
-class SegmentChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A customer entered one segment and left another; an event of its own.
-
-    Args:
-        id: deterministic.
-        customer_id: who.
-        entered: name of the new segment.
-        exited: name of the one left, empty for the first.
-        time: when, ms.
-    """
-
-    id: str
-    customer_id: str
-    entered: str
-    exited: str
-    time: int
 
 
 @dataclass(slots=True)
@@ -199,6 +182,7 @@ class Pipeline:
             work.until_ms,
             replay=work.replay,
             min_delay_ms=self._min_delay_ms,
+            apart_by_minutes=self.rules.scheduled,
         )
         for wave in waves:
             outcome.waves += 1
@@ -214,13 +198,20 @@ class Pipeline:
         self.pins.set_values(wave, matrix)
         segment_codes = self.pins.segments(wave, self.segments.classify(matrix))
         self.space.set_column(matrix, "segment", segment_codes)
-        matches = self.rules.match(batch.codes, matrix, wave.events)
-        next_ms, fired = self.rules.absences(matrix, clock_ms, batch.now_ms)
-        next_ms = np.minimum(next_ms, self.segments.next_change_ms(matrix, batch.now_ms))
-        absences = _grouped((row, (journey, deadline_ms)) for row, journey, deadline_ms in fired)
-        found = _Found(_grouped(matches), absences, next_ms.tolist())
+        found = self._find(wave, batch, matrix, segment_codes, clock_ms)
         yield
         self._walk(wave, matrix, segment_codes.tolist(), found, outcome)
+
+    def _find(
+        self, wave: Wave, batch: RowBatch, matrix: Floats, segment_codes: Codes, clock_ms: Int64s
+    ) -> Found:
+        """Judge what can be judged for all rows at once."""
+        found = Found(self.rules, batch, matrix, wave.events, clock_ms)
+        found.change_by(self.segments.next_change_ms(matrix, batch.now_ms))
+        if self.rules.scheduled:
+            due_ms = np.fromiter((state.due_ms for state in wave.states), np.int64, len(wave))
+            found.schedule(segment_codes, due_ms, self.machine.settings.default_time_zone)
+        return found
 
     def _apply(self, wave: Wave, outcome: Outcome) -> tuple[RowBatch, Int64s]:
         """Record each row's event; keep the state's bytes as of that row, and its clock before it.
@@ -290,11 +281,11 @@ class Pipeline:
         self.space.set_column(matrix, "churn_risk", risk)
 
     def _walk(
-        self, wave: Wave, matrix: Floats, segment_codes: list[int], found: _Found, outcome: Outcome
+        self, wave: Wave, matrix: Floats, segment_codes: list[int], found: Found, outcome: Outcome
     ) -> None:
         """Go through the rows in order: segment changes, journeys, the next timer."""
         machine, names = self.machine, self.segments.names
-        candidates, absences = found.candidates, found.absences
+        counts, entering = found.counts, found.entering()
         for number, (state, event, code, now_ms, key, after, change_ms) in enumerate(
             zip(
                 wave.states,
@@ -303,7 +294,7 @@ class Pipeline:
                 wave.now_ms,
                 wave.keys,
                 segment_codes,
-                found.next_ms,
+                found.next_ms.tolist(),
                 strict=True,
             )
         ):
@@ -313,14 +304,17 @@ class Pipeline:
             if after != before:
                 state.segment = after
                 outcome.segment_changes.append(
-                    _segment_change(state, event, now_ms, names[before], names[after])
+                    segment_change(state, event, now_ms, names[before], names[after])
                 )
             if event is not None:
                 change_profile(state, event, code, now_ms)
+            enough: Sequence[int] = ()
+            if number in counts and event is not None:
+                enough = count_event(self.rules, state, event, counts[number])
             if (
                 after != before
-                or number in candidates
-                or number in absences
+                or enough
+                or number in entering
                 or self._concerns(state, event, code, now_ms, key)
             ):
                 context = RowContext(
@@ -331,8 +325,9 @@ class Pipeline:
                     values=RowValues(self.space, names, matrix, number),
                     segment_before=names[before],
                     segment_after=names[after],
-                    absences=absences.get(number, ()),
-                    candidates=candidates.get(number, ()),
+                    absences=found.absences.get(number, ()),
+                    schedules=found.schedules.get(number, ()),
+                    candidates=found.by_event(number, enough),
                     event_key=key,
                 )
                 machine.run(context, outcome.outbox)
@@ -358,16 +353,9 @@ class Pipeline:
             return False
         if code in self._reacting and state.profile.positions:
             return True
+        if code in self.rules.goal_codes and state.profile.goals:
+            return True
         return code in _INQUIRY_CODES or (self.machine.sampled(key) and code in self.rules.by_code)
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What the vector stage found, by row of the wave."""
-
-    candidates: Mapping[int, Sequence[int]]
-    absences: Mapping[int, Sequence[tuple[int, int]]]
-    next_ms: list[int]
 
 
 def _reacting_codes(rules: RuleSet) -> frozenset[int]:
@@ -390,25 +378,3 @@ def _look_ahead(
     change_profile(shadow, event, code, now_ms)
     shadow.first_seen_ms = state.first_seen_ms
     return shadow
-
-
-def _segment_change(
-    state: CustomerState, event: Event | None, now_ms: int, exited: str, entered: str
-) -> SegmentChange:
-    customer_id = state.customer_id
-    # by its cause, not by the clock: worked off anew after a crash, the change has the same id
-    cause = event.id if event is not None else state.due_ms
-    return SegmentChange(
-        id=deterministic_id("segment", customer_id, exited, entered, cause),
-        customer_id=customer_id,
-        entered=entered,
-        exited=exited,
-        time=now_ms,
-    )
-
-
-def _grouped(found: Iterable[tuple[int, _T]]) -> dict[int, list[_T]]:
-    grouped: dict[int, list[_T]] = {}
-    for row, item in found:
-        grouped.setdefault(row, []).append(item)
-    return grouped

@@ -9,8 +9,8 @@ from __future__ import annotations
 from engine.actions import Decision, Outcome, Reason, deterministic_id
 from engine.features.profile import Inquiry, Position
 from engine.features.state import CustomerState
-from engine.rules.entries import mark_of
 from engine.rules.journey import Journey
+from engine.rules.keys import mark_of
 from engine.rules.ruleset import RuleSet
 
 RETRY_MS = 3_600_000

@@ -16,6 +16,7 @@ import msgspec
 from engine.events import EVENT_TYPES, TIMER_CODE, TYPE_BY_CODE, Event
 from engine.features.state import CustomerState
 
+_MINUTE_MS = 60_000
 _ERASURE = EVENT_TYPES["erasure.requested"].code
 MUTATES = frozenset(code for code, event_type in TYPE_BY_CODE.items() if event_type.mutates)
 
@@ -92,6 +93,7 @@ class Waves:
         until_ms: for each partition, the instant up to which timers are due.
         replay: whether timers fire at their due instant (replay clock) or at `until_ms` (live clock).
         min_delay_ms: the shortest timer a row can create.
+        apart_by_minutes: whether a row can create a timer at any whole minute, however near.
     """
 
     def __init__(
@@ -103,11 +105,13 @@ class Waves:
         *,
         replay: bool,
         min_delay_ms: int,
+        apart_by_minutes: bool = False,
     ) -> None:
         self._states = states
         self._until_ms = until_ms
         self._replay = replay
         self._min_delay_ms = min_delay_ms
+        self._apart_by_minutes = apart_by_minutes
         self._first = Wave()
         # lists, although they are taken from in front: nearly all hold one row, and a list is made faster
         self._queues: dict[str, list[EventRow]] = {}
@@ -179,6 +183,8 @@ class Waves:
         if following.now_ms == first_ms:
             return True
         # a late event can arm a deadline at any moment: only what is on time is known to be harmless
+        if self._apart_by_minutes and following.now_ms // _MINUTE_MS != first_ms // _MINUTE_MS:
+            return False
         on_time = last.event.time == last.now_ms
         return (
             on_time

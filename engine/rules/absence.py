@@ -15,7 +15,7 @@ NEVER_MS = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True)
-class FiredAbsence:
+class Fired:
     """A deadline that passed at this row.
 
     Args:
@@ -30,8 +30,8 @@ class FiredAbsence:
 
 
 @dataclass(frozen=True, slots=True)
-class Absences:
-    """What a batch says about absence.
+class Deadlines:
+    """What a batch says about absence, or about schedules.
 
     Args:
         next_due_ms: `(rows,) int64`, the next deadline of each row; `NEVER_MS` = none.
@@ -39,7 +39,7 @@ class Absences:
     """
 
     next_due_ms: IntColumn
-    fired: tuple[FiredAbsence, ...]
+    fired: tuple[Fired, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class AbsenceIndex:
         self.codes = frozenset(code for code, _, _ in groups)
         self.first_codes = frozenset(code for code, since, _ in groups if since == "first")
 
-    def judge(self, seen: LastSeen, clock_ms: IntColumn, now_ms: IntColumn) -> Absences:
+    def judge(self, seen: LastSeen, clock_ms: IntColumn, now_ms: IntColumn) -> Deadlines:
         """Find the deadlines that pass, and the next ones.
 
         A deadline fires in the row whose (clock, now] it falls into, so once. It lies behind the clock for
@@ -86,15 +86,15 @@ class AbsenceIndex:
             now_ms: `(rows,) int64`, the row's instant.
         """
         next_due = np.full(len(now_ms), NEVER_MS, dtype=np.int64)
-        fired: list[FiredAbsence] = []
+        fired: list[Fired] = []
         clock = np.where(clock_ms > 0, clock_ms, now_ms)
         for (code, since, for_ms), journeys in self.groups.items():
             due = _deadlines(seen, code, since, for_ms)
             np.minimum(next_due, np.where(due > now_ms, due, NEVER_MS), out=next_due)
             for row in np.flatnonzero((due > clock) & (due <= now_ms)).tolist():
-                fired.extend(FiredAbsence(row, journey, int(due[row])) for journey in journeys)
+                fired.extend(Fired(row, journey, int(due[row])) for journey in journeys)
         fired.sort(key=lambda each: (each.row, each.due_ms, each.journey))
-        return Absences(next_due, tuple(fired))
+        return Deadlines(next_due, tuple(fired))
 
 
 def _deadlines(seen: LastSeen, code: int, since: str, for_ms: int) -> IntColumn:

@@ -15,6 +15,7 @@ from engine.rules.checked import (
     CheckedBranch,
     CheckedExit,
     CheckedExpression,
+    CheckedGoal,
     CheckedJourney,
     CheckedLeave,
     CheckedRun,
@@ -31,6 +32,7 @@ from engine.rules.expression import Binary, Literal, Name, walk
 from engine.rules.parsed import (
     ParsedBranch,
     ParsedEntry,
+    ParsedGoal,
     ParsedJourney,
     ParsedRun,
     ParsedSend,
@@ -47,6 +49,7 @@ from engine.rules.source import ErrorList, Place, Placed, nearest
 from engine.rules.yaml_nodes import Scalar
 
 AGENT = "agent"  # the channel of tasks for people
+_NUMBERS = ("int", "uint", "double", "dyn")
 
 
 def check_journey(parsed: ParsedJourney, vocabulary: Vocabulary) -> CheckedJourney:
@@ -106,6 +109,8 @@ class _Checker:
             exits=exits,
             steps=self._steps(self.parsed.steps),
             sequences={each.name.value: self._steps(each.steps) for each in self.parsed.sequences},
+            per=self._per(entry),
+            goal=self._goal(self.parsed.goal),
         )
 
     def _event_code(self, event: Placed[str]) -> int:
@@ -128,6 +133,46 @@ class _Checker:
                 f"`absent: {known.name}` cannot count since {entry.since}: there is no feature {feature}"
             )
             self.errors.add("E0206", message, entry.event.place)
+
+    def _per(self, entry: ParsedEntry) -> tuple[str, ...]:
+        """Return the event's field that tells runs apart, as `(name,)` or `("props", name)`."""
+        if entry.per is None or entry.event is None or entry.event.value not in EVENT_TYPES:
+            return ()
+        fields = event_fields(entry.event.value)
+        root, *path = entry.per.value.split(".")
+        if root == "event" and len(path) == 1 and fields.get(path[0], "map") != "map":
+            return tuple(path)
+        if root == "event" and len(path) == 2 and path[0] == "props" and path[1]:
+            return tuple(path)
+        known = [f"event.{name}" for name, kind in fields.items() if kind != "map"]
+        near = nearest(entry.per.value, known) if entry.per.value != "event.props" else ""
+        hint = near or "event.FIELD or event.props.NAME"
+        message = f"`per` cannot be {entry.per.value[:60]!r}: {entry.event.value} has no such field"
+        self.errors.add("E0244", message, entry.per.place, hint)
+        return ()
+
+    def _goal(self, goal: ParsedGoal | None) -> CheckedGoal | None:
+        if goal is None:
+            return None
+        code = self._event_code(goal.event)
+        if code < 0:  # nothing is known of its fields
+            return None
+        where = self._where(goal.where, goal.event)
+        value = self._goal_value(goal.value, goal.event) if goal.value is not None else None
+        return CheckedGoal(code, where, goal.within_ms, value)
+
+    def _goal_value(self, scalar: Scalar, event: Placed[str]) -> DataValue | None:
+        """Check what a goal is worth: a number, constant or computed."""
+        if isinstance(scalar.value, int | float) and not isinstance(scalar.value, bool):
+            return scalar.value
+        entry = self._entry_variables()
+        variables = {**prefixed("event", event_fields(event.value)), **self.vocabulary.customer, **entry}
+        roots = ("event", "customer", "entry.event") if entry else ("event", "customer")
+        checked = check_value(scalar, Scope("`value`", variables, roots), self.errors)
+        if checked is not None and checked.program.kind not in _NUMBERS:
+            message = f"`value` of goal is a {checked.program.kind}, it must be a number"
+            self.errors.add("E0245", message, scalar.place, "such as event.amount")
+        return checked
 
     def _segment(self, segment: Placed[str]) -> None:
         if segment.value not in self.vocabulary.segments:
@@ -171,7 +216,7 @@ class _Checker:
         entry = self.parsed.entry
         if entry.kind == "unanswered":
             return prefixed("entry.event", INQUIRY_FIELDS)
-        if entry.kind == "event" and entry.event:
+        if entry.kind in ("event", "count") and entry.event:
             return prefixed("entry.event", event_fields(entry.event.value))
         return {}
 

@@ -154,6 +154,16 @@ class CheckedExit:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckedGoal:
+    """What a journey is to bring about: an event by its code, and what it is worth."""
+
+    code: int
+    where: CheckedExpression | None
+    within_ms: int
+    value: DataValue | None
+
+
+@dataclass(frozen=True, slots=True)
 class CheckedJourney:
     """One journey, ready to compile.
 
@@ -167,6 +177,8 @@ class CheckedJourney:
         exits: events that take the customer out.
         steps: the steps.
         sequences: the sequences by name; their steps' paths begin with the name.
+        per: the event's field that tells runs apart, as `(name,)` or `("props", name)`; or empty.
+        goal: what the journey is to bring about, or None.
     """
 
     parsed: ParsedJourney
@@ -178,3 +190,5 @@ class CheckedJourney:
     exits: tuple[CheckedExit, ...]
     steps: tuple[CheckedStep, ...]
     sequences: Mapping[str, tuple[CheckedStep, ...]]
+    per: tuple[str, ...] = ()
+    goal: CheckedGoal | None = None

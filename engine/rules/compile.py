@@ -10,6 +10,7 @@ from engine.rules.cel import Kind
 from engine.rules.checked import (
     CheckedBranch,
     CheckedExpression,
+    CheckedGoal,
     CheckedJourney,
     CheckedRun,
     CheckedSend,
@@ -21,12 +22,14 @@ from engine.rules.checked import (
 )
 from engine.rules.checked import DataValue as CheckedValue
 from engine.rules.condition import Bound, Condition, bind, compile_condition
+from engine.rules.cron import say_cron
 from engine.rules.journey import (
     Arm,
     Awaited,
     Branch,
     DataValue,
     Exit,
+    Goal,
     Instruction,
     Journey,
     Jump,
@@ -60,6 +63,7 @@ def compile_journey(checked: CheckedJourney, vocabulary: Vocabulary) -> Journey:
         for each in checked.exits
     )
     compiler.steps(checked.steps, "")
+    goal = _goal(checked.goal, vocabulary, compiler)
     entry, guards = parsed.entry, parsed.guards
     where = compiler.condition(checked.where, checked.code)
     when = compiler.condition(checked.when, -1)
@@ -89,6 +93,11 @@ def compile_journey(checked: CheckedJourney, vocabulary: Vocabulary) -> Journey:
         exits=exits,
         program=tuple(compiler.program),
         correlation=tuple(sorted(compiler.correlation)),
+        at_least=entry.at_least,
+        schedule=entry.schedule.plain if entry.schedule else "",
+        zone=entry.zone,
+        per=checked.per,
+        goal=goal,
         lines={"entry": entry.place.line, **dict(step_lines(parsed.steps, sequences))},
         contact=guards.contact.value if guards.contact else DEFAULT_CONTACT,
         send_windows=guards.send_windows,
@@ -101,9 +110,21 @@ def compile_journey(checked: CheckedJourney, vocabulary: Vocabulary) -> Journey:
 def _entry_kinds(entry: ParsedEntry) -> dict[str, Kind]:
     if entry.kind == "unanswered":
         return prefixed("entry.event", INQUIRY_FIELDS)
-    if entry.kind == "event" and entry.event:
+    if entry.kind in ("event", "count") and entry.event:
         return prefixed("entry.event", event_fields(entry.event.value))
     return {}
+
+
+def _goal(checked: CheckedGoal | None, vocabulary: Vocabulary, compiler: _Compiler) -> Goal | None:
+    """Compile a goal; the fields of the entry event it needs are kept with it and with the position."""
+    if checked is None:
+        return None
+    own = _Compiler(vocabulary, compiler.entry_kinds, compiler.journey, {})
+    where = own.condition(checked.where, checked.code)
+    value = own.value(checked.value, checked.code) if checked.value is not None else None
+    compiler.correlation |= own.correlation
+    event_type = TYPE_BY_CODE[checked.code].name
+    return Goal(checked.code, event_type, where, checked.within_ms, value, tuple(sorted(own.correlation)))
 
 
 def say_trigger(entry: ParsedEntry) -> str:
@@ -119,6 +140,11 @@ def say_trigger(entry: ParsedEntry) -> str:
         }[entry.since]
     if entry.kind == "unanswered":
         return f"inquiry unanswered for {length}"
+    if entry.schedule:
+        within = f", in segment {entry.segment.value}" if entry.segment else ""
+        return f"{say_cron(entry.schedule.text)}{within}"
+    if entry.kind == "count":
+        return f"{entry.at_least} {say_name((EVENT_TYPES[event].stem,))} within {length}"
     if entry.segment:
         return f"{entry.kind.removeprefix('segment_')} segment {entry.segment.value}"
     return event.replace(".", " ").replace("_", " ")
@@ -150,23 +176,22 @@ class _Compiler:
         """Compile a condition over an event of type `code`, or over the customer when `code` is -1."""
         if checked is None:
             return None
-        kinds = self._kinds()
-        if code >= 0:
-            kinds.update(prefixed("event", event_fields(TYPE_BY_CODE[code].name)))
-        condition = compile_condition(checked, kinds, self.vocabulary.segments)
+        condition = compile_condition(checked, self._kinds(code), self.vocabulary.segments)
         self._correlate(condition.whole)
         return condition
 
-    def _kinds(self) -> dict[str, Kind]:
-        return {**self.vocabulary.customer, **self.entry_kinds}
+    def _kinds(self, code: int = -1) -> dict[str, Kind]:
+        event = prefixed("event", event_fields(TYPE_BY_CODE[code].name)) if code >= 0 else {}
+        return {**self.vocabulary.customer, **self.entry_kinds, **event}
 
     def _correlate(self, bound: Bound) -> None:
         self.correlation.update(name for _, root, name, _ in bound.sources if root == "entry")
 
-    def _value(self, value: CheckedValue) -> DataValue:
+    def value(self, value: CheckedValue, code: int = -1) -> DataValue:
+        """Compile a value, which may name fields of an event of type `code` unless that is -1."""
         if not isinstance(value, CheckedExpression):
             return value
-        bound = bind(value.program, self._kinds())
+        bound = bind(value.program, self._kinds(code))
         self._correlate(bound)
         return bound
 
@@ -194,13 +219,13 @@ class _Compiler:
             case CheckedRun():
                 return self._run(step, because)
             case CheckedSet():
-                self.program.append(SetTrait(path, step.trait, self._value(step.to)))
+                self.program.append(SetTrait(path, step.trait, self.value(step.to)))
             case _:
                 self.program.append(Leave(path))
         return because
 
     def _send(self, step: CheckedSend, because: str) -> None:
-        data = tuple((name, self._value(value)) for name, value in step.data)
+        data = tuple((name, self.value(value)) for name, value in step.data)
         path = self.prefix + step.path
         self.program.append(
             Send(path, step.channel, step.template, data, step.priority, step.expires_ms, because)

@@ -28,7 +28,8 @@ class RowContext:
         segment_before: name of the segment before this row, or empty.
         segment_after: name of the segment now, or empty.
         absences: (journey index, deadline ms) of the absences that fired at this row.
-        candidates: indices of the journeys whose entry columns held.
+        schedules: (journey index, instant ms) of the schedules that fired at this row.
+        candidates: indices of the journeys whose entry columns held, or whose count was reached.
         event_key: hash of the event's id; decides whether the event is sampled.
     """
 
@@ -40,6 +41,7 @@ class RowContext:
     segment_before: str = ""
     segment_after: str = ""
     absences: Sequence[tuple[int, int]] = ()
+    schedules: Sequence[tuple[int, int]] = ()
     candidates: Sequence[int] = ()
     event_key: int = 0
 

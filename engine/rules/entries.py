@@ -10,15 +10,17 @@ from engine.actions import Decision, Outcome, Reason, deterministic_id
 from engine.events import EVENT_TYPES, ServiceEvent
 from engine.features.profile import MAX_POSITIONS, MAX_TEXT, Inquiry, Position
 from engine.rules.condition import Condition
+from engine.rules.counts import use_up
+from engine.rules.goals import open_goal
 from engine.rules.guards import held_out, share_of
 from engine.rules.journey import Journey
+from engine.rules.keys import instance_of, kept_as, mark_of, marked_inquiry, remember_entry
 from engine.rules.limits import MAX_ENTERED, MAX_MISMATCHES, MAX_REASON_CHARS
 from engine.rules.runner import REASON, Runner
 from engine.rules.sentences import Facts, entry_values, say_condition, say_mismatch, seen_values
 from engine.rules.units import say_duration
 
 _OPENED = EVENT_TYPES["inquiry.opened"].code
-_MARK = "/"  # `journey/inquiry`: this inquiry has been dealt with; journey names hold no slash
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +48,15 @@ class Cause:
     when: Condition | None = None
 
 
-def mark_of(journey: Journey, inquiry_id: str) -> str:
-    """Return the key under which an inquiry is noted as dealt with by a journey."""
-    return f"{journey.name}{_MARK}{inquiry_id}"
-
-
 def unmark_closed(runner: Runner) -> None:
     """Forget the marks of inquiries that are not open any more."""
     profile = runner.context.state.profile
-    gone = [
-        key for key in profile.entered if _MARK in key and key.partition(_MARK)[2] not in profile.inquiries
-    ]
+    marked = ((name, marked_inquiry(name)) for name in profile.entered)
+    gone = [name for name, inquiry_id in marked if inquiry_id and inquiry_id not in profile.inquiries]
     if gone:
         profile = runner.context.state.note()
-        for key in gone:
-            del profile.entered[key]
+        for name in gone:
+            del profile.entered[name]
 
 
 def enter_unanswered(runner: Runner) -> None:
@@ -132,6 +128,14 @@ def enter_absent(runner: Runner) -> None:
         _consider(runner, index, cause)
 
 
+def enter_scheduled(runner: Runner) -> None:
+    """Let customers in for whom a schedule's instant has come at this row."""
+    for index, instant_ms in runner.context.schedules:
+        journey = runner.rules.journeys[index]
+        cause = Cause(f"schedule:{instant_ms}", "timer.schedule", instant_ms, {}, journey.trigger)
+        _consider(runner, index, cause)
+
+
 def enter_segments(runner: Runner) -> None:
     """Let customers in who changed their segment at this row."""
     context = runner.context
@@ -153,14 +157,17 @@ def enter_segments(runner: Runner) -> None:
 
 
 def enter_by_event(runner: Runner) -> None:
-    """Let customers in by the row's own event: the candidates of the column index."""
+    """Let customers in by the row's own event: candidates of the column index, and counts it made enough."""
     event = runner.context.event
     if event is None:
         return
     for index in runner.context.candidates:
         journey = runner.rules.journeys[index]
+        instance = instance_of(journey, event)
+        if instance is None:  # nothing tells the run apart
+            continue
         fields = {name: getattr(event, name) for name in journey.correlation}
-        _consider(runner, index, Cause(event.id, event.type, event.time, fields, journey.trigger))
+        _consider(runner, index, Cause(event.id, event.type, event.time, fields, journey.trigger, instance))
 
 
 def _consider(runner: Runner, index: int, cause: Cause) -> None:
@@ -172,6 +179,8 @@ def _consider(runner: Runner, index: int, cause: Cause) -> None:
     # Candidates have passed their columns; the other kinds of entry have passed nothing yet.
     judge = facts.rest_holds if journey.kind == "event" else facts.holds
     if all(judge(condition) for condition in (journey.where, journey.when) if condition is not None):
+        if journey.kind == "count":
+            use_up(runner.context.state, journey, cause.instance)
         _enter(runner, journey, cause)
 
 
@@ -197,12 +206,12 @@ def _enter(runner: Runner, journey: Journey, cause: Cause) -> None:
         if share_of("not_matched", cause.event_id) < runner.settings.not_matched_sample:
             runner.decide(position, "entry", Outcome.NOT_MATCHED, barred)
         return
-    full = _full(journey, runner)
+    full = _full(journey, cause.instance, runner)
     if full is not None:
         runner.decide(position, "entry", Outcome.SUPPRESSED, full)
         return
-    if journey.reentry.rule != "always" and not cause.instance:
-        context.state.note().entered[journey.name] = context.now_ms
+    if journey.reentry.rule != "always" and journey.kind != "unanswered":
+        remember_entry(context.state.note(), journey, cause.instance, context.now_ms)
     if held_out(journey, context.state.customer_id):
         share = f"{journey.holdout * 100:g}%"
         reason = Reason(
@@ -211,10 +220,12 @@ def _enter(runner: Runner, journey: Journey, cause: Cause) -> None:
             values=entry_values(journey, facts),
         )
         runner.decide(position, "entry", Outcome.HELD_OUT, reason)
+        open_goal(runner, journey, position, held_out=True)
         return
-    if journey.waits:
+    if journey.waits or journey.goal is not None:
         reason = Reason(text=text, values=entry_values(journey, facts))
         runner.decide(position, "entry", Outcome.ENTERED, reason)
+    open_goal(runner, journey, position, held_out=False)
     moved = runner.advance(journey, position)
     if moved is not None:
         profile = context.state.note()
@@ -234,8 +245,8 @@ def _barred(journey: Journey, position: Position, runner: Runner) -> Reason | No
     profile = runner.context.state.profile
     if any(each.journey == journey.name and each.instance == position.instance for each in profile.positions):
         return Reason(text="already inside this journey", guard="reentry")
-    last_ms = profile.entered.get(journey.name)
-    if position.instance or journey.reentry.rule == "always" or last_ms is None:
+    last_ms = profile.entered.get(kept_as(journey, position.instance))
+    if journey.kind == "unanswered" or journey.reentry.rule == "always" or last_ms is None:
         return None
     if journey.reentry.rule == "never":
         return Reason(text="has been in this journey before, and re-entry is never", guard="reentry")
@@ -245,14 +256,14 @@ def _barred(journey: Journey, position: Position, runner: Runner) -> Reason | No
     return None
 
 
-def _full(journey: Journey, runner: Runner) -> Reason | None:
+def _full(journey: Journey, instance: str, runner: Runner) -> Reason | None:
     """Say which bound of the customer's state forbids another entry, or None."""
     profile = runner.context.state.profile
     if journey.waits and len(profile.positions) >= MAX_POSITIONS:
         return Reason(
             text=f"already inside {len(profile.positions)} journeys, the most there can be", guard="bound"
         )
-    if len(profile.entered) >= MAX_ENTERED and journey.name not in profile.entered:
+    if len(profile.entered) >= MAX_ENTERED and kept_as(journey, instance) not in profile.entered:
         return Reason(
             text=f"{len(profile.entered)} entries are remembered, the most there can be", guard="bound"
         )

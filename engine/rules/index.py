@@ -63,12 +63,13 @@ class ColumnIndex:
     Args:
         journeys: the rule set's journeys.
         columns: feature name to its column in the matrix.
+        kind: which entries are taken: `event`, or `count`, of which only `where` is judged.
     """
 
-    def __init__(self, journeys: Sequence[Journey], columns: Mapping[str, int]) -> None:
+    def __init__(self, journeys: Sequence[Journey], columns: Mapping[str, int], kind: str = "event") -> None:
         by_code: dict[int, list[int]] = {}
         for index, journey in enumerate(journeys):
-            if journey.kind == "event" and journey.enabled:
+            if journey.kind == kind and journey.enabled:
                 by_code.setdefault(journey.code, []).append(index)
         self.codes = frozenset(by_code)
         self._codes = np.array(sorted(by_code), np.uint8)
@@ -169,8 +170,9 @@ class ColumnIndex:
 
 
 def comparisons_of(journey: Journey) -> tuple[Comparison, ...]:
-    """Return the column comparisons of a journey's entry."""
-    conditions: tuple[Condition | None, ...] = (journey.where, journey.when)
+    """Return the column comparisons that say whether an event is a candidate for a journey's entry."""
+    counted = journey.kind == "count"  # `when` is asked only at the event that makes it enough
+    conditions: tuple[Condition | None, ...] = (journey.where, None if counted else journey.when)
     return tuple(comparison for each in conditions if each is not None for comparison in each.comparisons)
 
 

@@ -159,6 +159,27 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
+class Goal:
+    """What a journey is to bring about.
+
+    Args:
+        code: code of the event type hoped for.
+        event_type: its name.
+        where: the condition on the event, or None.
+        within_ms: how long after the entry it counts.
+        value: what it is worth: a number, a program, or None.
+        correlation: fields of the entry event to keep with it.
+    """
+
+    code: int
+    event_type: str
+    where: Condition | None
+    within_ms: int
+    value: DataValue | None
+    correlation: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Journey:
     """One version of one journey.
 
@@ -170,10 +191,10 @@ class Journey:
         file: where it was written.
         enabled: whether customers may enter; those inside go on.
         transactional: passes caps and quiet hours, never suppression.
-        kind: `event`, `absent`, `unanswered`, `segment_entered` or `segment_exited`.
+        kind: `event`, `absent`, `unanswered`, `segment_entered`, `segment_exited`, `count` or `schedule`.
         code: code of the entry's event type, or -1.
-        segment: the segment of a segment entry, or empty.
-        for_ms: how long absent or unanswered.
+        segment: the segment of a segment entry or schedule, or empty.
+        for_ms: how long absent or unanswered, or within which time is counted.
         since: `last`, `first` or `signup`.
         reentry: whether and when a customer may enter again.
         trigger: the entry in words.
@@ -194,6 +215,11 @@ class Journey:
         program: the steps, flat.
         correlation: fields of the entry event to keep with a position.
         lines: where things stand in the file: `entry` and each step's path to its line.
+        at_least: for `count`: how many events.
+        schedule: for `schedule`: when, as `Cron.plain`.
+        zone: for `schedule`: whose clocks count, or empty for each customer's own.
+        per: the event's field that tells runs apart, as `(name,)` or `("props", name)`; or empty.
+        goal: what the journey is to bring about, or None.
     """
 
     name: str
@@ -227,6 +253,11 @@ class Journey:
     priority: int = DEFAULT_PRIORITY
     exclusion_group: str = ""
     entry_cap: Cap | None = None
+    at_least: int = 0
+    schedule: str = ""
+    zone: str = ""
+    per: tuple[str, ...] = ()
+    goal: Goal | None = None
 
     @property
     def waits(self) -> bool:

@@ -32,6 +32,12 @@ MAX_TEXT_PARTS: Final = 16  # subject, body, … of one language
 MAX_TEMPLATE_TEXT: Final = 20_000  # characters of one part
 MAX_EXITS: Final = 16
 MAX_CAPS: Final = 8
+MIN_COUNT: Final = 2
+MAX_COUNT: Final = 20
+MAX_COUNT_WINDOW_MS: Final = 30 * 86_400_000
+MAX_CRON_CHARS: Final = 100
+MAX_SCHEDULE_PER_DAY: Final = 24  # each instant is a timer of every customer
+MAX_KEY_CHARS: Final = 64  # a longer key of a run is told by its hash
 MAX_CAP_COUNT: Final = 16  # half of MAX_CONTACTS: one journey can't fill the history alone
 
 MIN_DURATION_MS: Final = 1_000
@@ -46,6 +52,7 @@ MAX_LANES: Final = 10_000  # entry caps and rate limits a partition counts at a 
 DEFAULT_EXPIRES_MS: Final = 7 * 86_400_000
 
 MAX_ENTERED: Final = 512  # remembered journey entries of one customer
+MAX_KEYS_REMEMBERED: Final = 32  # of one journey with `per`; then the oldest may enter again
 MAX_MISMATCHES: Final = 4  # not-matched decisions of one sampled event
 MAX_REASON_CHARS: Final = 300  # of an entry's reason; it is kept with the customer while inside
 MAX_ACTION_TEXT: Final = 2_000  # characters of one data value

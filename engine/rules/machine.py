@@ -1,10 +1,11 @@
 """The journey machine: one row of one customer, in a fixed order.
 
-1. exits: the row's event takes the customer out of journeys, also in the middle of a wait;
-2. what is due: waits that are over, timeouts, deferred messages;
-3. waits for an event: the row's event may be the one;
-4. inquiries: overdue ones, and those that are not to wait;
-5. entries: absences, segment changes, the row's own event.
+1. goals: the row's event may be what a journey entered before was to bring about;
+2. exits: the row's event takes the customer out of journeys, also in the middle of a wait;
+3. what is due: waits that are over, timeouts, deferred messages;
+4. waits for an event: the row's event may be the one;
+5. inquiries: overdue ones, and those that are not to wait;
+6. entries: absences, schedules, segment changes, the row's own event.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from engine.rules.context import CustomerValues, MachineSettings, Outbox, RowCon
 from engine.rules.entries import (
     enter_absent,
     enter_by_event,
+    enter_scheduled,
     enter_segments,
     enter_unanswered,
     explain_mismatches,
-    mark_of,
     unmark_closed,
 )
+from engine.rules.goals import reach_goals
 from engine.rules.journey import Journey, WaitUntil
+from engine.rules.keys import mark_of
 from engine.rules.release import OUT_PC, moved
 from engine.rules.ruleset import RuleSet
 from engine.rules.runner import Runner, step_path
@@ -54,6 +57,8 @@ class JourneyMachine:
         state = context.state
         values = CustomerValues(context.values, state.profile)
         runner = Runner(self.rules, self.settings, context, outbox, values)
+        if state.profile.goals:
+            reach_goals(runner)
         if state.profile.positions:
             if self.rules.release.moves:
                 self._migrate(runner)
@@ -67,6 +72,7 @@ class JourneyMachine:
         if state.profile.inquiries and self.rules.unanswered:
             enter_unanswered(runner)
         enter_absent(runner)
+        enter_scheduled(runner)
         enter_segments(runner)
         enter_by_event(runner)
         if context.event is not None and self.sampled(context.event_key):

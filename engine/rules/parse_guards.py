@@ -47,7 +47,7 @@ def parse_guards(node: Node | None, read: Reader) -> ParsedGuards:
     """
     if node is None:
         return ParsedGuards()
-    fields = read.fields(_own(node, read), _KEYS, (), "guards")
+    fields = read.fields(_own(node, read), _KEYS, "guards")
     quiet = _quiet_hours(fields.get("quiet_hours"), read)
     windows = _send_windows(fields.get("send_window"), quiet, read)
     return ParsedGuards(

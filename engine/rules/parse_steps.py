@@ -90,7 +90,7 @@ def _step(node: Node, path: str, depth: int, read: Reader) -> ParsedStep | None:
         _unknown_step(node, kinds, read)
         return None
     kind = kinds[0]
-    fields = read.fields(node, _STEP_KEYS[kind], (), f"a `{kind}` step")
+    fields = read.fields(node, _STEP_KEYS[kind], f"a `{kind}` step")
     if kind in _NESTING:
         return _NESTING[kind](fields, path, read, partial(_nested, depth=depth + 1, read=read))
     return _SIMPLE[kind](fields, path, read)
@@ -142,7 +142,7 @@ def _data(node: Node | None, read: Reader) -> tuple[tuple[str, Scalar], ...]:
 def _set(fields: Fields, path: str, read: Reader) -> ParsedSet | None:
     node = fields.get("set")
     assert node is not None
-    inner = read.fields(node, ("trait", "to"), (), "set")
+    inner = read.fields(node, ("trait", "to"), "set")
     if not isinstance(node, Mapping):
         return None
     trait: Placed[str] | None = read.name(read.required(inner, "trait", "set"), "a trait")

@@ -13,7 +13,7 @@ def parse_table(node: Node | None, read: Reader) -> ParsedTable | None:
     """Read `table: {on: […], give: […], rows: [[…], …]}`."""
     if node is None:
         return None
-    fields = read.fields(node, ("on", "give", "rows"), (), "table")
+    fields = read.fields(node, ("on", "give", "rows"), "table")
     if not isinstance(node, Mapping):
         return None
     columns = [

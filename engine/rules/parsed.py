@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from engine.rules.cron import Cron
 from engine.rules.silence import Silence
 from engine.rules.source import START, Place, Placed, SourceText
 from engine.rules.units import Cap, QuietHours
@@ -21,15 +22,18 @@ class Reentry:
     after_ms: int = 0
 
 
+NEVER_AGAIN = Reentry("never")
+
+
 @dataclass(frozen=True, slots=True)
 class ParsedEntry:
     """Who enters and when.
 
     Args:
-        kind: `event`, `absent`, `unanswered`, `segment_entered` or `segment_exited`.
-        event: the event type waited for or missed; None for segments.
-        segment: the segment's name; None unless `kind` is about segments.
-        for_ms: how long absent or unanswered; else 0.
+        kind: `event`, `absent`, `unanswered`, `segment_entered`, `segment_exited`, `count` or `schedule`.
+        event: the event type waited for, counted or missed; None for segments and schedules.
+        segment: the segment's name; None unless `kind` is about segments, or a schedule over one.
+        for_ms: how long absent or unanswered, or within which time is counted; else 0.
         since: `last`, `first` or `signup`, for `absent`.
         where: CEL over the event, or None.
         when: CEL over the customer, or None.
@@ -37,19 +41,44 @@ class ParsedEntry:
         at_once_when: for `unanswered`: CEL over the customer; one it holds for does not wait.
         reentry: whether and when a customer may enter again.
         place: where the entry stands.
+        at_least: for `count`: how many events.
+        schedule: for `schedule`: when.
+        zone: for `schedule`: the time zone whose clocks count, or empty for each customer's own.
+        per: field of the event that tells runs side by side apart, or None.
     """
 
     kind: str
-    event: Placed[str] | None
-    segment: Placed[str] | None
-    for_ms: int
-    since: str
+    event: Placed[str] | None = None
+    segment: Placed[str] | None = None
+    for_ms: int = 0
+    since: str = "last"
+    where: Scalar | None = None
+    when: Scalar | None = None
+    at_once_where: Scalar | None = None
+    at_once_when: Scalar | None = None
+    reentry: Reentry = NEVER_AGAIN
+    place: Place = START
+    at_least: int = 0
+    schedule: Cron | None = None
+    zone: str = ""
+    per: Placed[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedGoal:
+    """What a journey is to bring about.
+
+    Args:
+        event: the event type hoped for.
+        where: CEL over the event, or None.
+        within_ms: how long after the entry it counts.
+        value: CEL over the event: what it is worth, or None.
+    """
+
+    event: Placed[str]
     where: Scalar | None
-    when: Scalar | None
-    at_once_where: Scalar | None
-    at_once_when: Scalar | None
-    reentry: Reentry
-    place: Place
+    within_ms: int
+    value: Scalar | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +310,7 @@ class ParsedJourney:
     steps: tuple[ParsedStep, ...]
     silences: tuple[Silence, ...] = ()
     sequences: tuple[ParsedSequence, ...] = ()
+    goal: ParsedGoal | None = None
 
 
 def children_of(step: ParsedStep) -> tuple[tuple[ParsedStep, ...], ...]:

@@ -32,8 +32,8 @@ class Reader:
 
     errors: ErrorList
 
-    def fields(self, node: Node, known: Collection[str], later: Collection[str], what: str) -> Fields:
-        """Return a mapping's keys; unknown ones and ones of a later version are errors."""
+    def fields(self, node: Node, known: Collection[str], what: str) -> Fields:
+        """Return a mapping's keys; unknown ones are errors."""
         if not isinstance(node, Mapping):
             self.errors.add("E0203", f"{what} must be keys with values, not {kind_of(node)}", node.place)
             return Fields({}, node.place)
@@ -41,8 +41,6 @@ class Reader:
         for key, value in node.items:
             if key.text in known:
                 found[key.text] = value
-            elif key.text in later:
-                self.errors.add("E0207", f"`{key.text}` is not supported by this version", key.place)
             else:
                 hint = nearest(key.text, known) or "known keys: " + ", ".join(sorted(known))
                 self.errors.add("E0201", f"unknown key {key.text[:40]!r} in {what}", key.place, hint)

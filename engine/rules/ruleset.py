@@ -16,6 +16,7 @@ from engine.rules.journey import Branch, Journey, Send, SetTrait, Wait, WaitUnti
 from engine.rules.limits import MAX_DURATION_MS, PAUSE_RETRY_MS
 from engine.rules.local_time import MIN_DEFERRAL_MS
 from engine.rules.release import Lane, Release
+from engine.rules.schedule import ScheduleIndex, ScheduleRows
 from engine.rules.scope import Vocabulary
 
 _NEVER_DAYS = 36_500.0  # what a recency feature says when something never happened
@@ -50,7 +51,10 @@ class RuleSet:
         self._columns = vocabulary.columns
         entering = [self.journeys[index] for index in self._entering]
         self._index = ColumnIndex(entering, vocabulary.columns)
+        self._counting = ColumnIndex(entering, vocabulary.columns, "count")
         self._absence = AbsenceIndex(entering)
+        self._schedule = ScheduleIndex(entering, vocabulary.segments)
+        self.goal_codes = frozenset(each.goal.code for each in self.journeys if each.goal is not None)
         self.by_code = self._grouped("event")
         self.unanswered = tuple(
             index for index in self._entering if self.journeys[index].kind == "unanswered"
@@ -98,6 +102,43 @@ class RuleSet:
         """
         pairs = self._index.match(codes, matrix, events)
         return [(row, self._entering[journey]) for row, journey in pairs]
+
+    def match_counts(
+        self, codes: NDArray[np.uint8], matrix: Floats, events: Sequence[Event | None]
+    ) -> list[tuple[int, int]]:
+        """Return the (row, journey) pairs whose event may be one that a `count` entry counts.
+
+        Args:
+            codes: `(rows,) uint8`, event type codes.
+            matrix: `(rows, features) float64`.
+            events: the event of each row, None for timers.
+        """
+        if not self._counting.codes:
+            return []
+        pairs = self._counting.match(codes, matrix, events)
+        return [(row, self._entering[journey]) for row, journey in pairs]
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether any journey enters by schedule."""
+        return bool(self._schedule.groups)
+
+    def schedules(
+        self, rows: ScheduleRows, default_zone: str
+    ) -> tuple[IntColumn, list[tuple[int, int, int]]]:
+        """Judge every `schedule` entry for a batch.
+
+        Args:
+            rows: the batch.
+            default_zone: IANA zone of customers whose zone is unknown.
+
+        Returns:
+            the next instant of each row, `(rows,) int64`, 2**63-1 where there is none; and those that fire
+            as (row, journey, instant ms), by row, then instant, then journey.
+        """
+        judged = self._schedule.judge(rows, default_zone)
+        fired = [(each.row, self._entering[each.journey], each.due_ms) for each in judged.fired]
+        return judged.next_due_ms, fired
 
     def absences(
         self, matrix: Floats, clock_ms: IntColumn, now_ms: IntColumn
@@ -164,7 +205,7 @@ def _first_recency(code: int) -> str:
 def _shortest_delay_ms(journey: Journey) -> int:
     """Return the shortest time after which a journey can want a timer."""
     delays = [MAX_DURATION_MS]
-    if journey.for_ms:
+    if journey.for_ms and journey.kind != "count":
         delays.append(journey.for_ms)
     if journey.quiet_hours is not None or journey.send_windows:
         delays.append(MIN_DEFERRAL_MS)
@@ -186,6 +227,9 @@ def _features(journey: Journey) -> set[str]:
         journey.at_once_when,
     ]
     bounds: list[Bound] = []
+    if journey.goal is not None:
+        conditions.append(journey.goal.where)
+        bounds.extend([journey.goal.value] if isinstance(journey.goal.value, Bound) else [])
     for step in journey.program:
         if isinstance(step, Send):
             bounds.extend(value for _, value in step.data if isinstance(value, Bound))

@@ -92,7 +92,7 @@ def read_templates(
 
 
 def _template(file: str, node: Node, known: tuple[str, ...], read: Reader) -> Placed[Template] | None:
-    keys = read.fields(node, TEMPLATE_KEYS, (), "a template file")
+    keys = read.fields(node, TEMPLATE_KEYS, "a template file")
     if not isinstance(node, MappingNode):
         return None
     name = read.name(read.required(keys, "template", "the file"), "a template")
@@ -133,7 +133,7 @@ def _fields(node: Node | None, read: Reader) -> dict[str, Field]:
         read.errors.add("E0208", said, node.place)
     for key, value in node.items:
         name = read.name(key, "a field")
-        keys = read.fields(value, FIELD_KEYS, (), f"the field {key.text[:40]!r}")
+        keys = read.fields(value, FIELD_KEYS, f"the field {key.text[:40]!r}")
         if not isinstance(value, MappingNode):
             continue
         kind = read.choice(read.required(keys, "type", "the field"), FIELD_TYPES, "text", "type")

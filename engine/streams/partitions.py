@@ -10,7 +10,7 @@ import msgspec
 
 from engine.features.churn.rate import GlobalRate
 from engine.features.state import CustomerState
-from engine.pipeline.core import SegmentChange
+from engine.pipeline.changes import SegmentChange
 from engine.streams.timers import TimerQueue
 
 RATE_FIELD = "rate"

@@ -13,7 +13,9 @@ from engine.features.catalog import TEXTS
 from engine.features.registry import FeatureSpace
 from engine.features.rows import RowBatch
 from engine.features.state import CustomerState
+from engine.pipeline.found import Found
 from engine.rules.context import MachineSettings, Outbox, RowContext
+from engine.rules.counts import count_event
 from engine.rules.load import compile_sources, vocabulary_of
 from engine.rules.machine import JourneyMachine
 from engine.rules.ruleset import RuleSet
@@ -124,7 +126,12 @@ class Driver:
         for name, value in self.columns.items():
             SPACE.set_column(matrix, name, [value])
         SPACE.set_column(matrix, "segment", [float(SEGMENTS.index(self.segment))])
-        next_ms, fired = self.rules.absences(matrix, clock, batch.now_ms)
+        found = Found(self.rules, batch, matrix, [happened], clock)
+        segment = np.array([SEGMENTS.index(self.segment)], dtype=np.uint8)
+        found.schedule(segment, np.array([self.due_ms]), self.machine.settings.default_time_zone)
+        enough: list[int] = []
+        if happened is not None:
+            enough = count_event(self.rules, self.state, happened, found.counts.get(0, ()))
         values = {name: float(matrix[0, column]) for name, column in SPACE.index.items()}
         context = RowContext(
             state=self.state,
@@ -134,12 +141,13 @@ class Driver:
             values={**values, "segment": self.segment},
             segment_before=SEGMENTS[self.state.segment],
             segment_after=self.segment,
-            absences=[(journey, deadline) for _, journey, deadline in fired],
-            candidates=[journey for _, journey in self.rules.match(batch.codes, matrix, [happened])],
+            absences=found.absences.get(0, ()),
+            schedules=found.schedules.get(0, ()),
+            candidates=found.by_event(0, enough),
         )
         self.machine.run(context, self.outbox)
         self.state.segment = SEGMENTS.index(self.segment)
-        journey_due = self.machine.journey_due_ms(self.state) or int(next_ms[0])
-        due = min(int(next_ms[0]), journey_due)
+        next_ms = int(found.next_ms[0])
+        due = min(next_ms, self.machine.journey_due_ms(self.state) or next_ms)
         self.due_ms = due if due < 2**62 else 0
         assert self.due_ms == 0 or self.due_ms > now_ms, "a timer lies ahead"

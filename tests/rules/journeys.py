@@ -73,6 +73,47 @@ steps:
 """
 
 
+COUNT = """
+journey: browse
+entry:
+  on: {count: product.viewed, at_least: 3, within: 1h}
+  reentry: always
+steps:
+  - {send: email, template: need-help}
+"""
+
+WEEKLY = """
+journey: weekly
+entry:
+  on: {schedule: "0 9 * * MON"}
+  reentry: always
+steps:
+  - {send: email, template: news}
+"""
+
+PER_ORDER = """
+journey: per-order
+entry:
+  on: order.delivered
+  per: event.order_id
+  reentry: REENTRY
+exit:
+  - {on: order.refunded, where: event.order_id == entry.event.order_id}
+steps:
+  - wait: 7d
+  - {send: email, template: review}
+"""
+
+GOAL = """
+journey: goal
+entry: {on: order.cancelled, reentry: always}
+goal: {on: order.placed, where: event.order_id != entry.event.order_id, within: 30d, value: event.amount}
+guards: {holdout: HOLDOUT}
+steps:
+  - {send: email, template: come-back}
+"""
+
+
 def drip(reentry: str) -> str:
     """Return the two-message journey with a re-entry rule."""
     return DRIP.replace("REENTRY", reentry)

@@ -64,12 +64,6 @@ CODES: Final[tuple[Code, ...]] = (
         "steps:\n  - wait: 30d\n",
     ),
     Code(
-        "E0207",
-        "not supported by this version",
-        "The key belongs to the language, but this version of the engine does not know it yet.",
-        "Leave it out, or upgrade every worker to a version that has it.",
-    ),
-    Code(
         "E0208",
         "too many or too deep",
         "Everything in the language has a bound, so that no file can slow down or fill up a worker. "

@@ -1,0 +1,96 @@
+"""What is judged for all rows of a wave at once: who may enter a journey, and when something is due next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.events import Event
+from engine.features.rows import RowBatch
+from engine.features.state import HEAD_COLUMNS
+from engine.rules.ruleset import RuleSet
+from engine.rules.schedule import ScheduleRows
+
+Floats = npt.NDArray[np.float64]
+Int64s = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.uint8]
+_T = TypeVar("_T")
+_ZONE = HEAD_COLUMNS.index("zone")
+
+
+class Found:
+    """Entries and deadlines of a wave; those by row are dictionaries with the rows that have any.
+
+    Args:
+        rules: the rule set.
+        batch: the rows.
+        matrix: `(rows, features) float64`.
+        events: the event of each row, None for timers.
+        clock_ms: `(rows,) int64`, the instant processed before each row; 0 = the customer is new.
+    """
+
+    __slots__ = ("_batch", "_clock_ms", "_rules", "absences", "candidates", "counts", "next_ms", "schedules")
+
+    def __init__(
+        self,
+        rules: RuleSet,
+        batch: RowBatch,
+        matrix: Floats,
+        events: Sequence[Event | None],
+        clock_ms: Int64s,
+    ) -> None:
+        self._rules = rules
+        self._batch = batch
+        self._clock_ms = clock_ms
+        self.candidates: dict[int, list[int]] = _grouped(rules.match(batch.codes, matrix, events))
+        self.counts: dict[int, list[int]] = _grouped(rules.match_counts(batch.codes, matrix, events))
+        self.next_ms, fired = rules.absences(matrix, clock_ms, batch.now_ms)
+        self.absences: dict[int, list[tuple[int, int]]] = _by_row(fired)
+        self.schedules: dict[int, list[tuple[int, int]]] = {}
+
+    def change_by(self, next_ms: Int64s) -> None:
+        """Take further deadlines into account, `(rows,) int64`."""
+        self.next_ms = np.minimum(self.next_ms, next_ms)
+
+    def schedule(self, segment: Codes, due_ms: Int64s, default_zone: str) -> None:
+        """Judge the entries by schedule.
+
+        Args:
+            segment: `(rows,) uint8`, code of the customer's segment as of the row.
+            due_ms: `(rows,) int64`, the timer that was set before the row; 0 = none.
+            default_zone: IANA zone of customers whose zone is unknown.
+        """
+        batch = self._batch
+        zone = batch.head_columns()[:, _ZONE]
+        rows = ScheduleRows(segment, zone, self._clock_ms, due_ms, batch.now_ms)
+        next_ms, fired = self._rules.schedules(rows, default_zone)
+        self.change_by(next_ms)
+        self.schedules = _by_row(fired)
+
+    def entering(self) -> frozenset[int]:
+        """Return the rows by which somebody may enter a journey, counts apart."""
+        return frozenset((*self.candidates, *self.absences, *self.schedules))
+
+    def by_event(self, row: int, enough: Sequence[int]) -> Sequence[int]:
+        """Return the journeys a row's event may lead into: candidates, and those whose count is reached.
+
+        Args:
+            row: the row.
+            enough: the journeys whose count is reached.
+        """
+        candidates = self.candidates.get(row, ())
+        return sorted([*candidates, *enough]) if enough else candidates
+
+
+def _by_row(fired: Iterable[tuple[int, int, int]]) -> dict[int, list[tuple[int, int]]]:
+    return _grouped((row, (journey, at_ms)) for row, journey, at_ms in fired)
+
+
+def _grouped(found: Iterable[tuple[int, _T]]) -> dict[int, list[_T]]:
+    grouped: dict[int, list[_T]] = {}
+    for row, item in found:
+        grouped.setdefault(row, []).append(item)
+    return grouped

@@ -1,0 +1,199 @@
+"""Reads `entry` and `goal` of a journey file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from engine.rules.cron import Cron, read_cron
+from engine.rules.limits import MAX_COUNT, MAX_COUNT_WINDOW_MS, MAX_SCHEDULE_PER_DAY, MIN_COUNT
+from engine.rules.local_time import is_zone
+from engine.rules.parsed import NEVER_AGAIN, ParsedEntry, ParsedGoal, Reentry
+from engine.rules.reader import Fields, Reader, kind_of
+from engine.rules.source import Placed, nearest
+from engine.rules.units import read_duration, write_duration
+from engine.rules.yaml_nodes import Mapping, Node, Scalar
+
+NO_ENTRY = ParsedEntry("event")  # stands for one that cannot be made out
+CUSTOMER_ZONE = "customer"
+_ENTRY_KEYS = ("on", "where", "when", "per", "reentry")
+_ENTRY_KINDS = {
+    "absent": ("absent", "for", "since"),
+    "unanswered": ("unanswered", "for", "at_once_where", "at_once_when"),
+    "segment_entered": ("segment_entered",),
+    "segment_exited": ("segment_exited",),
+    "count": ("count", "at_least", "within"),
+    "schedule": ("schedule", "zone", "segment"),
+}
+_WITH_EVENT = ("event", "count")
+_CRON_HINT = 'minute, hour, day, month, weekday, such as "0 9 * * MON"'
+
+
+def parse_entry(node: Node | None, read: Reader) -> ParsedEntry | None:
+    """Read `entry`.
+
+    Args:
+        node: its value, or None when the author left it out.
+        read: takes what is wrong.
+
+    Returns:
+        the entry, or None when not even its trigger can be made out.
+    """
+    if node is None:
+        return None
+    fields = read.fields(node, _ENTRY_KEYS, "entry")
+    on_node = read.required(fields, "on", "entry") if isinstance(node, Mapping) else None
+    trigger = _trigger(on_node, read)
+    where = read.expression(fields.get("where"), "where")
+    when = read.expression(fields.get("when"), "when")
+    per = read.placed_text(fields.get("per"), "per")
+    reentry = _reentry(fields.get("reentry"), read)
+    if trigger is None:
+        return None
+    if trigger.kind not in _WITH_EVENT:
+        _without_event(trigger.kind, where, per, read)
+    return replace(trigger, where=where, when=when, per=per, reentry=reentry, place=node.place)
+
+
+def _without_event(kind: str, where: Scalar | None, per: Placed[str] | None, read: Reader) -> None:
+    """Complain about keys that ask about the event of an entry that has none."""
+    if where is not None:
+        hint = "use `when` over customer"
+        read.errors.add("E0210", f"`where` cannot follow `{kind}`: no event happens", where.place, hint)
+    if per is not None:
+        hint = "each inquiry is a run of its own already" if kind == "unanswered" else "leave it out"
+        read.errors.add("E0243", f"`per` cannot follow `{kind}`: no event happens", per.place, hint)
+
+
+def parse_goal(node: Node | None, read: Reader) -> ParsedGoal | None:
+    """Read `goal`.
+
+    Args:
+        node: its value, or None when the author left it out.
+        read: takes what is wrong.
+    """
+    if node is None:
+        return None
+    fields = read.fields(node, ("on", "where", "within", "value"), "goal")
+    if not isinstance(node, Mapping):
+        return None
+    event = read.placed_text(read.required(fields, "on", "goal"), "the event of goal")
+    within_ms = read.duration(read.required(fields, "within", "goal"), "within")
+    where = read.expression(fields.get("where"), "where")
+    value = read.expression(fields.get("value"), "value")
+    return ParsedGoal(event, where, within_ms, value) if event is not None else None
+
+
+def _trigger(node: Node | None, read: Reader) -> ParsedEntry | None:
+    if node is None:
+        return None
+    if not isinstance(node, Mapping):
+        event = read.placed_text(node, "the event of entry")
+        return ParsedEntry("event", event=event) if event else None
+    return _other_trigger(node, read)
+
+
+def _other_trigger(node: Mapping, read: Reader) -> ParsedEntry | None:
+    kind = _trigger_kind(node, read)
+    if not kind:
+        return None
+    fields = read.fields(node, _ENTRY_KINDS[kind], f"an entry by `{kind}`")
+    if kind.startswith("segment_"):
+        return ParsedEntry(kind, segment=read.placed_text(fields.get(kind), "the segment"))
+    if kind == "count":
+        return _count(fields, read)
+    if kind == "schedule":
+        return _schedule(fields, read)
+    return _absence(kind, fields, read)
+
+
+def _trigger_kind(node: Mapping, read: Reader) -> str:
+    """Return which of the non-event triggers a mapping is, or an empty text after noting what is wrong."""
+    kinds = [key.text for key, _ in node.items if key.text in _ENTRY_KINDS]
+    if len(kinds) == 1:
+        return kinds[0]
+    hint = "an event type, or one of: " + ", ".join(_ENTRY_KINDS)
+    problem = "more than one entry trigger" if kinds else "no entry trigger here"
+    read.errors.add("E0210", problem, node.place, hint)
+    return ""
+
+
+def _absence(kind: str, fields: Fields, read: Reader) -> ParsedEntry:
+    for_ms = read.duration(read.required(fields, "for", f"entry by `{kind}`"), "for")
+    if kind == "unanswered":
+        read.choice(fields.get(kind), ("inquiry",), "inquiry", "unanswered")
+        return ParsedEntry(
+            kind,
+            event=Placed("inquiry.opened", fields.place),
+            for_ms=for_ms,
+            at_once_where=read.expression(fields.get("at_once_where"), "at_once_where"),
+            at_once_when=read.expression(fields.get("at_once_when"), "at_once_when"),
+        )
+    since = read.choice(fields.get("since"), ("last", "first", "signup"), "last", "since")
+    event = read.placed_text(fields.get(kind), "the event")
+    return ParsedEntry(kind, event=event, for_ms=for_ms, since=since)
+
+
+def _count(fields: Fields, read: Reader) -> ParsedEntry:
+    at_least = read.required(fields, "at_least", "entry by `count`")
+    within = read.required(fields, "within", "entry by `count`")
+    within_ms = read.duration(within, "within")
+    if within is not None and within_ms > MAX_COUNT_WINDOW_MS:
+        most = write_duration(MAX_COUNT_WINDOW_MS)
+        read.errors.add(
+            "E0206", f"within is {write_duration(within_ms)}, it must be at most {most}", within.place
+        )
+    return ParsedEntry(
+        "count",
+        event=read.placed_text(fields.get("count"), "the event"),
+        for_ms=within_ms,
+        at_least=read.integer(at_least, MIN_COUNT, MIN_COUNT, MAX_COUNT, "at_least"),
+    )
+
+
+def _schedule(fields: Fields, read: Reader) -> ParsedEntry:
+    return ParsedEntry(
+        "schedule",
+        segment=read.placed_text(fields.get("segment"), "the segment"),
+        schedule=_cron(fields.get("schedule"), read),
+        zone=_zone(fields.get("zone"), read),
+    )
+
+
+def _cron(node: Node | None, read: Reader) -> Cron | None:
+    placed = read.placed_text(node, "the schedule")
+    if placed is None:
+        return None
+    cron = read_cron(placed.value)
+    if isinstance(cron, str):
+        read.errors.add("E0240", cron, placed.place, _CRON_HINT)
+        return None
+    if cron.per_day > MAX_SCHEDULE_PER_DAY:
+        message = f"the schedule comes {cron.per_day} times a day, the limit is {MAX_SCHEDULE_PER_DAY}"
+        read.errors.add("E0241", message, placed.place, "name fewer hours or minutes")
+    return cron
+
+
+def _zone(node: Node | None, read: Reader) -> str:
+    """Return the zone's name, or an empty text for each customer's own."""
+    placed = read.placed_text(node, "zone")
+    if placed is None or placed.value == CUSTOMER_ZONE:
+        return ""
+    if not is_zone(placed.value):
+        hint = nearest(placed.value, (CUSTOMER_ZONE,)) or "customer, or an IANA name such as Europe/Berlin"
+        read.errors.add("E0242", f"unknown time zone {placed.value[:60]!r}", placed.place, hint)
+    return placed.value
+
+
+def _reentry(node: Node | None, read: Reader) -> Reentry:
+    if node is None:
+        return NEVER_AGAIN
+    text = node.text.strip() if isinstance(node, Scalar) else ""
+    if text in ("never", "always"):
+        return Reentry(text)
+    word, _, duration = text.partition(" ")
+    after_ms = read_duration(duration.strip()) if word == "after" else None
+    if not after_ms:
+        said = repr(text[:40]) if text else kind_of(node)
+        read.errors.add("E0209", f"reentry cannot be {said}", node.place, "never, always, or after 30d")
+        return NEVER_AGAIN
+    return Reentry("after", after_ms)
