@@ -6,6 +6,7 @@ computes it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -238,6 +239,31 @@ TEXTS: dict[str, str] = {
     "time_zone": "IANA name of the customer's time zone, or empty.",
     "locale": "The customer's locale such as `zh-CN`, or empty.",
 }
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "events": (0.0, math.inf),
+    "days": (0.0, math.inf),
+    "currency": (0.0, math.inf),
+    "ratio": (0.0, math.inf),
+    "inquiries": (0.0, math.inf),
+    "minutes": (0.0, math.inf),
+    "probability": (0.0, 1.0),
+    "score 0-10": (0.0, 10.0),
+    "score 1-5": (1.0, 5.0),
+}
+
+
+def range_of(feature: Feature) -> tuple[float, float] | None:
+    """Return the lowest and highest value a number can have, its default included; None when not known.
+
+    Args:
+        feature: an entry of the table; truth values and codes have no range.
+    """
+    found = _RANGES.get(feature.unit)
+    if feature.kind != "number" or found is None:
+        return None
+    return min(found[0], feature.default), max(found[1], feature.default)
 
 
 def kinds_of(feature: Feature) -> tuple[int, ...]:

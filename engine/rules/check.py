@@ -44,7 +44,8 @@ from engine.rules.parsed import (
     ParsedWaitUntil,
 )
 from engine.rules.placement import place_in
-from engine.rules.scope import INQUIRY_FIELDS, Scope, Vocabulary, event_fields, prefixed
+from engine.rules.ranges import Range
+from engine.rules.scope import INQUIRY_FIELDS, Scope, Vocabulary, event_fields, event_ranges, prefixed
 from engine.rules.source import ErrorList, Place, Placed, nearest
 from engine.rules.yaml_nodes import Scalar
 
@@ -228,7 +229,8 @@ class _Checker:
         variables = prefixed("event", event_fields(event.value))
         entry = self._entry_variables() if with_entry else {}
         roots = ("event", "entry.event") if entry else ("event",)
-        return check_condition(scalar, Scope("`where`", {**variables, **entry}, roots), self.errors)
+        ranges = {**prefixed("event", event_ranges(event.value)), **(self._entry_ranges() if entry else {})}
+        return check_condition(scalar, Scope("`where`", {**variables, **entry}, roots, ranges), self.errors)
 
     def _value(self, scalar: Scalar, what: str) -> DataValue:
         if not is_expression(scalar):
@@ -240,7 +242,12 @@ class _Checker:
     def _customer_scope(self, what: str, with_entry: bool = True) -> Scope:
         entry = self._entry_variables() if with_entry else {}
         roots = ("customer", "entry.event") if entry else ("customer",)
-        return Scope(what, {**self.vocabulary.customer, **entry}, roots)
+        ranges = prefixed("customer", self.vocabulary.ranges) | (self._entry_ranges() if entry else {})
+        return Scope(what, {**self.vocabulary.customer, **entry}, roots, ranges)
+
+    def _entry_ranges(self) -> dict[str, Range]:
+        event = self.parsed.entry.event
+        return prefixed("entry.event", event_ranges(event.value)) if event else {}
 
     def _steps(self, steps: tuple[ParsedStep, ...]) -> tuple[CheckedStep, ...]:
         return tuple(self._step(step) for step in steps)

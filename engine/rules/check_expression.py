@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.rules.cel import CelProblem, Kind, compile_cel, regex_problem
 from engine.rules.checked import CheckedExpression
 from engine.rules.expression import Call, ExpressionSyntaxError, Literal, Name, Node, parse_expression, walk
+from engine.rules.limits import MAX_EXPRESSION_COST
 from engine.rules.placement import place_in
 from engine.rules.presence import unguarded
+from engine.rules.ranges import Oddity, cost_of, find_oddities_in
 from engine.rules.scope import Scope
 from engine.rules.source import ErrorList, nearest
 from engine.rules.widen import Widened, widen
@@ -22,6 +25,11 @@ _SPELLINGS = {
     "or": "write || for or",
     "not": "write ! for not",
     "=": "write == for equal",
+}
+_VERDICTS = {
+    "never": ("W0403", "can never be true"),
+    "always": ("W0404", "is always true"),
+    "contradiction": ("W0405", "contradicts what stands before it"),
 }
 _SCALARS = ("bool", "int", "uint", "double", "string", "dyn")
 
@@ -95,7 +103,39 @@ def _check(scalar: Scalar, scope: Scope, errors: ErrorList) -> CheckedExpression
         return None
     if len(errors.errors) > before:
         return None
+    _warn(node, scalar, scope, errors)
     return CheckedExpression(widened.text, parse_expression(widened.text), compiled, scalar.place)
+
+
+def _warn(node: Node, scalar: Scalar, scope: Scope, errors: ErrorList) -> None:
+    """Note what is right by its types, but hardly meant."""
+    certain = frozenset(name for name, kind in scope.variables.items() if kind not in ("dyn", "map"))
+    for oddity in find_oddities_in(node, scope.ranges, certain):
+        said = scalar.text[oddity.node.start : oddity.node.end].strip()
+        code, verdict = _VERDICTS[oddity.kind]
+        errors.warn(
+            code, f"`{said[:60]}` {verdict}", place_in(scalar, oddity.node.start), _seen(oddity, scope)
+        )
+    cost = cost_of(node)
+    if cost > MAX_EXPRESSION_COST:
+        message = f"{scope.what} costs about {cost}, the budget is {MAX_EXPRESSION_COST}"
+        hint = "shorten its regular expressions, or ask for something cheap first"
+        errors.warn("W0411", message, scalar.place, hint)
+
+
+def _seen(oddity: Oddity, scope: Scope) -> str:
+    """Say the range of the first feature a verdict rests on."""
+    if oddity.kind == "contradiction":
+        return "the two can never hold together"
+    for part in walk(oddity.node):
+        if isinstance(part, Name) and part.dotted in scope.ranges:
+            low, high = scope.ranges[part.dotted]
+            return (
+                f"{part.dotted} is {low:g} to {high:g}"
+                if high < math.inf
+                else f"{part.dotted} is {low:g} or more"
+            )
+    return ""
 
 
 def _names(node: Node, scalar: Scalar, scope: Scope, errors: ErrorList) -> _Names:

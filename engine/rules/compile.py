@@ -42,7 +42,7 @@ from engine.rules.journey import (
     WaitUntil,
 )
 from engine.rules.parse_branches import WHOLE
-from engine.rules.parsed import DEFAULT_CONTACT, ParsedEntry, step_lines
+from engine.rules.parsed import DEFAULT_CONTACT, ParsedEntry, step_places
 from engine.rules.scope import INQUIRY_FIELDS, Vocabulary, event_fields, prefixed
 from engine.rules.sentences import say_name, say_plainly
 from engine.rules.units import say_duration
@@ -57,6 +57,7 @@ def compile_journey(checked: CheckedJourney, vocabulary: Vocabulary) -> Journey:
     """
     parsed = checked.parsed
     sequences = {each.name.value: each.steps for each in parsed.sequences}
+    lines = {path: place.line for path, place in step_places(parsed.steps, sequences)}
     compiler = _Compiler(vocabulary, _entry_kinds(parsed.entry), parsed.name.value, checked.sequences)
     exits = tuple(
         Exit(each.code, TYPE_BY_CODE[each.code].name, compiler.condition(each.where, each.code))
@@ -98,7 +99,7 @@ def compile_journey(checked: CheckedJourney, vocabulary: Vocabulary) -> Journey:
         zone=entry.zone,
         per=checked.per,
         goal=goal,
-        lines={"entry": entry.place.line, **dict(step_lines(parsed.steps, sequences))},
+        lines={"entry": entry.place.line, **lines},
         contact=guards.contact.value if guards.contact else DEFAULT_CONTACT,
         send_windows=guards.send_windows,
         priority=guards.priority,

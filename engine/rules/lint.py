@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+
 from engine.rules.check import AGENT
+from engine.rules.check_expression import is_expression
+from engine.rules.expression import Name, parse_expression, walk
 from engine.rules.journey import Journey, Send
-from engine.rules.parsed import ParsedJourney
-from engine.rules.source import ErrorList
+from engine.rules.limits import MAX_DURATION_MS
+from engine.rules.parsed import ParsedJourney, ParsedSend, ParsedSet, step_places
+from engine.rules.placement import place_in
+from engine.rules.source import ErrorList, Place
+from engine.rules.spans import always_stopped, latest_end_ms
+from engine.rules.units import say_duration
+from engine.rules.yaml_nodes import Scalar
+
+_PERSONAL = (
+    (re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+"), "an e-mail address"),
+    (re.compile(r"(?<![\w+])\+\d[\d -]{7,16}\d(?!\w)|(?<!\w)1[3-9]\d{9}(?!\w)"), "a phone number"),
+)
+_DAY_MS = 86_400_000
+_OWN_WORDS = frozenset(f"entry.event.{name}" for name in ("text", "subject", "answer"))
 
 
 def find_oddities(parsed: ParsedJourney, journey: Journey, problems: ErrorList) -> None:
@@ -16,7 +34,13 @@ def find_oddities(parsed: ParsedJourney, journey: Journey, problems: ErrorList) 
         journey: the same, compiled.
         problems: takes the warnings.
     """
+    sequences = {each.name.value: each.steps for each in parsed.sequences}
+    places = dict(step_places(parsed.steps, sequences))
     _without_consent(parsed, journey, problems)
+    _too_long(parsed, journey, problems)
+    _caps_too_tight(journey, places, problems)
+    _personal_constants(parsed, problems)
+    _own_words(parsed, problems)
 
 
 def _without_consent(parsed: ParsedJourney, journey: Journey, problems: ErrorList) -> None:
@@ -27,3 +51,70 @@ def _without_consent(parsed: ParsedJourney, journey: Journey, problems: ErrorLis
         message = f"messages on {sends[0].channel} go out without anybody being asked for consent"
         hint = "`guards: {consent: marketing}`, or `transactional: true` for receipts and service"
         problems.warn("W0402", message, parsed.name.place, hint)
+
+
+def _too_long(parsed: ParsedJourney, journey: Journey, problems: ErrorList) -> None:
+    longest_ms = latest_end_ms(journey.program)
+    if longest_ms > MAX_DURATION_MS:
+        days, kept = longest_ms // _DAY_MS, say_duration(MAX_DURATION_MS)
+        message = f"a customer can be inside for {days} days, history is kept in detail for {kept}"
+        problems.warn("W0406", message, parsed.name.place, "shorten the waits, or make it two journeys")
+
+
+def _caps_too_tight(journey: Journey, places: dict[str, Place], problems: ErrorList) -> None:
+    """Note sends that a cap of this journey always stops, however late the run comes to them."""
+    if journey.transactional:
+        return
+    for each in always_stopped(journey.program, journey.caps, lambda step: step.channel != AGENT):
+        days = say_duration(each.most_ms)
+        ago = f"what it counts is at most {days} ago" if each.most_ms else "no time lies between"
+        message = f"the cap {each.cap} always stops this message: {ago}"
+        problems.warn("W0407", message, places[each.send.path], "wait longer before it, or allow more")
+
+
+def _personal_constants(parsed: ParsedJourney, problems: ErrorList) -> None:
+    """Constants of conditions stand in the reasons of decisions, those of messages in the action topics."""
+    for scalar in _scalars((parsed.entry, parsed.exits, parsed.steps, parsed.sequences)):
+        for pattern, what in _PERSONAL:
+            found = pattern.search(scalar.text)
+            if found:
+                hint = "personal data belongs into the profile, not into a rule or a log"
+                problems.warn("W0410", f"this looks like {what}", place_in(scalar, found.start()), hint)
+
+
+def _own_words(parsed: ParsedJourney, problems: ErrorList) -> None:
+    """What customers wrote may go to a person who helps them, but nowhere it is kept or passed on."""
+    for step in _steps((parsed.steps, parsed.sequences)):
+        scalars = [step.to] if isinstance(step, ParsedSet) else [scalar for _, scalar in step.data]
+        if isinstance(step, ParsedSend) and step.channel.value == AGENT:
+            continue
+        for scalar in filter(is_expression, scalars):
+            for part in walk(parse_expression(scalar.text)):
+                if isinstance(part, Name) and part.dotted in _OWN_WORDS:
+                    message = f"`{part.dotted}` holds the customer's own words"
+                    hint = "tasks for `agent` may have them; elsewhere say what it is about"
+                    problems.warn("W0410", message, place_in(scalar, part.start), hint)
+
+
+def _scalars(value: object) -> Iterator[Scalar]:
+    """Yield every YAML value below a parsed part."""
+    if isinstance(value, Scalar):
+        yield value
+    elif isinstance(value, tuple):
+        for each in value:
+            yield from _scalars(each)
+    elif is_dataclass(value):
+        for part in fields(value):
+            yield from _scalars(getattr(value, part.name))
+
+
+def _steps(value: object) -> Iterator[ParsedSend | ParsedSet]:
+    """Yield every step below a parsed part that gives values."""
+    if isinstance(value, ParsedSend | ParsedSet):
+        yield value
+    elif isinstance(value, tuple):
+        for each in value:
+            yield from _steps(each)
+    elif is_dataclass(value):
+        for part in fields(value):
+            yield from _steps(getattr(value, part.name))

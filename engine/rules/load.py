@@ -10,11 +10,12 @@ from engine.errors import RuleError, RuleErrors
 from engine.rules.check import find_problems
 from engine.rules.checked import CheckedJourney
 from engine.rules.compile import compile_journey
-from engine.rules.journey import Journey
 from engine.rules.limits import MAX_FILES
 from engine.rules.lint import find_oddities
+from engine.rules.lint_files import Linted, find_oddities_between
 from engine.rules.parse import read_journey
 from engine.rules.parsed import ParsedJourney
+from engine.rules.ranges import Range
 from engine.rules.ruleset import RuleSet
 from engine.rules.scope import Vocabulary
 from engine.rules.silence import unsilenced
@@ -34,6 +35,7 @@ def vocabulary_of(
     channels: Iterable[str] = (),
     contacts: Iterable[str] = (),
     templates: Mapping[str, Template] | None = None,
+    ranges: Mapping[str, Range] | None = None,
 ) -> Vocabulary:
     """Return what rules can talk about, from a feature space and segments.
 
@@ -45,6 +47,7 @@ def vocabulary_of(
         channels: the deployment's channels; empty = any.
         contacts: kinds of contact the contact policy knows; empty = any.
         templates: templates by name; none = any.
+        ranges: feature name to its lowest and highest value, of those that are known.
     """
     features = {name: _KINDS[kind] for name, kind in kinds.items()}
     features.update(dict.fromkeys(texts, "string"))
@@ -55,6 +58,7 @@ def vocabulary_of(
         channels=frozenset(channels),
         contacts=frozenset(contacts),
         templates=templates or {},
+        ranges=ranges or {},
     )
 
 
@@ -167,7 +171,8 @@ def compile_sources(
     """
     files = [_check(file, data, vocabulary) for file, data in sources]
     _find_twins(files)
-    journeys = [_compile(each, vocabulary) for each in files if not each.problems.errors]
+    compiled = [_compile(each, vocabulary) for each in files if not each.problems.errors]
+    find_oddities_between(compiled)
     found = list(errors or ())
     heard = [] if warnings is None else warnings
     for each in files:
@@ -175,7 +180,7 @@ def compile_sources(
         heard.extend(unsilenced(each.problems, each.parsed.silences if each.parsed else ()))
     if found:
         raise RuleErrors(found, heard)
-    return RuleSet(journeys, vocabulary)
+    return RuleSet([each.journey for each in compiled], vocabulary)
 
 
 def _check(file: str, data: bytes, vocabulary: Vocabulary) -> _File:
@@ -185,13 +190,13 @@ def _check(file: str, data: bytes, vocabulary: Vocabulary) -> _File:
     return _File(problems, parsed, checked)
 
 
-def _compile(file: _File, vocabulary: Vocabulary) -> Journey:
+def _compile(file: _File, vocabulary: Vocabulary) -> Linted:
     """Compile a file without errors and note what is odd about it."""
     assert file.parsed is not None
     assert file.checked is not None
     journey = compile_journey(file.checked, vocabulary)
     find_oddities(file.parsed, journey, file.problems)
-    return journey
+    return Linted(file.parsed, journey, file.problems)
 
 
 def _find_twins(files: Iterable[_File]) -> None:

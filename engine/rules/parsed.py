@@ -326,10 +326,10 @@ def children_of(step: ParsedStep) -> tuple[tuple[ParsedStep, ...], ...]:
             return ()
 
 
-def step_lines(
+def step_places(
     steps: Iterable[ParsedStep], sequences: Mapping[str, tuple[ParsedStep, ...]], prefix: str = ""
-) -> Iterator[tuple[str, int]]:
-    """Yield the path and line of every step, arm and variant; of sequences for each place they are run.
+) -> Iterator[tuple[str, Place]]:
+    """Yield the path and place of every step, arm and variant; of sequences for each place they are run.
 
     Args:
         steps: the steps to begin with.
@@ -337,14 +337,14 @@ def step_lines(
         prefix: what goes before the paths.
     """
     for step in steps:
-        yield prefix + step.path, step.place.line
+        yield prefix + step.path, step.place
         match step:
             case ParsedBranch(arms=arms):
-                yield from ((prefix + arm.path, arm.when.place.line) for arm in arms)
+                yield from ((prefix + arm.path, arm.when.place) for arm in arms)
             case ParsedSplit(variants=variants):
-                yield from ((prefix + each.path, each.name.place.line) for each in variants)
+                yield from ((prefix + each.path, each.name.place) for each in variants)
             case ParsedRun(sequence=sequence):
                 inlined = f"{prefix}{step.path}.run."
-                yield from step_lines(sequences[sequence.value], sequences, inlined)
+                yield from step_places(sequences[sequence.value], sequences, inlined)
         for inner in children_of(step):
-            yield from step_lines(inner, sequences, prefix)
+            yield from step_places(inner, sequences, prefix)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from engine.events import EVENT_CLASSES, EVENT_TYPES
 from engine.rules.cel import Kind
+from engine.rules.ranges import Range
 from engine.rules.templates import Template
 
 _KIND_BY_TYPE: dict[Any, Kind] = {str: "string", float: "double", int: "int", bool: "bool"}
 _HIDDEN = ("customer_id",)  # who it is: never part of a condition, a message value or a reason
+T = TypeVar("T")
 INQUIRY_FIELDS: dict[str, Kind] = {
     "id": "string",
     "type": "string",
@@ -34,6 +39,7 @@ class Vocabulary:
         channels: channels that exist; empty = any.
         contacts: kinds of contact the contact policy knows; empty = any.
         templates: templates by name; empty = any.
+        ranges: feature name to its lowest and highest value; a feature that is not in it can have any.
     """
 
     features: Mapping[str, Kind]
@@ -42,6 +48,7 @@ class Vocabulary:
     channels: frozenset[str] = frozenset()
     contacts: frozenset[str] = frozenset()
     templates: Mapping[str, Template] = field(default_factory=dict)
+    ranges: Mapping[str, Range] = field(default_factory=dict)
     customer: Mapping[str, Kind] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -58,11 +65,13 @@ class Scope:
         what: the place in words, such as "`when`".
         variables: dotted name to kind.
         roots: first parts of names that can be used here, for hints.
+        ranges: dotted name to its lowest and highest value, of those that are known.
     """
 
     what: str
     variables: Mapping[str, Kind]
     roots: tuple[str, ...]
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=64)
@@ -75,6 +84,22 @@ def event_fields(event_type: str) -> dict[str, Kind]:
     return {name: _KIND_BY_TYPE.get(hint, "map") for name, hint in hints.items() if name not in _HIDDEN}
 
 
-def prefixed(root: str, fields: Mapping[str, Kind]) -> dict[str, Kind]:
+@lru_cache(maxsize=64)
+def event_ranges(event_type: str) -> dict[str, Range]:
+    """Return the lowest and highest value of an event type's numbers, as far as the schema bounds them."""
+    known = EVENT_TYPES.get(event_type)
+    if known is None:
+        return {}
+    found: dict[str, Range] = {}
+    for name, hint in typing.get_type_hints(EVENT_CLASSES[known.family], include_extras=True).items():
+        metas = [each for each in getattr(hint, "__metadata__", ()) if isinstance(each, msgspec.Meta)]
+        if metas and metas[0].ge is not None and name != "time":
+            found[name] = (float(metas[0].ge), math.inf if metas[0].le is None else float(metas[0].le))
+    if event_type == "feedback.csat":
+        found["score"] = (1.0, 5.0)
+    return found
+
+
+def prefixed(root: str, fields: Mapping[str, T]) -> dict[str, T]:
     """Return the fields as dotted variables under a root."""
     return {f"{root}.{name}": kind for name, kind in fields.items()}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import ConfigError, RuleError, RuleErrors
-from engine.features.catalog import TEXTS
+from engine.features.catalog import TEXTS, range_of
 from engine.features.churn.scoring import Scorer
 from engine.features.churn.snapshot import Snapshot, shipped_prior
 from engine.features.definitions import Definitions, load_definitions
@@ -111,7 +111,10 @@ def vocabulary_over(
     templates = templates_of(settings, found)
     if found and errors is None:
         raise RuleErrors(found)
-    return vocabulary_of(whole.kinds, whole.names, segments, TEXTS, settings.channels, templates=templates)
+    ranges = {each.name: known for each in whole.features if (known := range_of(each)) is not None}
+    return vocabulary_of(
+        whole.kinds, whole.names, segments, TEXTS, settings.channels, templates=templates, ranges=ranges
+    )
 
 
 def rule_set_of(

@@ -9,7 +9,7 @@ import numpy as np
 from engine.actions import Action, Decision, Outcome
 from engine.events import EVENT_CLASSES, EVENT_TYPES, TIMER_CODE, Event
 from engine.features.apply import apply_event
-from engine.features.catalog import TEXTS
+from engine.features.catalog import TEXTS, range_of
 from engine.features.registry import FeatureSpace
 from engine.features.rows import RowBatch
 from engine.features.state import CustomerState
@@ -25,7 +25,10 @@ SEGMENTS = ["", "high_value", "potential", "new", "churn_risk", "regular"]
 CHANNELS = ["email", "sms", "push", "in_app", "wechat", "agent"]
 CONTACTS = ["promotion", "care", "service", "survey"]
 SPACE = FeatureSpace()
-VOCABULARY: Vocabulary = vocabulary_of(SPACE.kinds, SPACE.names, SEGMENTS, TEXTS, CHANNELS, CONTACTS)
+RANGES = {each.name: known for each in SPACE.features if (known := range_of(each)) is not None}
+VOCABULARY: Vocabulary = vocabulary_of(
+    SPACE.kinds, SPACE.names, SEGMENTS, TEXTS, CHANNELS, CONTACTS, ranges=RANGES
+)
 
 SECOND = 1_000
 MINUTE = 60 * SECOND

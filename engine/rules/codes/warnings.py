@@ -6,6 +6,18 @@ from typing import Final
 
 from engine.rules.codes.code import Code
 
+_TWO_SENDS: Final = """\
+guards:
+  consent: marketing
+  cap: [1 per 7d]
+steps:
+  - send: email
+    template: hello
+  - wait: {}
+  - send: email
+    template: hello-again
+"""
+
 CODES: Final[tuple[Code, ...]] = (
     Code(
         "W0401",
@@ -25,5 +37,84 @@ CODES: Final[tuple[Code, ...]] = (
         "`transactional`.",
         "guards:\n  cap: [1 per 7d]\n",
         "guards:\n  consent: marketing\n  cap: [1 per 7d]\n",
+    ),
+    Code(
+        "W0403",
+        "a comparison that can never be true",
+        "The value never has the number it is compared with: a probability is never above 1, a count "
+        "never below 0. Nobody would ever enter, or no event would ever match.",
+        "Correct the number; the hint says what the value can be.",
+        "entry:\n  on: order.placed\n  when: customer.churn_risk > 60\n",
+        "entry:\n  on: order.placed\n  when: customer.churn_risk > 0.6\n",
+    ),
+    Code(
+        "W0404",
+        "a condition that is always true",
+        "Whatever the customer or event is like, this part holds: it decides nothing. `a != x || a != y` "
+        "is the classical case; `&&` is meant.",
+        "Correct it, or leave it out.",
+        "entry:\n  on: order.placed\n  when: customer.orders_30d >= 0\n",
+        "entry:\n  on: order.placed\n  when: customer.orders_30d >= 1\n",
+    ),
+    Code(
+        "W0405",
+        "conditions that contradict each other",
+        "Two parts joined by `&&` can never hold together, so the whole is never true.",
+        "Correct one of them; `||` may be meant.",
+        'entry:\n  on: order.placed\n  when: customer.segment == "new" && customer.segment == "regular"\n',
+        'entry:\n  on: order.placed\n  when: customer.segment == "new" || customer.segment == "regular"\n',
+    ),
+    Code(
+        "W0406",
+        "a journey that outlasts the history it rests on",
+        "Added up, the waits on one way through the journey are longer than the 400 days for which a "
+        "customer's history is kept in detail. By its end nothing is known any more of what began it.",
+        "Shorten the waits, or let a second journey begin later.",
+        "steps:\n  - wait: 300d\n  - wait: 300d\n  - send: email\n    template: hello\n",
+        "steps:\n  - wait: 300d\n  - send: email\n    template: hello\n",
+    ),
+    Code(
+        "W0407",
+        "a cap that always stops this message",
+        "Whoever got the messages before it cannot get this one: on every way to it, the journey's own "
+        "cap is used up, and not enough time lies between. Caps suppress, they do not put off.",
+        "Wait longer before the step, or allow more contacts.",
+        _TWO_SENDS.format("3d"),
+        _TWO_SENDS.format("7d"),
+    ),
+    Code(
+        "W0408",
+        "an exclusion group with one member",
+        "No other enabled journey is in this group, so it excludes nothing. Told only when several files "
+        "are checked together.",
+        "Correct the group's name, or leave it out.",
+    ),
+    Code(
+        "W0409",
+        "two journeys that answer the same entry with the same template",
+        "Both journeys begin with the same entry, nothing in their conditions keeps them apart, and both "
+        "send this template: a customer in both gets it twice. Told only when several files are checked "
+        "together.",
+        "Join the two, tell their conditions apart, or put them into one `exclusion_group`.",
+    ),
+    Code(
+        "W0410",
+        "personal data where it is logged or kept",
+        "Constants of conditions stand in the reasons of decisions, values of messages in the action "
+        "topics, traits with the customer. An e-mail address or phone number in a rule, or a customer's "
+        "own words copied into a trait or message, would be readable and kept there.",
+        "Ask for a segment or trait instead of a person. A task for `agent` may have the customer's "
+        "words; elsewhere say what they are about.",
+        'entry:\n  on: order.placed\n  where: event.coupon == "ann@example.com"\n',
+        "entry:\n  on: order.placed\n  when: has(customer.traits.tester) && customer.traits.tester == true\n",
+    ),
+    Code(
+        "W0411",
+        "an expression that costs much",
+        "The expression is judged for many customers, and costs more than the budget of 400: a name, "
+        "constant or operator counts 1, a search in a text 8, a regular expression 10 and one more for "
+        "each of its characters. That is about as many microseconds on a text of 500 characters.",
+        "Shorten its regular expressions, or put them behind a cheap condition with `&&`, and silence the "
+        "warning.",
     ),
 )
