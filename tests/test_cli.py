@@ -92,6 +92,8 @@ def test_help_is_what_was_agreed_on(run: Run) -> None:
         ["customer", "show"],
         ["dlq", "replay"],
         ["rules", "check"],
+        ["rules", "show"],
+        ["explain"],
         ["rules", "backtest"],
         ["rules", "diff"],
         ["rules", "explain-error"],
@@ -345,6 +347,27 @@ def test_a_code_is_explained(run: Run) -> None:
     assert result.output.startswith("E0211: unknown event type (error)")
     assert "on: order.plced" in result.output
     assert json.loads(run("rules", "explain-error", "E0211", "--json").output)["severity"] == "error"
+
+
+def test_rules_show_reads_a_journey_back(run: Run, tmp_path: Path) -> None:
+    """By name or file, in English or Chinese, as text, JSON or SVG; what is not there is one clear line."""
+    drawing = tmp_path / "flow.svg"
+    shown = run("rules", "show", "win-back", "--svg", str(drawing))
+    assert shown.exit_code == 0, shown.output
+    assert "90 days have gone by without another order" in shown.output
+    assert "├─ ✉ email: winback-survey" in shown.output
+    assert drawing.read_text("utf-8").startswith("<svg")
+    assert "流失风险不低于 0.6" in run("rules", "show", "win-back", "--lang", "zh").output
+    whole = json.loads(run("rules", "show", "win-back", "--json").output)
+    assert whole["boxes"][1]["ways"][1]["boxes"][0]["text"] == "email: winback-big-coupon"
+    unknown = run("rules", "show", "win-bak")
+    assert (unknown.exit_code, "did you mean win-back?" in unknown.output) == (1, True)
+    file = tmp_path / "bad.yaml"
+    file.write_text("journey: bad\nsteps: [{send: email}]\n", "utf-8")
+    broken = run("rules", "show", str(file))
+    assert (broken.exit_code, f"{file}:1:1: " in broken.output) == (1, True)
+    assert run("rules", "show", "gone.yaml").exit_code == 2
+    assert run("rules", "show", "win-back", "--svg", str(tmp_path)).exit_code == 2
 
 
 def test_features_are_listed_by_window_length(run: Run) -> None:

@@ -1,0 +1,55 @@
+"""Schedules in Chinese: the everyday ones in words, all others as written."""
+
+from __future__ import annotations
+
+_DAYS = {
+    "0": "周日",
+    "1": "周一",
+    "2": "周二",
+    "3": "周三",
+    "4": "周四",
+    "5": "周五",
+    "6": "周六",
+    "7": "周日",
+    "SUN": "周日",
+    "MON": "周一",
+    "TUE": "周二",
+    "WED": "周三",
+    "THU": "周四",
+    "FRI": "周五",
+    "SAT": "周六",
+}
+
+
+def say_cron(text: str) -> str:
+    """Return a checked cron expression in Chinese.
+
+    Args:
+        text: five fields: minute, hour, day of the month, month, day of the week.
+    """
+    minute, hour, day, month, weekday = text.upper().split()
+    if not minute.isdecimal() or not hour.isdecimal():
+        return f"按计划 `{text}`"
+    time = f"{int(hour):02d}:{int(minute):02d}"
+    if (day, month, weekday) == ("*", "*", "*"):
+        return f"每天 {time}"
+    if (day, month) == ("*", "*"):
+        said = _weekdays(weekday)
+        return f"每{said} {time}" if said else f"按计划 `{text}`"
+    if day.isdecimal() and weekday == "*":
+        if month == "*":
+            return f"每月 {int(day)} 日 {time}"
+        if month.isdecimal():
+            return f"每年 {int(month)} 月 {int(day)} 日 {time}"
+    return f"按计划 `{text}`"
+
+
+def _weekdays(field: str) -> str:
+    """Return days of the week in words, or an empty text when they are written in another way."""
+    said = []
+    for part in field.split(","):
+        ends = part.split("-")
+        if any(end not in _DAYS for end in ends):
+            return ""
+        said.append("至".join(_DAYS[end] for end in ends))
+    return "、".join(said)
