@@ -8,9 +8,33 @@ import msgspec
 import pytest
 
 from engine.demo.data import build_log
-from engine.settings import CacheSettings, IdSettings, Settings
+from engine.resources import shipped
+from engine.settings import CacheSettings, IdSettings, RuleSettings, Settings
 from engine.streams.store_memory import MemoryServer
 from tests.streams.replay import Log, Tap, replay, write_log
+
+# One journey of each kind of entry, beside the shipped ones. Transactional, so that none waits for consent.
+KINDS = {
+    "browse": "{count: product.viewed, at_least: 2, within: 1d}",
+    "weekly": '{schedule: "30 9 * * MON"}',
+    "payday": '{schedule: "0 2 1,L * *", zone: Europe/Berlin, segment: churn_risk}',
+    "in": "{segment_entered: churn_risk}",
+    "out": "{segment_exited: new}",
+    "away": "{absent: order.placed, for: 30d}",
+    "unanswered": "{unanswered: inquiry, for: 10m}",
+    "each-order": "order.placed",
+}
+PER = {"each-order": "event.order_id"}
+KIND = """
+journey: kind-NAME
+transactional: true
+entry: {on: ON, reentry: always}
+goal: {on: order.placed, within: 20d, value: event.amount}
+guards: {holdout: 30%}
+steps:
+  - wait: 12h
+  - {send: email, template: kind-NAME}
+"""
 
 # Few remembered ids, so that their generations turn over many times within the log.
 SETTINGS = Settings(clock="replay", ids=IdSettings(remembered=300))
@@ -40,21 +64,53 @@ def log() -> Log:
     return write_log(SETTINGS, events, PARTITIONS)
 
 
-async def test_batches_and_crashes_change_nothing(log: Log) -> None:
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The shipped journeys and one for each kind of entry."""
+    folder = tmp_path_factory.mktemp("journeys")
+    for name, trigger in KINDS.items():
+        per = f"per: {PER[name]}, " if name in PER else ""
+        text = KIND.replace("NAME", name).replace("{on: ON,", f"{{on: {trigger}, {per}")
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    rules = RuleSettings(paths=[str(shipped("journeys")), str(folder)])
+    return msgspec.structs.replace(SETTINGS, rules=rules)
+
+
+def begun(sent: dict[str, bytes]) -> set[tuple[str, str]]:
+    """Return journey and outcome of every decision."""
+    found = [msgspec.json.decode(value) for value in sent.values()]
+    return {(each["journey"].removeprefix("kind-"), each["outcome"]) for each in found if "outcome" in each}
+
+
+async def test_every_kind_of_entry_goes_through_the_pipeline(settings: Settings, log: Log) -> None:
+    """Each kind lets customers in, sends after its wait, and tells conversions of both arms."""
+    _, sent = outcome(*await replay(settings, log, seed=0, most=10_000))
+    seen = begun(sent)
+    for name in KINDS:
+        assert {(name, each) for each in ("entered", "fired")} <= seen, name
+    arms = {
+        decision["reason"]["values"]["arm"]
+        for decision in map(msgspec.json.decode, sent.values())
+        if decision.get("outcome") == "converted"
+    }
+    assert arms == {"treated", "holdout"}
+
+
+async def test_batches_and_crashes_change_nothing(settings: Settings, log: Log) -> None:
     """Batch sizes, interleavings and lost memories leave the same state bytes and the same action ids."""
-    expected = outcome(*await replay(SETTINGS, log, seed=0, most=10_000))
+    expected = outcome(*await replay(settings, log, seed=0, most=10_000))
     assert len(expected[1]) > 100
     for seed, most, crashes in ((1, 3, 0), (2, 40, 12), (3, 400, 5)):
-        found = outcome(*await replay(SETTINGS, log, seed=seed, most=most, crashes=crashes))
+        found = outcome(*await replay(settings, log, seed=seed, most=most, crashes=crashes))
         assert found[1].keys() == expected[1].keys()
         assert found == expected
 
 
 @pytest.mark.parametrize("customers", [200_000, 2], ids=["all cached", "hardly any cached"])
-async def test_working_ahead_changes_nothing(log: Log, customers: int) -> None:
+async def test_working_ahead_changes_nothing(settings: Settings, log: Log, customers: int) -> None:
     """Deciding the next step while the last becomes durable, through kills and a Redis that forgets."""
-    settings = msgspec.structs.replace(SETTINGS, cache=CacheSettings(customers=customers))
-    expected = outcome(*await replay(SETTINGS, log, seed=0, most=10_000))
+    settings = msgspec.structs.replace(settings, cache=CacheSettings(customers=customers))
+    expected = outcome(*await replay(settings, log, seed=0, most=10_000))
     for seed, most, crashes, rollbacks in ((1, 5, 0, 0), (2, 40, 12, 0), (12, 5, 0, 12), (8, 5, 12, 12)):
         found = outcome(
             *await replay(
