@@ -21,7 +21,7 @@ def wrap(text: str, width: int) -> list[str]:
     lines: list[str] = []
     line = ""
     for piece in _pieces(text, width):
-        if line and cells(line) + cells(piece.rstrip()) > width and piece[0] not in _NEVER_FIRST:
+        if line and cells(line) + cells(piece.rstrip()) > width:
             lines.append(line.rstrip())
             line = ""
         line += piece if line else piece.lstrip()
@@ -32,16 +32,20 @@ _NEVER_FIRST = "，。、：；）”！？"  # these stay with what they follow
 
 
 def _pieces(text: str, width: int) -> Iterator[str]:
-    """Yield what must not be broken: words with the space behind them, single wide characters."""
-    word = ""
+    """Yield what must not be broken: words with the space behind them, wide characters with their marks."""
+    piece = ""
     for each in text:
-        wide = unicodedata.east_asian_width(each) in "WF"
-        if word and (wide or cells(word) >= width):
-            yield word
-            word = ""
-        word += each
-        if wide or each == " ":
-            yield word
-            word = ""
-    if word:
-        yield word
+        fits = cells(piece) + cells(each) <= width
+        if piece and not (fits and _stays(piece[-1], each)):
+            yield piece
+            piece = ""
+        piece += each
+    if piece:
+        yield piece
+
+
+def _stays(last: str, each: str) -> bool:
+    """Tell whether a character must not begin a line behind another."""
+    if each in _NEVER_FIRST:
+        return True
+    return last != " " and last not in _NEVER_FIRST and cells(last) == cells(each) == 1
