@@ -8,7 +8,8 @@ from typing import Final
 from engine.actions import deterministic_id
 from engine.authoring.fixtures import Case, CaseCustomer
 from engine.rules.guards import held_out
-from engine.rules.journey import Journey
+from engine.rules.journey import Journey, Split
+from engine.rules.runner import variant_of
 from engine.rules.source import ErrorList
 
 MAX_TRIED: Final = 20_000  # ids; a share of 0.1 % is missed by all of them once in 10**8
@@ -71,9 +72,20 @@ class IdFinder:
         return not any(held_out(journey, customer_id) for journey in self._journeys)
 
 
-def variants_fit(journey: Journey, wanted: Mapping[str, str], customer_id: str) -> bool:  # noqa: ARG001
-    """Tell whether a customer falls into the variants wanted of a journey's splits."""
-    return not wanted
+def variants_fit(journey: Journey, wanted: Mapping[str, str], customer_id: str) -> bool:
+    """Tell whether a customer falls into the variants wanted of a journey's splits.
+
+    Args:
+        journey: the journey.
+        wanted: a split's name or step path to the name of a variant; one that is not there fits nobody.
+        customer_id: whose.
+    """
+    variants = {}
+    for step in journey.program:
+        if isinstance(step, Split):
+            name = variant_of(step, customer_id).name
+            variants.update({key: name for key in (step.name, step.path) if key})
+    return all(variants.get(split) == name for split, name in wanted.items())
 
 
 def _wanted(customer: CaseCustomer) -> str:

@@ -8,11 +8,22 @@ from dataclasses import dataclass
 
 from engine.actions import Outcome
 from engine.authoring.simulation import Record
-from engine.rules.journey import Branch, Instruction, Journey, Jump, Split, WaitUntil
+from engine.rules.context import EXITED
+from engine.rules.journey import Branch, Instruction, Journey, Jump, Send, Split, WaitUntil
 
 KINDS = ("entry", "step", "branch", "exit", "guard")
-# guard to what its decision says; one is tested when it has held something back at least once
-_OUTCOMES = (Outcome.SUPPRESSED, Outcome.DEFERRED, Outcome.HELD_OUT, Outcome.EXITED)
+_HELD_BACK = (Outcome.SUPPRESSED, Outcome.DEFERRED, Outcome.HELD_OUT, Outcome.EXITED)
+# key of `guards` to the guard's name in decisions; one is tested when it has held something back once
+_GUARDS = {
+    "consent": "consent",
+    "cap": "cap",
+    "quiet_hours": "quiet_hours",
+    "send_window": "send_window",
+    "exclusion_group": "exclusion_group",
+    "entry_cap": "entry_cap",
+    "holdout": "holdout",
+}
+_NOT_TRANSACTIONAL = ("consent", "cap", "quiet_hours", "send_window")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,44 +85,54 @@ def coverage(journey: Journey, records: Iterable[Record]) -> Coverage:
         journey: the journey under test.
         records: what came of its cases.
     """
-    edges: set[tuple[int, int]] = set()
-    told: set[tuple[str, str]] = set()  # outcome and guard of decisions; and of exits, their words
+    seen = _Seen(set(), set(), set())
     for record in records:
-        edges.update(
-            (before, after)
-            for name, version, before, after in record.moves
-            if (name, version) == (journey.name, journey.version)
+        seen.edges.update(move[2:] for move in record.moves if move[:2] == (journey.name, journey.version))
+        seen.rows.update(row[2:] for row in record.chosen if row[:2] == (journey.name, journey.version))
+        seen.guards.update(
+            each.reason.guard
+            for each in record.decisions
+            if (each.journey, each.version) == (journey.name, journey.version) and each.outcome in _HELD_BACK
         )
-        for decision in record.decisions:
-            if (decision.journey, decision.version) == (journey.name, journey.version):
-                told.add((decision.outcome, decision.reason.guard))
-                if decision.outcome is Outcome.EXITED:
-                    told.add(("text", decision.reason.text))
-    parts = (*_entry(journey, edges), *_steps(journey, edges), *_branches(journey, edges))
-    return Coverage(journey.name, journey.file, (*parts, *_exits(journey, told), *_guards(journey, told)))
+    parts = (*_entry(journey, seen), *_steps(journey, seen), *_branches(journey, seen))
+    return Coverage(journey.name, journey.file, (*parts, *_exits(journey, seen), *_guards(journey, seen)))
 
 
-def _entry(journey: Journey, edges: AbstractSet[tuple[int, int]]) -> Iterator[Part]:
-    entered = any(before < 0 for before, _ in edges)
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What happened to a journey: ways taken, (step's path, row) of tables, guards that held back."""
+
+    edges: set[tuple[int, int]]
+    rows: set[tuple[str, int]]
+    guards: set[str]
+
+
+def _entry(journey: Journey, seen: _Seen) -> Iterator[Part]:
+    entered = any(before < 0 for before, _ in seen.edges)
     yield Part("entry", journey.trigger, journey.lines.get("entry", 0), entered)
 
 
-def _steps(journey: Journey, edges: AbstractSet[tuple[int, int]]) -> Iterator[Part]:
-    reached = {after for _, after in edges}
-    seen: dict[str, bool] = {}
+def _steps(journey: Journey, seen: _Seen) -> Iterator[Part]:
+    reached = {after for _, after in seen.edges}
+    paths: dict[str, bool] = {}
     for pc, step in enumerate(journey.program):
         if not isinstance(step, Jump):
-            seen[step.path] = seen.get(step.path, False) or pc in reached
-    for path, covered in seen.items():
+            paths[step.path] = paths.get(step.path, False) or pc in reached
+    for path, covered in paths.items():
         yield Part("step", path, journey.lines.get(path, 0), covered)
 
 
-def _branches(journey: Journey, edges: AbstractSet[tuple[int, int]]) -> Iterator[Part]:
+def _branches(journey: Journey, seen: _Seen) -> Iterator[Part]:
     always_out = {each.code for each in journey.exits if each.where is None}
     for pc, step in enumerate(journey.program):
         for path, target in ways(step, always_out):
             line = journey.lines.get(path) or journey.lines.get(_path(step), 0)
-            yield Part("branch", path, line, (pc, target) in edges)
+            yield Part("branch", path, line, (pc, target) in seen.edges)
+        if isinstance(step, Send) and step.row is not None:
+            start = f"{step.path}.table["
+            for path in (name for name in journey.lines if name.startswith(start)):
+                number = int(path[len(start) : -1])
+                yield Part("branch", path, journey.lines[path], (step.path, number) in seen.rows)
 
 
 def ways(step: Instruction, always_out: AbstractSet[int] = frozenset()) -> tuple[tuple[str, int], ...]:
@@ -138,21 +159,16 @@ def _path(step: Instruction) -> str:
     return "" if isinstance(step, Jump) else step.path
 
 
-def _exits(journey: Journey, told: AbstractSet[tuple[str, str]]) -> Iterator[Part]:
-    texts = [text for kind, text in told if kind == "text"]
-    for each in journey.exits:
-        words = each.event_type.replace(".", " ").replace("_", " ")
-        left = any(text == words or text.startswith(f"{words} and ") for text in texts)
-        yield Part("exit", each.event_type, journey.lines.get("exit", 0), left)
+def _exits(journey: Journey, seen: _Seen) -> Iterator[Part]:
+    ended = {after for _, after in seen.edges}
+    for number, each in enumerate(journey.exits):
+        line = journey.lines.get(f"exit[{number}]", 0)
+        yield Part("exit", each.event_type, line, EXITED - number in ended)
 
 
-def _guards(journey: Journey, told: AbstractSet[tuple[str, str]]) -> Iterator[Part]:
-    guards = {guard for outcome, guard in told if outcome in _OUTCOMES}
-    for name, there in (
-        ("consent", bool(journey.consent) and not journey.transactional),
-        ("cap", bool(journey.caps) and not journey.transactional),
-        ("quiet_hours", journey.quiet_hours is not None and not journey.transactional),
-        ("holdout", journey.holdout > 0),
-    ):
-        if there:
-            yield Part("guard", name, journey.lines.get("guards", 0), name in guards)
+def _guards(journey: Journey, seen: _Seen) -> Iterator[Part]:
+    """Yield the guards the file names that can hold a message or an entry back."""
+    for key, guard in _GUARDS.items():
+        line = journey.lines.get(f"guards.{key}", 0)
+        if line and not (journey.transactional and key in _NOT_TRANSACTIONAL):
+            yield Part("guard", key, line, guard in seen.guards)

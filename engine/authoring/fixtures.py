@@ -30,6 +30,7 @@ DECIDED: Final = (
     "deferred",
     "held_out",
     "entered",
+    "variant",
     "not_entered",
     "exited",
     "completed",

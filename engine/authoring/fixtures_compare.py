@@ -12,6 +12,7 @@ from engine.authoring.simulation import Record, Standing
 from engine.events import Scalar
 
 _LAST = 2**31
+ENTRY = "entry"
 _EXACT = ("send", "suppressed", "held_out")  # not expected, they fail the case
 _KINDS = {
     Outcome.SUPPRESSED: "suppressed",
@@ -220,13 +221,14 @@ def _of_action(action: Action, order: int) -> Got:
 
 
 def _of_decision(decision: Decision, order: int, templates: Mapping[tuple[str, str], str]) -> Got:
+    entered_a_variant = decision.outcome is Outcome.ENTERED and decision.step != ENTRY
     return Got(
-        kind=_KINDS[decision.outcome],
+        kind="variant" if entered_a_variant else _KINDS[decision.outcome],
         time_ms=decision.time,
         customer_id=decision.customer_id,
         journey=decision.journey,
         step=decision.step,
-        value=decision.reason.guard,
+        value=decision.step.rpartition(".")[2] if entered_a_variant else decision.reason.guard,
         text=decision.reason.text,
         template=templates.get((decision.journey, decision.step), ""),
         data=decision.reason.values,
@@ -262,6 +264,8 @@ def _say(got: Got) -> str:
         return f"send {got.value} {got.template}" + (f" {{{data}}}" if data else "")
     if got.kind == "entered":
         return f"entered {got.journey}: {got.text}"
+    if got.kind == "variant":
+        return f"variant {got.value} ({got.step} of {got.journey})"
     if got.kind == "completed":
         return f"completed {got.journey}"
     if got.kind == "converted":

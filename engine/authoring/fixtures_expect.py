@@ -21,6 +21,7 @@ _MORE: Mapping[str, tuple[str, ...]] = {
     "suppressed": ("template", "step"),
     "deferred": ("template", "step", "until"),
     "exited": ("step",),
+    "variant": ("step",),
     "converted": ("data",),
 }
 _KEYS = (*DECIDED, *STANDING, *_ANY, "template", "data", "step", "until")

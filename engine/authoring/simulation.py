@@ -20,7 +20,7 @@ from engine.features.state import CustomerState
 from engine.pipeline.core import Outcome, Pipeline, Work
 from engine.pipeline.pins import Codes, Floats, Pins
 from engine.pipeline.waves import EventRow, Wave
-from engine.rules.context import Move, Outbox
+from engine.rules.context import Chosen, Move, Outbox
 from engine.rules.machine import JourneyMachine
 from engine.rules.ruleset import RuleSet
 from engine.rules.runner import step_path
@@ -52,12 +52,14 @@ class Record:
         actions: what would have been sent, in order.
         decisions: in order.
         moves: which way runs went, those of the cases beside it among them.
+        chosen: rows of tables that were chosen, likewise.
         standings: (customer id, instant ms) to how they were then, where the case asks.
     """
 
     actions: list[Action] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
+    chosen: list[Chosen] = field(default_factory=list)
     standings: dict[tuple[str, int], Standing] = field(default_factory=dict)
 
 
@@ -126,8 +128,7 @@ class Simulation:
         events = tuple(run.row(turn.event) for run, turn in turns.items() if turn.event is not None)
         if not events and not timers:
             return
-        moves: list[Move] = []
-        outcome = Outcome(outbox=Outbox(moves=moves))
+        outcome = Outcome(outbox=Outbox(moves=[]))
         work = Work(
             events=events,
             timers=timers,
@@ -143,7 +144,8 @@ class Simulation:
         for decision in outcome.decisions:
             runs[decision.customer_id].record.decisions.append(decision)
         for run in turns:
-            run.record.moves.extend(moves)
+            run.record.moves.extend(outcome.outbox.moves or ())
+            run.record.chosen.extend(outcome.outbox.chosen)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from engine.rules.checked import (
     CheckedSet,
     CheckedSplit,
     CheckedStep,
+    CheckedTable,
     CheckedVariant,
     CheckedWait,
     CheckedWaitUntil,
@@ -321,13 +322,17 @@ class _Checker:
             self.errors.add("E0206", f"unknown channel {step.channel.value!r}", step.channel.place, hint)
         before = len(self.errors.errors)
         data = tuple((name, self._value(scalar, f"`{name}`")) for name, scalar in step.data)
-        if step.table is not None:
-            data += self._table(step, step.table)
+        table = self._table(step, step.table) if step.table is not None else None
+        if table is not None:
+            data += table.data
         if len(self.errors.errors) == before:
             self._template(step, data)
-        return CheckedSend(step.path, step.channel.value, step.template, data, step.priority, step.expires_ms)
+        row = table.row if table is not None else None
+        return CheckedSend(
+            step.path, step.channel.value, step.template, data, step.priority, step.expires_ms, row
+        )
 
-    def _table(self, step: ParsedSend, table: ParsedTable) -> tuple[tuple[str, DataValue], ...]:
+    def _table(self, step: ParsedSend, table: ParsedTable) -> CheckedTable | None:
         given = {name for name, _ in step.data}
         for name in table.give:
             if name.value in given:

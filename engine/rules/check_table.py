@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from engine.rules.cel import CelProgram, compile_cel
 from engine.rules.check_expression import check_value, is_expression
-from engine.rules.checked import CheckedExpression
+from engine.rules.checked import CheckedExpression, CheckedTable
 from engine.rules.expression import ListOf, Name
 from engine.rules.limits import MAX_TABLE_CHARS
 from engine.rules.parsed import ParsedRow, ParsedTable
@@ -26,8 +26,8 @@ _TRUE = "true"
 
 def check_table(
     table: ParsedTable, scope: Scope, segments: Collection[str], errors: ErrorList
-) -> tuple[tuple[str, CheckedExpression], ...]:
-    """Check a table; return each value it gives as CEL.
+) -> CheckedTable | None:
+    """Check a table; return each value it gives as CEL, or None when it is not right.
 
     Args:
         table: the table.
@@ -35,7 +35,7 @@ def check_table(
         segments: the segments there are.
         errors: takes every problem.
     """
-    return _Checker(table, scope, segments, errors).values()
+    return _Checker(table, scope, segments, errors).checked()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,13 @@ class _Checker:
     segments: Collection[str]
     errors: ErrorList
 
-    def values(self) -> tuple[tuple[str, CheckedExpression], ...]:
-        """Return the given values by name; none when the table is not right."""
+    def checked(self) -> CheckedTable | None:
+        """Return the given values by name; None when the table is not right."""
         before = len(self.errors.errors)
         columns = [check_value(column, self.scope, self.errors) for column in self.table.columns]
         known = [column for column in columns if column is not None]
         if len(known) < len(columns) or not columns or not self.table.rows:
-            return ()
+            return None
         tests = [self._row(row, known) for row in self.table.rows]
         if self.table.whole:
             self._order(tests)
@@ -60,12 +60,15 @@ class _Checker:
             for at, name in enumerate(self.table.give)
         ]
         if len(self.errors.errors) > before:
-            return ()
+            return None
         found = []
         for name, literals in zip(self.table.give, given, strict=True):
             value = self._compile(_first(tests, literals), known)
             found += [(name.value, value)] if value else []
-        return tuple(found)
+        if len(found) < len(given):
+            return None
+        row = self._compile(_first(tests, [str(number) for number in range(len(tests))]), known)
+        return CheckedTable(tuple(found), row) if row else None
 
     def _row(self, row: ParsedRow, columns: list[CheckedExpression]) -> str:
         tests = [self._test(cell, column) for cell, column in zip(row.cells, columns, strict=True)]

@@ -34,8 +34,21 @@ DataValue = ScalarValue | CheckedExpression
 
 
 @dataclass(frozen=True, slots=True)
+class CheckedTable:
+    """A table as CEL.
+
+    Args:
+        data: the values it gives, by name.
+        row: the number of the row chosen, from 0.
+    """
+
+    data: tuple[tuple[str, CheckedExpression], ...]
+    row: CheckedExpression
+
+
+@dataclass(frozen=True, slots=True)
 class CheckedSend:
-    """A message or task with its values, those of its table among them."""
+    """A message or task with its values, those of its table among them; `row` is the table's."""
 
     path: str
     channel: str
@@ -43,6 +56,7 @@ class CheckedSend:
     data: tuple[tuple[str, DataValue], ...]
     priority: str
     expires_ms: int
+    row: CheckedExpression | None = None
 
 
 @dataclass(frozen=True, slots=True)

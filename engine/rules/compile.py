@@ -42,7 +42,7 @@ from engine.rules.journey import (
     WaitUntil,
 )
 from engine.rules.parse_branches import WHOLE
-from engine.rules.parsed import DEFAULT_CONTACT, ParsedEntry, step_places
+from engine.rules.parsed import DEFAULT_CONTACT, ParsedEntry, part_lines
 from engine.rules.scope import INQUIRY_FIELDS, Vocabulary, event_fields, prefixed
 from engine.rules.sentences import say_name, say_plainly
 from engine.rules.units import say_duration
@@ -56,8 +56,6 @@ def compile_journey(checked: CheckedJourney, vocabulary: Vocabulary) -> Journey:
         vocabulary: the one it was checked against.
     """
     parsed = checked.parsed
-    sequences = {each.name.value: each.steps for each in parsed.sequences}
-    lines = {path: place.line for path, place in step_places(parsed.steps, sequences)}
     compiler = _Compiler(vocabulary, _entry_kinds(parsed.entry), parsed.name.value, checked.sequences)
     exits = tuple(
         Exit(each.code, TYPE_BY_CODE[each.code].name, compiler.condition(each.where, each.code))
@@ -99,7 +97,7 @@ def compile_journey(checked: CheckedJourney, vocabulary: Vocabulary) -> Journey:
         zone=entry.zone,
         per=checked.per,
         goal=goal,
-        lines={"entry": entry.place.line, **lines},
+        lines=part_lines(parsed),
         contact=guards.contact.value if guards.contact else DEFAULT_CONTACT,
         send_windows=guards.send_windows,
         priority=guards.priority,
@@ -228,8 +226,9 @@ class _Compiler:
     def _send(self, step: CheckedSend, because: str) -> None:
         data = tuple((name, self.value(value)) for name, value in step.data)
         path = self.prefix + step.path
+        row = bind(step.row.program, self._kinds()) if step.row is not None else None
         self.program.append(
-            Send(path, step.channel, step.template, data, step.priority, step.expires_ms, because)
+            Send(path, step.channel, step.template, data, step.priority, step.expires_ms, because, row)
         )
 
     def _wait_until(self, step: CheckedWaitUntil) -> None:

@@ -56,8 +56,12 @@ class RowContext:
         return self.event.type if self.event is not None else "timer"
 
 
-# (journey, version, from, to): a run went from one instruction of its program to another; from -1 = it began
+# (journey, version, from, to): a run went from one instruction of its program to another; from -1 = it began,
+# to EXITED - n = the journey's n-th exit ended it
 Move = tuple[str, int, int, int]
+EXITED = -2
+# (journey, version, step's path, row): a row of a sending step's table was chosen
+Chosen = tuple[str, int, str, int]
 
 
 @dataclass(slots=True)
@@ -68,11 +72,13 @@ class Outbox:
         actions: to send.
         decisions: to log.
         moves: takes every step of every run, for coverage; None = nobody asks.
+        chosen: takes the rows of tables that were chosen, if `moves` is asked for.
     """
 
     actions: list[Action] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     moves: list[Move] | None = None
+    chosen: list[Chosen] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

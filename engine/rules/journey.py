@@ -27,6 +27,7 @@ class Send:
         priority: `normal` or `high`.
         expires_ms: how long after the decision the action may still be delivered.
         because: what led here after the entry, in words, or empty.
+        row: gives the number of the row chosen of its table; None without a table.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Send:
     priority: str
     expires_ms: int
     because: str
+    row: Bound | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import msgspec
 from engine.actions import Outcome, Reason
 from engine.features.profile import Position
 from engine.features.state import CustomerState
-from engine.rules.context import CustomerValues, MachineSettings, Outbox, RowContext
+from engine.rules.context import EXITED, CustomerValues, MachineSettings, Outbox, RowContext
 from engine.rules.entries import (
     enter_absent,
     enter_by_event,
@@ -124,8 +124,9 @@ class JourneyMachine:
             if journey is None or position.pc >= len(journey.program):
                 _lost(runner, position)
                 continue
-            text = _exit_reason(runner, journey, position)
+            number, text = _exit_reason(runner, journey, position)
             if text:
+                runner.moved(journey, position.pc, EXITED - number)
                 _leave(runner, position)
                 path = step_path(journey, position.pc)
                 runner.decide(position, path, Outcome.EXITED, Reason(text=text, guard="exit"))
@@ -166,16 +167,16 @@ class JourneyMachine:
                 _settle(runner, position, runner.advance(journey, begun, position.pc))
 
 
-def _exit_reason(runner: Runner, journey: Journey, position: Position) -> str:
-    """Return why the row's event takes the customer out of a run, or an empty text."""
-    for each in journey.exits:
+def _exit_reason(runner: Runner, journey: Journey, position: Position) -> tuple[int, str]:
+    """Return which exit takes the customer out of a run at the row's event and why, or an empty text."""
+    for number, each in enumerate(journey.exits):
         if runner.context.event is not None and each.code == runner.context.code:
             facts = runner.facts(position)
             if each.where is None:
-                return each.event_type.replace(".", " ").replace("_", " ")
+                return number, each.event_type.replace(".", " ").replace("_", " ")
             if facts.holds(each.where):
-                return f"{each.event_type.replace('.', ' ')} and {say_condition(each.where, facts)}"
-    return ""
+                return number, f"{each.event_type.replace('.', ' ')} and {say_condition(each.where, facts)}"
+    return 0, ""
 
 
 def _lost(runner: Runner, position: Position) -> None:

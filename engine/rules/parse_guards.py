@@ -60,6 +60,7 @@ def parse_guards(node: Node | None, read: Reader) -> ParsedGuards:
         exclusion_group=read.name(fields.get("exclusion_group"), "an exclusion group"),
         entry_cap=_entry_cap(fields.get("entry_cap"), read),
         holdout=_holdout(fields.get("holdout"), read),
+        lines={name: value.place.line for name, value in fields.by_name.items()},
     )
 
 

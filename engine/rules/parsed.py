@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine.rules.cron import Cron
 from engine.rules.silence import Silence
@@ -107,6 +107,7 @@ class ParsedGuards:
         exclusion_group: of the journeys of a group a customer is in one at a time.
         entry_cap: entries over all customers.
         holdout: share of customers who enter but get nothing, 0-1.
+        lines: each guard there is to its line.
     """
 
     consent: Placed[str] | None = None
@@ -118,6 +119,7 @@ class ParsedGuards:
     exclusion_group: Placed[str] | None = None
     entry_cap: Cap | None = None
     holdout: float = 0.0
+    lines: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +328,17 @@ def children_of(step: ParsedStep) -> tuple[tuple[ParsedStep, ...], ...]:
             return ()
 
 
+def part_lines(journey: ParsedJourney) -> dict[str, int]:
+    """Return where things stand: `entry`, `guards.NAME`, `exit[0]` and each step's path to its line."""
+    sequences = {each.name.value: each.steps for each in journey.sequences}
+    return {
+        "entry": journey.entry.place.line,
+        **{f"guards.{name}": line for name, line in journey.guards.lines.items()},
+        **{f"exit[{number}]": each.event.place.line for number, each in enumerate(journey.exits)},
+        **{path: place.line for path, place in step_places(journey.steps, sequences)},
+    }
+
+
 def step_places(
     steps: Iterable[ParsedStep], sequences: Mapping[str, tuple[ParsedStep, ...]], prefix: str = ""
 ) -> Iterator[tuple[str, Place]]:
@@ -339,6 +352,10 @@ def step_places(
     for step in steps:
         yield prefix + step.path, step.place
         match step:
+            case ParsedSend(table=ParsedTable(rows=rows)):
+                yield from (
+                    (f"{prefix}{step.path}.table[{number}]", row.place) for number, row in enumerate(rows)
+                )
             case ParsedBranch(arms=arms):
                 yield from ((prefix + arm.path, arm.when.place) for arm in arms)
             case ParsedSplit(variants=variants):

@@ -25,6 +25,7 @@ from engine.rules.journey import (
     Send,
     SetTrait,
     Split,
+    Variant,
     Wait,
     WaitUntil,
 )
@@ -75,7 +76,7 @@ class Runner:
         """
         pc = position.pc
         while pc < len(journey.program):
-            self._moved(journey, came_from, pc)
+            self.moved(journey, came_from, pc)
             came_from = pc
             match journey.program[pc]:
                 case Send() as send:
@@ -96,12 +97,13 @@ class Runner:
                 case step:
                     position, pc = self._go_on(step, pc, position)
         else:
-            self._moved(journey, came_from, pc)
+            self.moved(journey, came_from, pc)
         if journey.waits:
             self.decide(position, "end", Outcome.COMPLETED, Reason(text="went through every step"))
         return None
 
-    def _moved(self, journey: Journey, came_from: int, pc: int) -> None:
+    def moved(self, journey: Journey, came_from: int, pc: int) -> None:
+        """Tell which way a run went, if anybody asks; see `Move`."""
         if self.outbox.moves is not None:
             self.outbox.moves.append((journey.name, journey.version, came_from, pc))
 
@@ -142,8 +144,7 @@ class Runner:
 
     def _split(self, step: Split, position: Position) -> tuple[Position, int]:
         """Take the customer's variant: always the same one, told by a decision and in later reasons."""
-        share = share_of(*step.key, self.context.state.customer_id)
-        variant = next((each for each in step.variants if share < each.below), step.variants[-1])
+        variant = variant_of(step, self.context.state.customer_id)
         said = f"variant {variant.name} of {step.name}" if step.name else f"variant {variant.name}"
         self.decide(position, variant.path, Outcome.ENTERED, Reason(text=said))
         before = str(position.event.get(REASON, ""))[: MAX_REASON_CHARS - len(said) - 2]
@@ -223,6 +224,9 @@ class Runner:
             expires_at=now_ms + send.expires_ms,
         )
         self.outbox.actions.append(action)
+        if self.outbox.moves is not None and send.row is not None:
+            row = int(self._value(send.row, position))
+            self.outbox.chosen.append((journey.name, journey.version, send.path, row))
         self.decide(position, send.path, Outcome.FIRED, action.reason, fired_id=action.id)
 
     def _reason(self, journey: Journey, send: Send, position: Position) -> Reason:
@@ -292,6 +296,12 @@ class Runner:
                 action_id=fired_id,
             )
         )
+
+
+def variant_of(step: Split, customer_id: str) -> Variant:
+    """Return the variant of a split a customer falls into."""
+    share = share_of(*step.key, customer_id)
+    return next((each for each in step.variants if share < each.below), step.variants[-1])
 
 
 def behind(wait: Wait | WaitUntil, pc: int) -> int:

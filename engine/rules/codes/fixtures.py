@@ -74,8 +74,8 @@ CODES: Final[tuple[Code, ...]] = (
         "E0511",
         "not one expectation",
         "An expectation is about exactly one thing.",
-        "Write one of `send`, `suppressed`, `deferred`, `held_out`, `entered`, `not_entered`, `exited`, "
-        "`completed`, `converted`, `position`, `set`, `segment`; two expectations for two things.",
+        "Write one of `send`, `suppressed`, `deferred`, `held_out`, `entered`, `variant`, `not_entered`, "
+        "`exited`, `completed`, `converted`, `position`, `set`, `segment`; two expectations for two things.",
     ),
     Code(
         "E0512",
