@@ -118,6 +118,7 @@ class Replay:
     Attributes:
         rows: how many rows the pipeline worked on, events and timers.
         events: how many of them were events.
+        waves: in how many waves.
     """
 
     def __init__(self, pipeline: Pipeline, partitions: Iterable[int], watch: Watch | None = None) -> None:
@@ -127,6 +128,7 @@ class Replay:
         self._partitions = {number: _Partition() for number in partitions}
         self.events = 0
         self.rows = 0
+        self.waves = 0
 
     def step(self, piece: Slice) -> Outcome:
         """Work on one slice.
@@ -147,6 +149,7 @@ class Replay:
         self._keep(work, outcome, before)
         self.events += len(piece.events)
         self.rows += len(piece.events) + outcome.timers_fired
+        self.waves += outcome.waves
         return outcome
 
     def _work(self, piece: Slice) -> Work:
@@ -173,6 +176,7 @@ class Replay:
             until_ms=dict.fromkeys(partitions, piece.until_ms),
             rates={number: part.rate for number, part in partitions.items()},
             replay=True,
+            learn=False,
         )
 
     def _keep(self, work: Work, outcome: Outcome, before: Mapping[str, int]) -> None:

@@ -153,7 +153,9 @@ def _rules(settings: Settings, which: str) -> RuleFiles:
     from engine.streams.backtest import read_rules  # noqa: PLC0415
     from engine.streams.backtest_job import live_rules  # noqa: PLC0415
 
-    return live_rules(settings) if which == _LIVE else read_rules([Path(which)], which)
+    return (
+        live_rules(settings, kafka_settings(settings)) if which == _LIVE else read_rules([Path(which)], which)
+    )
 
 
 def _print_diff(found: list[JourneyDiff]) -> None:

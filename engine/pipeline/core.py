@@ -58,6 +58,7 @@ class Work:
         until_ms: for each partition, timers are due up to here.
         rates: the global purchase rate of each partition; updated in place.
         replay: which clock.
+        learn: whether rows are frozen for the trainer.
     """
 
     events: Sequence[EventRow]
@@ -66,6 +67,7 @@ class Work:
     until_ms: Mapping[int, int]
     rates: Mapping[int, GlobalRate]
     replay: bool
+    learn: bool = True
 
 
 @dataclass(slots=True)
@@ -277,7 +279,8 @@ class Pipeline:
             now_s = scored_at_s(wave, buyers, codes, batch.now_ms[buyers])
             rates = rates_of(wave, buyers, now_s, work.rates)
             risk[buyers], features = self.scorer.score_with_features(stats, now_s.astype(np.float64), rates)
-            freeze(wave, buyers, codes, now_s, features, outcome.training, self.score_every_ms)
+            training = outcome.training if work.learn else None
+            freeze(wave, buyers, codes, now_s, features, training, self.score_every_ms)
         self.space.set_column(matrix, "churn_risk", risk)
 
     def _walk(

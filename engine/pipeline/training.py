@@ -79,7 +79,7 @@ def freeze(
     codes: Codes,
     time_s: Int64s,
     features: Floats,
-    training: dict[int, list[TrainingBlock]],
+    training: dict[int, list[TrainingBlock]] | None,
     every_ms: int,
 ) -> None:
     """Freeze the rows of purchases and score timers as training rows; set the next timers `every_ms` on.
@@ -90,7 +90,7 @@ def freeze(
         codes: of each of them.
         time_s: when each of them was scored.
         features: of each of them.
-        training: takes the blocks, by partition.
+        training: takes the blocks, by partition; None = nobody learns from them, only the timers are set.
         every_ms: time between two scores.
     """
     chosen: dict[int, list[int]] = {}
@@ -103,6 +103,8 @@ def freeze(
             missed = (now_ms - state.next_score_ms) // every_ms
             state.next_score_ms += (missed + 1) * every_ms
         chosen.setdefault(wave.partitions[number], []).append(at)
+    if training is None:
+        return
     for partition, picked in chosen.items():
         block = TrainingBlock(
             customer_keys([wave.states[number].customer_id for number in rows[picked].tolist()]),

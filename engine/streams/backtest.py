@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing as mp
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from engine.streams.backtest_log import LogIndex, OrderedLog
 from engine.streams.wiring import definitions_of, rule_set_of, vocabulary_over
 
 SLICE_EVENTS = 8_192
+GC_THRESHOLDS = (50_000, 50, 1_000)  # as a worker's
 MAX_CUSTOMERS = 250_000  # in one process's memory at a time, if their partitions allow; some 2 KB each
 _POLL_S = 0.2
 
@@ -131,6 +134,9 @@ def compile_rules(rules: RuleFiles, settings: Settings) -> RuleSet:
     Raises:
         RuleErrors: every problem of every file.
     """
+    # as with `rules check PATH`: messages are held to templates only if `templates.path` says where those are
+    own = msgspec.structs.replace(settings.rules, paths=[name for name, _ in rules.sources])
+    settings = msgspec.structs.replace(settings, rules=own)
     definitions = definitions_of(settings)
     found = compile_sources(rules.sources, vocabulary_over(settings, definitions))
     return rule_set_of(settings, definitions, found.journeys)
@@ -155,6 +161,25 @@ def replay(plan: Plan, log: OrderedLog, partitions: Sequence[int], progress: Pro
         partitions: their numbers.
         progress: told how many more events have been worked on.
     """
+    with _rare_collections():
+        return _replay(plan, log, partitions, progress)
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Let Python look for cycles as seldom as a worker does: there are none, and states are many objects."""
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
+def _replay(plan: Plan, log: OrderedLog, partitions: Sequence[int], progress: Progress) -> Found:
     runs = []
     for rules in (plan.rules, plan.other):
         if rules is not None:

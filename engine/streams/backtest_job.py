@@ -25,7 +25,7 @@ from engine.authoring.backtest_result import (
 from engine.errors import ConfigError
 from engine.events import Family
 from engine.features.churn.snapshot import Snapshot, shipped_prior
-from engine.resources import shipped
+from engine.rules.publication import open_contents
 from engine.rules.units import read_duration
 from engine.settings import Settings
 from engine.streams.backtest import (
@@ -43,6 +43,8 @@ from engine.streams.backtest_read import LogReader
 from engine.streams.customer import newest_model
 from engine.streams.kafka import KafkaSettings
 from engine.streams.registry import open_registry
+from engine.streams.rule_topic import read_rules as read_published
+from engine.streams.wiring import rule_paths
 
 LIVE = "live"
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -84,14 +86,24 @@ class Screen(Protocol):
         """So many more have been worked on."""
 
 
-def live_rules(settings: Settings) -> RuleFiles:
-    """Return the journeys that are live: those of the settings.
+def live_rules(settings: Settings, kafka: KafkaSettings) -> RuleFiles:
+    """Return the journeys that are live: what workers run, by `rules.source`.
+
+    Args:
+        settings: all settings.
+        kafka: how to reach Kafka; asked only if workers take the journeys from the topic.
 
     Raises:
         ConfigError: there are none, or one cannot be read.
+        TransientError: Kafka does not answer.
     """
-    paths = [Path(path) for path in settings.rules.paths] or [shipped("journeys")]
-    return read_rules(paths, "the live journeys")
+    if settings.rules.source == "topic":
+        found = read_published(kafka, settings.topics.rules, settings.kafka.timeout_ms / 1000)
+        if found.live is not None:
+            journeys = open_contents(found.live.record).journeys
+            label = f"the live journeys (version {found.live.publish.version})"
+            return RuleFiles(label, tuple((each.file, each.text.encode()) for each in journeys if each.live))
+    return read_rules(rule_paths(settings), "the live journeys")
 
 
 def backtest(settings: Settings, kafka: KafkaSettings, request: Request, screen: Screen) -> BacktestResult:
@@ -108,8 +120,8 @@ def backtest(settings: Settings, kafka: KafkaSettings, request: Request, screen:
         RuleErrors: a rule set is wrong.
         TransientError: Kafka does not answer.
     """
-    rules = _rules(settings, request.paths, alone=request.alone)
-    other = _other(settings, request)
+    rules = _rules(settings, kafka, request.paths, alone=request.alone)
+    other = _other(settings, kafka, request)
     for each in (rules, other):
         if each is not None:
             compile_rules(each, settings)  # wrong rules are told before a long log is read
@@ -141,19 +153,19 @@ def backtest(settings: Settings, kafka: KafkaSettings, request: Request, screen:
     return _result(plan, found, run, log, begins_ms, reader.wrong)
 
 
-def _rules(settings: Settings, paths: Sequence[Path], *, alone: bool) -> RuleFiles:
+def _rules(settings: Settings, kafka: KafkaSettings, paths: Sequence[Path], *, alone: bool) -> RuleFiles:
     if not paths:
-        return live_rules(settings)
+        return live_rules(settings, kafka)
     changed = read_rules(paths, ", ".join(map(str, paths)))
-    return changed if alone else overlay(live_rules(settings), changed, settings)
+    return changed if alone else overlay(live_rules(settings, kafka), changed, settings)
 
 
-def _other(settings: Settings, request: Request) -> RuleFiles | None:
+def _other(settings: Settings, kafka: KafkaSettings, request: Request) -> RuleFiles | None:
     if not request.diff:
         return None
     if request.diff == LIVE:
-        return live_rules(settings)
-    return _rules(settings, [Path(request.diff)], alone=request.alone)
+        return live_rules(settings, kafka)
+    return _rules(settings, kafka, [Path(request.diff)], alone=request.alone)
 
 
 def _read(

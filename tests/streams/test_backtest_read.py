@@ -23,13 +23,15 @@ from engine.demo.data import build_log
 from engine.errors import ConfigError
 from engine.events import Event, Family
 from engine.settings import KafkaSettings as KafkaSection
-from engine.settings import RedisSettings, Settings, TopicSettings
+from engine.settings import RedisSettings, RuleSettings, Settings, TopicSettings
 from engine.streams import wiring
-from engine.streams.backtest_job import Request, backtest, period
+from engine.streams.backtest import compile_rules
+from engine.streams.backtest_job import Request, backtest, live_rules, period
 from engine.streams.backtest_read import LogReader
 from engine.streams.codec import encode_json
 from engine.streams.kafka import TopicSpec, create_topics
 from engine.streams.local import ApacheKafka, EmbeddedBroker, ValkeyServer
+from engine.streams.rule_desk import RuleDesk
 from engine.streams.sender import EventSender
 from engine.streams.topics import topic_specs
 
@@ -267,3 +269,29 @@ def _looks(
             return client.info("persistence")["rdb_changes_since_last_save"], stored
 
     return lambda: (ends(), groups(), keys(), sorted(admin.list_topics(timeout=10).topics))
+
+
+@pytest.mark.kafka
+def test_live_is_what_is_published(apache_kafka: ApacheKafka, tmp_path: Path) -> None:
+    """With rules from the topic, `live` is the published set; while nothing is published, the files are."""
+    folder = tmp_path / "journeys"
+    folder.mkdir()
+    (folder / "one.yaml").write_text(
+        "journey: one\ntransactional: true\nentry: {on: order.placed, reentry: always}\n"
+        "steps:\n  - {send: email, template: thanks}\n",
+        "utf-8",
+    )
+    rules = RuleSettings(paths=[str(folder)], source="topic")
+    topics = TopicSettings(rules=f"rules-{time.time_ns()}")
+    settings = Settings(
+        kafka=KafkaSection(bootstrap_servers=apache_kafka.bootstrap), topics=topics, rules=rules
+    )
+    kafka = wiring.kafka_settings(settings, "test")
+    create_topics(kafka, [spec for spec in topic_specs(settings) if spec.name == topics.rules])
+    assert live_rules(settings, kafka).label == "the live journeys"
+    desk = RuleDesk(settings, kafka, "anna")
+    published = desk.send(desk.draft("first"))
+    (folder / "one.yaml").unlink()
+    found = live_rules(settings, kafka)
+    assert found.label == f"the live journeys (version {published.publish.version})"
+    assert [journey.name for journey in compile_rules(found, settings).journeys] == ["one"]
