@@ -148,14 +148,24 @@ class Watcher:
             what = f"{action.channel}/{action.template}"
             cells[Cell(action.journey, SENT, what, action.step, *where)] += 1
             self.got[Got(action.journey, action.step, action.channel, action.template)].add(customer)
-        passing: set[tuple[str, str]] = set()  # entries of journeys that end at once, which say nothing of it
         for each in decisions:
             self._count(each, context, where)
-            journey = self._rules.by_name.get((each.journey, each.version))
-            if journey is not None and not journey.waits and each.step != ENTRY_STEP:
-                passing.add((each.journey, each.event_id))
-        for name, _ in passing:
+        for name in self._silent(decisions):
             self._enter(name, customer, where)
+
+    def _silent(self, decisions: Sequence[Decision]) -> list[str]:
+        """Return the journey of each entry that is not told by itself: those that end where they begin."""
+        told: set[tuple[str, str]] = set()
+        passed: dict[tuple[str, str], None] = {}
+        for each in decisions:
+            run = (each.journey, each.event_id)
+            if each.step == ENTRY_STEP:
+                told.add(run)
+            elif each.outcome in {Outcome.FIRED, Outcome.SUPPRESSED}:
+                journey = self._rules.by_name.get((each.journey, each.version))
+                if journey is not None and not journey.waits:
+                    passed[run] = None
+        return [run[0] for run in passed if run not in told]
 
     def _enter(self, journey: str, customer: str, where: tuple[int, str]) -> None:
         self.tally.cells[Cell(journey, ENTERED, "", ENTRY_STEP, *where)] += 1

@@ -35,6 +35,7 @@ SETTINGS = Settings(
 JOURNEYS = """
 journey: cart-hint
 entry: {on: cart.added, reentry: after 7d}
+goal: {on: order.placed, within: 7d}
 exit: [{on: order.placed}]
 guards: {consent: marketing, cap: [1 per 2d], quiet_hours: "22:00-08:00", holdout: 20%}
 steps:
@@ -47,6 +48,7 @@ steps:
 journey: thanks
 transactional: true
 entry: {on: order.placed, reentry: always}
+goal: {on: order.placed, within: 60d, value: event.amount}
 steps:
   - {send: email, template: thanks, data: {orders: int(customer.orders_lifetime)}}
 ---
@@ -55,6 +57,18 @@ entry: {on: product.viewed, reentry: after 1d}
 guards: {consent: marketing}
 steps:
   - {send: push, template: look}
+---
+journey: keen
+entry: {on: {count: product.viewed, at_least: 2, within: 7d}, reentry: after 7d}
+guards: {consent: marketing}
+steps:
+  - {send: push, template: keen}
+---
+journey: monday
+entry: {on: {schedule: "0 9 * * MON", zone: customer, segment: new}, reentry: after 7d}
+guards: {consent: marketing}
+steps:
+  - {send: push, template: monday}
 ---
 journey: lapsed
 entry: {on: {segment_entered: churn_risk}, reentry: always}
@@ -149,7 +163,8 @@ async def test_a_backtest_decides_what_a_worker_decides(tmp_path: Path, most: in
     actions, decisions, tally = replayed(index, rules, most)
     assert len(live_actions) > 200
     assert {each.outcome for each in live_decisions.values()} >= {
-        "fired", "suppressed", "deferred", "held_out", "entered", "exited", "completed"
+        "fired", "suppressed", "deferred", "held_out", "entered", "exited", "completed", "converted",
+
     }  # fmt: skip
     assert (index.invalid, tally.duplicates > 0, tally.late > 0) == (1, True, True)
     assert actions == live_actions
@@ -174,17 +189,25 @@ def test_the_tally_counts_what_was_decided(tmp_path: Path) -> None:
     held = Counter(
         (each.journey, each.outcome.value, each.reason.guard)
         for each in decisions.values()
-        if each.time >= from_ms and each.outcome in {"suppressed", "deferred", "held_out"}
+        if each.time >= from_ms and each.outcome in {"suppressed", "deferred", "held_out", "converted"}
     )
     assert min(len(sent), len(held)) > 2
     found: Counter[tuple[str, str]] = Counter()
     guards: Counter[tuple[str, str, str]] = Counter()
+    arms: set[str] = set()
     for cell, count in tally.cells.items():
         if cell.what == "sent":
             found[cell.journey, cell.step] += count
         elif cell.what in {"suppressed", "deferred", "held_out"}:
             guards[cell.journey, cell.what, cell.detail] += count
+        elif cell.what == "converted":
+            guards[cell.journey, cell.what, ""] += count
+            arms.add(cell.detail)
     assert (found, guards) == (sent, held)
+    assert arms == {"treated", "holdout"}
+    entered = sum(count for cell, count in tally.cells.items() if cell[:2] == ("thanks", "entered"))
+    assert entered == sum(each.journey == "thanks" and each.time >= from_ms for each in actions.values())
+    assert tally.values["thanks", "treated"] > 0
     assert tally.events == index.events
     assert tally.counted == sum(event.time >= from_ms for _, event in events)
 
