@@ -91,17 +91,30 @@ def _print_profile(profile: dict[str, Any]) -> None:
     }
     _print_pairs("open inquiries", inquiries)
     positions = {
-        f"{item['journey']} v{item['version']}": (
+        _run(item): (
             f"entered {_moment(item['entered_ms'])}, step {item['pc']}, "
             + (f"goes on {_moment(item['due_ms'])}" if item["due_ms"] else "waits for an event")
         )
         for item in profile["positions"]
     }
     _print_pairs("journeys under way", positions)
+    goals = {
+        _run(item): f"until {_moment(item['until_ms'])}"
+        + (", gets nothing, to compare with" if item["held_out"] else "")
+        for item in profile["goals"]
+    }
+    _print_pairs("goals not reached yet", goals)
     if profile["contacts"]:
         _heading("contacts")
         for item in profile["contacts"]:
             typer.echo(f"  {_moment(item['time_s'] * 1000)}  {item['channel']:<8} {item['journey']}")
+
+
+def _run(item: dict[str, Any]) -> str:
+    """Name a run; those of one journey side by side by their keys."""
+    return " ".join(
+        [item["journey"], f"v{item['version']}", *([item["instance"]] if item["instance"] else [])]
+    )
 
 
 def _print_pairs(heading: str, pairs: dict[str, Any]) -> None:

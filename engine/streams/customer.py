@@ -63,7 +63,7 @@ class CustomerView(msgspec.Struct, frozen=True, kw_only=True):
         segment: the segment last announced, or empty.
         churn_risk: probability of no purchase within the horizon; 0 before the first order.
         churn_model: version of the model that says so; 0 is the one that ships.
-        profile: zone, consents, traits, inquiries, positions, entries, contacts.
+        profile: zone, consents, traits, inquiries, positions, entries, contacts, counts, goals.
         features: every feature.
     """
 
@@ -219,7 +219,7 @@ def _profile(profile: Profile) -> dict[str, Any]:
     """Write the profile with names; it is stored without."""
     fields: dict[str, Any] = {name: getattr(profile, name) for name in profile.__struct_fields__}
     fields["inquiries"] = {key: msgspec.structs.asdict(item) for key, item in profile.inquiries.items()}
-    for name in ("positions", "contacts"):
+    for name in ("positions", "contacts", "goals"):
         fields[name] = [msgspec.structs.asdict(item) for item in fields[name]]
     return fields
 

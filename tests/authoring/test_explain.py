@@ -123,6 +123,8 @@ def test_guards_are_those_of_the_machine() -> None:
         ),
         ("{segment_exited: regular}", {}, 'segment is "regular", must leave "regular"'),
         ("{unanswered: inquiry, for: 5m}", {}, "an inquiry unanswered for 5 minutes"),
+        ('{schedule: "0 9 * * MON"}', {}, "the next time: at 09:00 on Monday"),
+        ("{count: product.viewed, at_least: 3, within: 1h}", {}, "3 more: product viewed"),
     ],
 )
 def test_each_kind_of_entry_says_what_must_happen(entry: str, values: dict[str, Any], missing: str) -> None:
@@ -137,6 +139,16 @@ def test_an_open_inquiry_has_its_deadline() -> None:
     profile = Profile(inquiries={"q1": Inquiry(NOON - 60_000, "e1")})
     found = explained(RISKY.replace("ENTRY", "{unanswered: inquiry, for: 5m}"), person(profile))
     assert "no reply until 2023-11-14 12:04 UTC" in found.missing
+
+
+def test_a_count_says_how_far_it_is() -> None:
+    """Events within the time are told, those before it are not; with `per` there is no one number."""
+    profile = Profile(counts={"risky": [NOON - 3_600_000, NOON - 60_000]})
+    entry = "{count: product.viewed, at_least: 3, within: 1h}"
+    found = explained(RISKY.replace("ENTRY", entry), person(profile))
+    assert "enters at 3 product views within 1 hour, 1 so far" in [each.text for each in found.checks]
+    keyed = explained(RISKY.replace("ENTRY", f"{entry}\n  per: event.product_id"), person(profile))
+    assert "3 product views within 1 hour: product viewed" in keyed.missing
 
 
 def test_the_log_is_judged_by_what_it_holds() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.errors import StateError
 from engine.features.churn.purchases import RECORD_BYTES
-from engine.features.profile import Contact, Inquiry, Position, Profile
+from engine.features.profile import Contact, Inquiry, OpenGoal, Position, Profile
 from engine.features.state import LAYOUT_VERSION, CustomerState, pack, unpack
 
 START_MS = 1_690_000_000_000
@@ -67,6 +67,21 @@ profiles = st.builds(
         names, st.builds(Inquiry, instants, names, st.floats(-1, 1), st.booleans()), max_size=2
     ),
     suppressed=st.dictionaries(names, names, max_size=2),
+    counts=st.dictionaries(names, st.lists(instants, min_size=1, max_size=3), max_size=2),
+    goals=st.lists(
+        st.builds(
+            OpenGoal,
+            journey=names,
+            version=st.integers(1, 9),
+            instance=st.text(max_size=5),
+            entered_ms=instants,
+            until_ms=instants,
+            event_id=names,
+            event=st.dictionaries(names, scalars, max_size=2),
+            held_out=st.booleans(),
+        ),
+        max_size=2,
+    ),
 )
 
 

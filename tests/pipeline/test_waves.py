@@ -83,6 +83,20 @@ def test_late_timer_fires_once_at_the_wall_clock() -> None:
     assert waves == [[("a", TIMER_CODE, 100)], [("a", 0, 100)]]
 
 
+def test_a_timer_at_any_minute_parts_the_rows_of_different_minutes() -> None:
+    """Where a row can create a timer at a whole minute, none may lie between the rows of a wave."""
+    minute_ms = 60_000
+    for apart, expected in ((False, [4]), (True, [2, 1, 1])):
+        state = CustomerState("a")
+        rows = [
+            click("a", at_ms) for at_ms in (minute_ms + 1, 2 * minute_ms - 1, 2 * minute_ms, 3 * minute_ms)
+        ]
+        waves = Waves(
+            rows, {}, {"a": state}, {0: DAY_MS}, replay=True, min_delay_ms=DAY_MS, apart_by_minutes=apart
+        )
+        assert [len(wave) for wave in waves] == expected
+
+
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.booleans()), max_size=40),
     st.booleans(),

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from engine.actions import Outcome
 from engine.features.profile import MAX_COUNTED
+from engine.rules.release import Lane, Release
 from engine.rules.ruleset import RuleSet
-from tests.rules.driver import DAY, HOUR, MINUTE, NOON, SECOND, Driver, rule_set
+from tests.rules.driver import DAY, HOUR, MINUTE, NOON, SECOND, VOCABULARY, Driver, rule_set
 from tests.rules.journeys import COUNT
 
 
@@ -128,3 +129,18 @@ def test_a_count_that_may_not_enter_again_is_used_up_all_the_same() -> None:
     assert driver.state.profile.counts == {}
     driver.send("product.viewed", NOON + DAY + HOUR)
     assert driver.outcomes(Outcome.FIRED) == [(Outcome.FIRED, "")]
+
+
+def test_two_versions_side_by_side_count_once() -> None:
+    """While a version is staged, an event counts for the one version that takes the customer."""
+    two = rule_set(COUNT, COUNT.replace("journey: browse", "journey: browse\nversion: 2"))
+    release = Release(1, {("browse", 1): Lane.BEFORE, ("browse", 2): Lane.NEW}, share=0.5)
+    rules = RuleSet(two.journeys, VOCABULARY, release)
+    versions = set()
+    for number in range(20):
+        driver = Driver(rules, customer_id=f"c{number}")
+        for second in range(3):
+            driver.send("product.viewed", NOON + second * SECOND)
+            assert len(driver.actions) == (second == 2)
+        versions.add(driver.actions[0].version)
+    assert versions == {1, 2}

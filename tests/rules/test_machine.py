@@ -11,7 +11,7 @@ from engine.rules.context import MachineSettings
 from engine.rules.journey import Journey
 from engine.rules.ruleset import RuleSet
 from tests.rules.driver import DAY, HOUR, MINUTE, NOON, SECOND, VOCABULARY, Driver, rule_set
-from tests.rules.journeys import ABSENT, ASK, NIGHT, SERVICE, TRIGGER, drip
+from tests.rules.journeys import ABSENT, ASK, COUNT, NIGHT, SERVICE, TRIGGER, drip
 
 
 def test_a_trigger_fires_once_per_event_and_leaves_no_trace() -> None:
@@ -383,6 +383,7 @@ def test_the_shortest_delay_covers_every_wait() -> None:
     assert rule_set(drip("never"), ASK).min_delay_ms == 3 * DAY
     assert rule_set(SERVICE, ASK).min_delay_ms == 5 * MINUTE
     assert rule_set(NIGHT).min_delay_ms == MINUTE
+    assert rule_set(COUNT).min_delay_ms > 300 * DAY
 
 
 def test_a_position_behind_the_end_of_its_program_is_left() -> None:

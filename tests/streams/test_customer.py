@@ -8,7 +8,7 @@ import pytest
 
 from engine.config import load_settings
 from engine.features.churn.purchases import update_purchase
-from engine.features.profile import Inquiry, Position
+from engine.features.profile import Inquiry, OpenGoal, Position
 from engine.features.state import CustomerState
 from engine.settings import Settings
 from engine.streams.customer import CustomerView, read_customer
@@ -49,6 +49,7 @@ def _state() -> CustomerState:
     profile.consents["marketing"] = NOW_S
     profile.inquiries["i1"] = Inquiry(NOW_S * 1000, "e1")
     profile.positions.append(Position("welcome", 1, "", 1, NOW_S * 1000, (NOW_S + 60) * 1000, "e2"))
+    profile.goals.append(OpenGoal("welcome", 1, "", NOW_S * 1000, (NOW_S + 60) * 1000, "e2"))
     return state
 
 
@@ -74,6 +75,7 @@ async def test_the_page_shows_what_is_stored(settings: Settings) -> None:
     assert values["churn_risk"] == view.churn_risk
     assert view.profile["inquiries"]["i1"]["event_id"] == "e1"
     assert view.profile["positions"][0]["journey"] == "welcome"
+    assert view.profile["goals"][0]["until_ms"] == (NOW_S + 60) * 1000
     # the worker still owns the partition: looking does not fence it
     await store.commit([PartitionWrite(partition, meta.epoch, states={NAME.encode(): None})])
     await store.close()
