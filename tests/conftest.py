@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 from confluent_kafka.admin import AdminClient, NewTopic
+from hypothesis import settings as hypothesis_settings
 
 from engine.streams.local import ApacheKafka, EmbeddedBroker, RedisServer, ValkeyServer
 
 TopicMaker = Callable[..., str]
 _CREATE_TIMEOUT_S = 20.0
+# How long one example takes says nothing on a machine that does other things, too.
+hypothesis_settings.register_profile("engage", deadline=None)
+hypothesis_settings.load_profile("engage")
 
 
 @pytest.fixture(scope="session")

@@ -292,11 +292,11 @@ class _Checker:
         wrong: list[Place] = []
         for each in step.awaited:
             code = self._event_code(each.event)
-            before = len(self.errors.errors)
+            before = self.errors.count
             # one `where` may stand for several events: its mistakes are told once
             told = each.where is not None and each.where.place in wrong
             where = None if told or code < 0 else self._where(each.where, each.event)
-            if each.where is not None and len(self.errors.errors) > before:
+            if each.where is not None and self.errors.count > before:
                 wrong.append(each.where.place)
             awaited.append(CheckedAwaited(code, where))
         return tuple(awaited)
@@ -320,12 +320,12 @@ class _Checker:
         if channels and step.channel.value not in channels:
             hint = nearest(step.channel.value, channels) or "channels: " + ", ".join(sorted(channels))
             self.errors.add("E0206", f"unknown channel {step.channel.value!r}", step.channel.place, hint)
-        before = len(self.errors.errors)
+        before = self.errors.count
         data = tuple((name, self._value(scalar, f"`{name}`")) for name, scalar in step.data)
         table = self._table(step, step.table) if step.table is not None else None
         if table is not None:
             data += table.data
-        if len(self.errors.errors) == before:
+        if self.errors.count == before:
             self._template(step, data)
         row = table.row if table is not None else None
         return CheckedSend(

@@ -89,7 +89,7 @@ def _check(scalar: Scalar, scope: Scope, errors: ErrorList) -> CheckedExpression
         spelling = _SPELLINGS.get(text[error.offset :].split(" ", 1)[0].strip("()"), "")
         errors.add("E0301", error.message, place_in(scalar, error.offset), spelling)
         return None
-    before = len(errors.errors)
+    before = errors.count
     names = _names(node, scalar, scope, errors)
     _regexes(node, scalar, errors)
     for missing in unguarded(node, scope.variables):
@@ -101,7 +101,7 @@ def _check(scalar: Scalar, scope: Scope, errors: ErrorList) -> CheckedExpression
         for problem in compiled:
             _complain(problem, scalar, widened, errors)
         return None
-    if len(errors.errors) > before:
+    if errors.count > before:
         return None
     _warn(node, scalar, scope, errors)
     return CheckedExpression(widened.text, parse_expression(widened.text), compiled, scalar.place)

@@ -47,7 +47,7 @@ class _Checker:
 
     def checked(self) -> CheckedTable | None:
         """Return the given values by name; None when the table is not right."""
-        before = len(self.errors.errors)
+        before = self.errors.count
         columns = [check_value(column, self.scope, self.errors) for column in self.table.columns]
         known = [column for column in columns if column is not None]
         if len(known) < len(columns) or not columns or not self.table.rows:
@@ -59,7 +59,7 @@ class _Checker:
             self._given(name.value, [row.values[at] for row in self.table.rows])
             for at, name in enumerate(self.table.give)
         ]
-        if len(self.errors.errors) > before:
+        if self.errors.count > before:
             return None
         found = []
         for name, literals in zip(self.table.give, given, strict=True):

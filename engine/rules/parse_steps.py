@@ -54,9 +54,9 @@ def parse_sequences(node: Node | None, read: Reader) -> tuple[ParsedSequence, ..
     sequences = []
     for key, value in node.items:
         name = read.name(key, "a sequence")
-        before = len(read.errors.errors)
+        before = read.errors.count
         steps = _steps(value, key.text, 1, read)
-        if not steps and len(read.errors.errors) == before:
+        if not steps and read.errors.count == before:
             read.errors.add("E0202", f"the sequence {key.text[:40]!r} has no step", key.place)
         if name is not None:
             sequences.append(ParsedSequence(name, steps))

@@ -51,10 +51,12 @@ class ErrorList:
 
     file: str
     errors: list[RuleError] = field(default_factory=list)
+    count: int = 0  # of all errors, those dropped included: grows with each one
     warnings: list[RuleError] = field(default_factory=list)
 
     def add(self, code: str, message: str, place: Place, hint: str = "") -> None:
         """Note one problem; beyond the bound they are dropped, the first hundred are enough to start with."""
+        self.count += 1
         if len(self.errors) < MAX_ERRORS_PER_FILE:
             self.errors.append(RuleError(code, message, self.file, place.line, place.column, hint))
 

@@ -103,9 +103,9 @@ def read_text(file: str, data: bytes, errors: ErrorList) -> SourceText | None:
 
 def read_yaml(source: SourceText, errors: ErrorList) -> Node | None:
     """Return the document's tree, or None after noting what is wrong with it."""
-    before = len(errors.errors)
+    before = errors.count
     _check_tabs(source, errors)
-    if len(errors.errors) > before:
+    if errors.count > before:
         return None
     try:
         return _build(source, errors)

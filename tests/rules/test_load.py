@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import RuleErrors
+from engine.rules.limits import MAX_ERRORS_PER_FILE
 from engine.rules.load import compile_sources, journey_files, load_journeys
 from engine.rules.render import render_errors
 from tests.rules.driver import DAY, HOUR, MINUTE, NOON, VOCABULARY, Driver, rule_set
@@ -101,3 +102,19 @@ def test_the_shipped_escalation_speaks_two_languages() -> None:
         driver.until(NOON + DAY)
         assert [each.time for each in driver.actions] == [NOON + wait]
         assert driver.actions[0].priority == "high"
+
+
+def test_beyond_the_bound_errors_still_count() -> None:
+    """After a hundred errors none is added, but what is wrong further down is still not taken as right."""
+    row = "        - [nobody, soon, BACK50]\n"
+    text = (
+        "journey: many\nentry: {on: order.placed}\nsteps:\n"
+        "  - send: email\n    template: offer\n    table:\n"
+        "      on: [customer.segment, customer.churn_risk]\n      give: [coupon]\n      rows:\n"
+        f"{row * 60}"
+        "  - send: email\n    template: offer\n    table:\n"
+        "      on: [customer.nonsense]\n      give: [coupon]\n      rows: [[any, BACK10]]\n"
+    )
+    with pytest.raises(RuleErrors) as caught:
+        rule_set(text)
+    assert len(caught.value.errors) == MAX_ERRORS_PER_FILE
