@@ -51,7 +51,7 @@ def deployment(request: pytest.FixtureRequest, valkey: ValkeyServer, tmp_path: P
     config.write_text(
         f'rules.paths = ["{rules}"]\ntopics.partitions = 2\ndecisions.not_matched_sample = 1.0\n', "utf-8"
     )
-    topics = {f"ENGAGE_TOPICS_{family.upper()}": f"{name}.{family}" for family in FAMILIES}
+    topics = {f"ENGAGE_TOPICS_{family.upper()}": f"{name}.{family}" for family in (*FAMILIES, "rules")}
     made = Deployment(name, server.bootstrap, valkey.url, tmp_path, {**topics, "ENGAGE_CONFIG": str(config)})
     run(made, "topics", "create")
     with made.worker():
@@ -161,3 +161,17 @@ def fails(deployment: Deployment, *words: str) -> str:
     """Run a command and return its complaint; an empty text when it has none."""
     result = invoke(deployment, words)
     return result.output if result.exit_code else ""
+
+
+def test_the_published_rules_are_those_explained(deployment: Deployment) -> None:
+    """Once something is published, lines and verdicts are of that, whatever stands in the files by now."""
+    order(deployment, "eve", 1, 50)
+    wait_for(lambda: bool(decisions(deployment, "eve")))
+    run(deployment, "rules", "publish", "-m", "first", "--author", "ann")
+    run(deployment, "rules", "pause", "big-order", "-m", "look", "--author", "ann")
+    (deployment.folder / "big-order.yaml").write_text(JOURNEYS.replace("> 100", "> 40"), "utf-8")
+    explained = json.loads(run(deployment, "explain", "eve", "--json"))
+    assert explained["rules"] == 1
+    (journey,) = explained["journeys"]
+    assert journey["missing"][0] == "the journey is paused: nobody enters, messages wait"
+    assert "an event: order placed where `event.amount > 100.0`" in journey["missing"]

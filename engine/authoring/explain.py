@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from engine.actions import Decision, Outcome
 from engine.authoring.explain_now import check_now, count_now
-from engine.authoring.explain_standing import Standing, say_standing
+from engine.authoring.explain_standing import Standing, say_event, say_standing
 from engine.authoring.explained import Check, Contacts, Person
+from engine.authoring.moments import say_moment
 from engine.authoring.parts import Part, judge_parts, logged_facts
 from engine.events import Scalar
 from engine.rules.context import MachineSettings
 from engine.rules.journey import Journey, Send
+from engine.rules.release import Lane
 from engine.rules.ruleset import RuleSet
 
 _AT_ENTRY = (Outcome.ENTERED, Outcome.HELD_OUT, Outcome.FIRED)
@@ -64,6 +66,7 @@ class JourneyExplanation(msgspec.Struct, frozen=True, kw_only=True):
         considered: every instant the log tells of, oldest first.
         standing: where the customer stands in it.
         contacts: what counts against the caps now.
+        goals: what still counts as its goal reached.
         checks: what would have to be so for it to fire now.
         missing: what is missing for that, in sentences.
     """
@@ -74,6 +77,7 @@ class JourneyExplanation(msgspec.Struct, frozen=True, kw_only=True):
     considered: tuple[Considered, ...]
     standing: tuple[Standing, ...]
     contacts: tuple[Contacts, ...]
+    goals: tuple[str, ...]
     checks: tuple[Check, ...]
     missing: tuple[str, ...]
 
@@ -87,6 +91,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         since_ms: how far back was looked.
         reaches_ms: the oldest decision the topic still holds on the customer's partition; 0 = it is empty.
         sample: share of non-matching events that are logged, 0-1.
+        rules: number of the publication that runs; 0 = the rules come from files.
         journeys: by name.
     """
 
@@ -95,6 +100,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     since_ms: int
     reaches_ms: int
     sample: float
+    rules: int
     journeys: tuple[JourneyExplanation, ...]
 
 
@@ -127,16 +133,17 @@ def explain(
     by_journey: dict[str, list[Decision]] = {}
     for decision in decisions:
         by_journey.setdefault(decision.journey, []).append(decision)
-    newest = {journey.name: journey for journey in rules.journeys}
-    names = sorted(set(journeys) if journeys else {*newest, *by_journey})
+    entering = versions_for(rules, person.customer_id)
+    names = sorted(set(journeys) if journeys else {*entering, *by_journey})
     return Explanation(
         customer_id=person.customer_id,
         now_ms=person.now_ms,
         since_ms=period.since_ms,
         reaches_ms=period.reaches_ms,
         sample=settings.not_matched_sample,
+        rules=rules.release.version,
         journeys=tuple(
-            _journey(name, newest.get(name), by_journey.get(name, ()), rules, settings, person)
+            _journey(name, entering.get(name), by_journey.get(name, ()), rules, settings, person)
             for name in names
         ),
     )
@@ -155,7 +162,9 @@ def _journey(
         for position in person.profile.positions
         if position.journey == name
     )
-    checks = check_now(journey, person, settings) if journey is not None else ()
+    checks: tuple[Check, ...] = ()
+    if journey is not None:
+        checks = (*_released(journey, rules), *check_now(journey, person, settings))
     return JourneyExplanation(
         journey=name,
         version=journey.version if journey is not None else 0,
@@ -163,9 +172,43 @@ def _journey(
         considered=tuple(consider(each, rules) for each in decisions),
         standing=standing,
         contacts=count_now(journey, person, settings) if journey is not None else (),
+        goals=tuple(_goals(name, person, rules)),
         checks=checks,
         missing=tuple(check.missing for check in checks if check.missing),
     )
+
+
+def versions_for(rules: RuleSet, customer_id: str) -> dict[str, Journey]:
+    """Return, for each journey, the version a customer would enter; the newest of one that takes nobody.
+
+    Args:
+        rules: the rules that run.
+        customer_id: who; while a publication is staged, it depends on them.
+    """
+    found = {journey.name: journey for journey in rules.journeys}
+    for (name, version), lane in rules.release.lanes.items():
+        if lane is Lane.ALL or lane is rules.release.lane_of(name, customer_id):
+            found[name] = rules.by_name[name, version]
+    return found
+
+
+def _goals(name: str, person: Person, rules: RuleSet) -> Iterator[str]:
+    for open_goal in person.profile.goals:
+        journey = rules.by_name.get((name, open_goal.version))
+        if open_goal.journey == name and journey is not None and journey.goal is not None:
+            event = say_event(journey.goal.code, journey.goal.where)
+            arm = ", held out" if open_goal.held_out else ""
+            yield f"{event} until {say_moment(open_goal.until_ms)} counts as reached{arm}"
+
+
+def _released(journey: Journey, rules: RuleSet) -> Iterator[Check]:
+    """Say when a journey lets nobody in by an operator's word."""
+    if journey.name in rules.release.paused:
+        text = "the journey is paused: nobody enters, messages wait"
+        yield Check(about="paused", verdict="no", text=text, missing=text)
+    elif (journey.name, journey.version) not in rules.release.lanes:
+        text = "no version of this journey lets anybody in any more"
+        yield Check(about="enabled", verdict="no", text=text, missing=text)
 
 
 def consider(decision: Decision, rules: RuleSet) -> Considered:

@@ -52,6 +52,9 @@ def _when(journey: Journey, person: Person) -> Iterator[Check]:
 
 
 def _reentry(journey: Journey, person: Person) -> Iterator[Check]:
+    if journey.per:
+        yield _keys(journey, person)
+        return
     profile = person.profile
     if any(each.journey == journey.name for each in profile.positions) and not _side_by_side(journey):
         text = "is inside this journey already"
@@ -72,6 +75,18 @@ def _reentry(journey: Journey, person: Person) -> Iterator[Check]:
         yield Check(about="reentry", verdict="no", text=text, missing=text)
     else:
         yield Check(about="reentry", verdict="yes", text=f"entered on {say_moment(last_ms)}; may enter again")
+
+
+def _keys(journey: Journey, person: Person) -> Check:
+    """Say that each key is judged for itself."""
+    runs = sum(each.journey == journey.name for each in person.profile.positions)
+    again = {
+        "always": "each may come again",
+        "never": "none comes twice",
+        "after": f"each may come again after {say_duration(journey.reentry.after_ms)}",
+    }[journey.reentry.rule]
+    text = f"one run for each {'.'.join(journey.per)}, {again}; inside with {runs} now"
+    return Check(about="reentry", verdict="open", text=text)
 
 
 def _side_by_side(journey: Journey) -> bool:

@@ -54,6 +54,8 @@ def _scope(explained: Explanation) -> Iterator[str]:
         yield f"{asked}; the decision topic reaches back to {say_moment(explained.reaches_ms)} only"
     else:
         yield f"{asked}; the decision topic reaches back to {say_moment(explained.reaches_ms)}"
+    if explained.rules:
+        yield f"rules: publication {explained.rules}"
     if explained.sample < 1:
         yield (
             f"events that did not match are logged for {explained.sample * 100:g}% of events only "
@@ -73,6 +75,7 @@ def _journey(journey: JourneyExplanation) -> Iterator[Line]:
         yield f"    at {at}: {standing.text}", ""
         yield from ((f"    {end}", "dim") for end in standing.ends)
     yield from _contacts(journey.contacts)
+    yield from ((f"  goal: {goal}", "") for goal in journey.goals)
     if journey.checks:
         yield "  what would make it fire now", ""
         yield from (_check(check) for check in journey.checks)
@@ -101,7 +104,12 @@ def _history(considered: tuple[Considered, ...]) -> Iterator[Line]:
 def _considered(each: Considered) -> Iterator[Line]:
     guard = f" by {each.guard}" if each.guard and each.outcome != Outcome.EXITED else ""
     place = f"{each.step}{f', line {each.line}' if each.line else ''}"
-    style = {Outcome.FIRED: "yes", Outcome.ENTERED: "yes", Outcome.COMPLETED: "yes"}.get(each.outcome, "no")
+    style = {
+        Outcome.FIRED: "yes",
+        Outcome.ENTERED: "yes",
+        Outcome.COMPLETED: "yes",
+        Outcome.CONVERTED: "yes",
+    }.get(each.outcome, "no")
     style = "open" if each.outcome == Outcome.DEFERRED else style
     said = f"{each.outcome.replace('_', ' ')}{guard}"
     yield f"  {say_moment(each.time)}  {said}: {each.text}", style

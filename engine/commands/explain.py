@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,8 +67,14 @@ def explain(
 
 
 def _rules(settings: Settings) -> RuleSet:
+    """Return the rules that run: those published, or the files where nothing is."""
+    from engine.streams.explain import live_rules  # noqa: PLC0415
+
     try:
-        return load_rules(settings)
+        # what is logged on the way is no part of the answer
+        with contextlib.redirect_stdout(sys.stderr):
+            found = live_rules(settings, kafka_settings(settings))
+        return found if found is not None else load_rules(settings)
     except RuleErrors as error:
         first = error.errors[0]
         where = f"{first.file}:{first.line}:{first.column}"

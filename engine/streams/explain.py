@@ -13,12 +13,15 @@ from engine.actions import Decision
 from engine.errors import ConfigError, EngineError, TransientError
 from engine.events import Family
 from engine.features.profile import Profile
+from engine.rules.ruleset import RuleSet
 from engine.rules.source import nearest
 from engine.settings import Settings
 from engine.streams.codec import Decoder, decode_decision
 from engine.streams.customer import CustomerView, read_stored, view_stored
 from engine.streams.kafka import KafkaSettings
 from engine.streams.reader import TopicReader
+from engine.streams.rule_loader import RuleLoader
+from engine.streams.rule_topic import read_rules
 
 MAX_DECISIONS = 10_000  # of one customer; the newest are kept
 _ERASURE = "erasure.requested"
@@ -71,6 +74,27 @@ async def read_evidence(
     decisions, reaches_ms = _decisions_of(settings, kafka, customer_id, since_ms)
     kept = tuple(each for each in decisions if each.time >= after_ms)
     return Evidence(view, stored.state.profile, kept, reaches_ms)
+
+
+def live_rules(settings: Settings, kafka: KafkaSettings) -> RuleSet | None:
+    """Return the published rules that run; None when nothing has been published.
+
+    Args:
+        settings: all settings.
+        kafka: how to reach Kafka.
+
+    Raises:
+        TransientError: Kafka does not answer.
+        EngineError: what is published cannot be loaded by this engine.
+    """
+    try:
+        found = read_rules(kafka, settings.topics.rules, settings.kafka.timeout_ms / 1000)
+    except ConfigError:
+        return None  # no such topic
+    if found.live is None:
+        return None
+    loaded = RuleLoader(settings).load_newest(found)
+    return loaded.pipeline.rules if loaded is not None else None
 
 
 def _decisions_of(

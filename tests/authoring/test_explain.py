@@ -13,9 +13,12 @@ from engine.authoring.parts import judge_parts, logged_facts
 from engine.features.catalog import NEVER_DAYS
 from engine.features.profile import Contact, Inquiry, Profile
 from engine.rules.context import CustomerValues, MachineSettings
+from engine.rules.guards import share_of
+from engine.rules.release import Lane, Release
+from engine.rules.ruleset import RuleSet
 from engine.rules.sentences import Facts
 from engine.rules.units import Cap
-from tests.rules.driver import DAY, NOON, SPACE, Driver, rule_set
+from tests.rules.driver import DAY, NOON, SPACE, VOCABULARY, Driver, rule_set
 
 SETTINGS = MachineSettings(not_matched_sample=1.0)
 RISKY = """
@@ -220,3 +223,49 @@ def test_the_reach_of_the_log_and_the_sample_are_told() -> None:
     assert "logged for 0.1% of events only" in text
     assert "holds nothing" in lines_of(explain(rules, SETTINGS, person(), [], Period(0, 0)))
     assert "logged for" not in lines_of(explain(rules, SETTINGS, person(), [], Period(0, 0)))
+
+
+SHOPPER = """
+journey: shopper
+VERSION
+entry: {on: order.delivered, per: event.order_id, reentry: never}
+goal: {on: feedback.csat, where: event.score >= 4, within: 30d}
+steps:
+  - wait: 7d
+  - {send: email, template: review}
+"""
+
+
+def test_runs_by_key_and_open_goals_are_told() -> None:
+    """With `per` each key is judged for itself; a goal that can still be reached is told with its end."""
+    rules = rule_set(SHOPPER.replace("VERSION", ""))
+    driver = Driver(rules, SETTINGS)
+    for number in (1, 2):
+        driver.send("order.delivered", NOON, order_id=f"o{number}", id=f"e{number}")
+    who = Person("c1", driver.state.profile, person(driver.state.profile).values, NOON)
+    (journey,) = explain(rules, SETTINGS, who, driver.decisions, Period(0, NOON)).journeys
+    assert [each.instance for each in journey.standing] == ["o1", "o2"]
+    reentry = next(each for each in journey.checks if each.about == "reentry")
+    assert reentry.text == "one run for each order_id, none comes twice; inside with 2 now"
+    assert (
+        journey.goals
+        == ("feedback csat where `event.score >= 4.0` until 2023-12-14 12:00 UTC counts as reached",) * 2
+    )
+
+
+def test_the_version_a_customer_would_enter_is_explained() -> None:
+    """While a publication is staged it depends on the customer; paused or retired journeys say so."""
+    texts = [SHOPPER.replace("VERSION", f"version: {version}") for version in (1, 2)]
+    journeys = rule_set(*texts).journeys
+
+    def version_of(release: Release) -> JourneyExplanation:
+        rules = RuleSet(journeys, VOCABULARY, release)
+        return explain(rules, SETTINGS, person(), [], Period(0, 0)).journeys[0]
+
+    staged = {("shopper", 1): Lane.BEFORE, ("shopper", 2): Lane.NEW}
+    share = share_of("stage", "shopper", "c1")
+    assert version_of(Release(7, staged, share * 0.9)).version == 1
+    assert version_of(Release(7, staged, min(share * 1.1, 1.0))).version == 2
+    paused = version_of(Release(7, {("shopper", 2): Lane.ALL}, paused=frozenset({"shopper"})))
+    assert paused.missing[0] == "the journey is paused: nobody enters, messages wait"
+    assert version_of(Release(7, {})).missing[0] == "no version of this journey lets anybody in any more"
