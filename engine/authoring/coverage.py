@@ -85,7 +85,7 @@ def coverage(journey: Journey, records: Iterable[Record]) -> Coverage:
         journey: the journey under test.
         records: what came of its cases.
     """
-    seen = _Seen(set(), set(), set())
+    seen = _Seen(set(), set(), set(), set())
     for record in records:
         seen.edges.update(move[2:] for move in record.moves if move[:2] == (journey.name, journey.version))
         seen.rows.update(row[2:] for row in record.chosen if row[:2] == (journey.name, journey.version))
@@ -94,17 +94,23 @@ def coverage(journey: Journey, records: Iterable[Record]) -> Coverage:
             for each in record.decisions
             if (each.journey, each.version) == (journey.name, journey.version) and each.outcome in _HELD_BACK
         )
-    parts = (*_entry(journey, seen), *_steps(journey, seen), *_branches(journey, seen))
-    return Coverage(journey.name, journey.file, (*parts, *_exits(journey, seen), *_guards(journey, seen)))
+        seen.converted.update(each.journey for each in record.decisions if each.outcome is Outcome.CONVERTED)
+    parts: tuple[Part, ...] = (*_entry(journey, seen), *_steps(journey, seen), *_branches(journey, seen))
+    parts += (*_exits(journey, seen), *_goal(journey, seen), *_guards(journey, seen))
+    return Coverage(journey.name, journey.file, parts)
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What happened to a journey: ways taken, (step's path, row) of tables, guards that held back."""
+    """What happened to a journey: ways taken, (step's path, row) of tables, guards that held back.
+
+    `converted` are the journeys whose goal was reached.
+    """
 
     edges: set[tuple[int, int]]
     rows: set[tuple[str, int]]
     guards: set[str]
+    converted: set[str]
 
 
 def _entry(journey: Journey, seen: _Seen) -> Iterator[Part]:
@@ -164,6 +170,12 @@ def _exits(journey: Journey, seen: _Seen) -> Iterator[Part]:
     for number, each in enumerate(journey.exits):
         line = journey.lines.get(f"exit[{number}]", 0)
         yield Part("exit", each.event_type, line, EXITED - number in ended)
+
+
+def _goal(journey: Journey, seen: _Seen) -> Iterator[Part]:
+    if journey.goal is not None:
+        line = journey.lines.get("goal", 0)
+        yield Part("goal", journey.goal.event_type, line, journey.name in seen.converted)
 
 
 def _guards(journey: Journey, seen: _Seen) -> Iterator[Part]:

@@ -20,7 +20,7 @@ MAX_CUSTOMERS: Final = 100  # of a case
 MAX_EVENTS: Final = 1_000  # of a case, repetitions counted
 MAX_EXPECTATIONS: Final = 500  # of a case
 MAX_SPAN_MS: Final = 1_200 * 86_400_000  # from the first event of a case to its end
-MAX_ROWS: Final = 20_000  # of a case: events and timers
+MAX_ROWS: Final = 5_000  # of a case: events and timers
 ALWAYS_MS: Final = -(2**62)
 
 # what an expectation may be about: things decided, and how the customer is at an instant

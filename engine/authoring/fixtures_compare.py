@@ -22,6 +22,7 @@ _KINDS = {
     Outcome.ENTERED: "entered",
     Outcome.EXITED: "exited",
     Outcome.COMPLETED: "completed",
+    Outcome.CONVERTED: "converted",
 }
 
 

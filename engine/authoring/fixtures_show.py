@@ -13,7 +13,14 @@ from engine.authoring.instants import say_instant, say_span
 
 _MARKS = {"ok": "ok", "missing": "MISSING", "unexpected": "UNEXPECTED", "different": "DIFFERENT"}
 HEADINGS = ("time", "after", "", "event", "expected", "got")
-_PLURALS = {"entry": "entry", "step": "steps", "branch": "branches", "exit": "exits", "guard": "guards"}
+_PLURALS = {
+    "entry": "entry",
+    "step": "steps",
+    "branch": "branches",
+    "exit": "exits",
+    "goal": "goal",
+    "guard": "guards",
+}
 
 
 def rows_of(result: CaseResult) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -335,6 +335,7 @@ def part_lines(journey: ParsedJourney) -> dict[str, int]:
         "entry": journey.entry.place.line,
         **{f"guards.{name}": line for name, line in journey.guards.lines.items()},
         **{f"exit[{number}]": each.event.place.line for number, each in enumerate(journey.exits)},
+        **({"goal": journey.goal.event.place.line} if journey.goal is not None else {}),
         **{path: place.line for path, place in step_places(journey.steps, sequences)},
     }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.authoring import simulation
 from engine.authoring.coverage import Coverage
 from engine.authoring.fixtures_run import Report
 from tests.authoring.bench import run, wrong
@@ -254,3 +255,74 @@ cases:
     expect: [{at: 0s, send: push}, {at: 3d, send: push}]
 """
     assert wrong(run(tmp_path, journey, fixtures)) == []
+
+
+def test_counts_schedules_keys_and_goals_can_be_tested(tmp_path: Path) -> None:
+    """Every kind of entry runs in a case as it does live; a goal is told with its value and arm."""
+    count = """
+entry:
+  on: {count: product.viewed, at_least: 3, within: 1h}
+  reentry: always
+goal: {on: order.placed, within: 7d, value: event.amount}
+steps: [{send: push, template: looking}]
+"""
+    fixtures = """
+cases:
+  - name: the third view in an hour, then an order
+    events:
+      - {at: 0s, every: 29m, times: 3, product.viewed: }
+      - {at: 2d, order.placed: {amount: 30}}
+    expect:
+      - {at: 58m, send: push}
+      - {at: 2d, converted: it, data: {value: 30, arm: treated}}
+  - name: views too far apart
+    events: [{at: 0s, every: 31m, times: 3, product.viewed: }]
+    expect: []
+"""
+    report = run(tmp_path, count, fixtures)
+    assert wrong(report) == []
+    assert report.coverage[0].percent == 100
+    weekly = """
+entry: {on: {schedule: "0 9 * * MON", zone: customer}, reentry: always}
+steps: [{send: push, template: monday}]
+"""
+    fixtures = """
+start: 2026-03-25T10:00:00
+customer: {time_zone: Europe/Berlin, signed_up: -9d}
+cases:
+  - name: at nine also after the clocks have gone forward
+    expect: [{at: 2026-03-30T09:00:00+02:00, send: push}, {at: 12d 09:00, send: push}]
+    until: 13d
+"""
+    assert wrong(run(tmp_path, weekly, fixtures)) == []
+    parcels = """
+entry: {on: order.placed, per: event.order_id}
+exit: [{on: order.cancelled, where: event.order_id == entry.event.order_id}]
+steps: [{wait: 7d}, {send: push, template: review}]
+"""
+    fixtures = """
+cases:
+  - name: each order is followed by itself
+    events:
+      - {at: 0d, order.placed: {amount: 1}}
+      - {at: 1d, order.placed: {amount: 1}}
+      - {at: 2d, order.cancelled: {order_id: order-1, amount: 1}}
+    expect: [{at: 2d, exited: order.cancelled}, {at: 8d, send: push}]
+"""
+    assert wrong(run(tmp_path, parcels, fixtures)) == []
+
+
+def test_a_case_without_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journey that wants a timer each hour for years ends at the bound of rows, with a clear word."""
+    journey = """
+entry: {on: {schedule: "0 * * * *"}, reentry: always}
+steps: [{send: push, template: again}]
+"""
+    fixtures = """
+customer: {signed_up: -1d}
+cases:
+  - {name: for ever, expect: [], only: false, until: 1100d}
+"""
+    monkeypatch.setattr(simulation, "MAX_ROWS", 100)
+    found = wrong(run(tmp_path, journey, fixtures))
+    assert found == ["more than 100 events and timers in one case"]
