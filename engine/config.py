@@ -19,8 +19,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from engine.errors import ConfigError
+from engine.rules.limits import MAX_SHARED_WINDOW_MS, MIN_SHARED_WINDOW_MS
+from engine.rules.units import read_cap
 from engine.setting import Setting
-from engine.settings import SETTINGS, Settings
+from engine.settings import AGENT, SETTINGS, Settings
 
 __all__ = ["SETTINGS", "Setting", "Settings", "load_settings", "masked"]
 
@@ -33,6 +35,7 @@ _SERVICE_LINK = re.compile(r"^ENGAGE(_[A-Z0-9]+)*_(SERVICE_HOST|SERVICE_PORT(_.*
 _SENSITIVE = re.compile(r"password|secret|token|jaas|\.key|credential", re.IGNORECASE)
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 _BY_ENVIRONMENT = {setting.environment: setting for setting in SETTINGS}
+_TABLES = {setting.name for setting in SETTINGS if setting.base is dict}
 _SUGGESTION_CUTOFF = 0.6
 
 
@@ -119,7 +122,7 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
         if name == "kafka.extra" and isinstance(value, dict):
             # `ssl.ca.location = "…"` without quotes around the key is a nested table in TOML
             yield name, dict(_flatten(value))
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and name not in _TABLES:
             yield from _flatten(value, f"{name}.")
         else:
             yield name, value
@@ -211,8 +214,18 @@ def _inconsistencies(settings: Settings) -> Iterable[str]:
         if value in owners:
             yield f"{topic.name}: {value!r} is also the value of {owners[value]}; each needs its own"
         owners[value] = topic.name
+    yield from _limit_problems(settings)
     if not settings.channels or len(set(settings.channels)) != len(settings.channels):
         yield f"channels: {settings.channels!r} must name at least one channel, each once"
+
+
+def _limit_problems(settings: Settings) -> Iterable[str]:
+    for channel, text in settings.rate_limits.items():
+        limit = read_cap(text)
+        if channel not in settings.channels or channel == AGENT:
+            yield f"rate_limits: {channel!r} is no channel messages go to, see the setting channels"
+        elif limit is None or not MIN_SHARED_WINDOW_MS <= limit.window_ms <= MAX_SHARED_WINDOW_MS:
+            yield _refused(_BY_NAME["rate_limits"], text, settings.origins.get("rate_limits", "default"))
 
 
 def _refused(setting: Setting, raw: Any, origin: str) -> str:

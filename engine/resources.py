@@ -10,6 +10,7 @@ _IN_CHECKOUT = {
     "journeys": "deploy/journeys",
     "templates": "deploy/templates",
     "segments.yaml": "deploy/segments.yaml",
+    "policy.yaml": "deploy/policy.yaml",
 }
 
 
@@ -17,7 +18,7 @@ def shipped(name: str) -> Path:
     """Return the path of a shipped file or folder.
 
     Args:
-        name: `schemas`, `journeys`, `templates` or `segments.yaml`.
+        name: `schemas`, `journeys`, `templates`, `segments.yaml` or `policy.yaml`.
 
     Returns:
         The path; it exists.

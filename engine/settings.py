@@ -13,7 +13,8 @@ import msgspec
 
 from engine.setting import Setting, about, setting_rows
 
-CHANNELS = ("email", "sms", "push", "in_app", "wechat", "agent")
+AGENT = "agent"  # the channel of tasks for people
+CHANNELS = ("email", "sms", "push", "in_app", "wechat", AGENT)
 _NAME = r"^[A-Za-z0-9._-]{1,200}$"
 _NAME_FORM = "1 to 200 letters, digits, dots, dashes or underscores"
 
@@ -217,6 +218,18 @@ class TemplateSettings(_Section, frozen=True, kw_only=True):
     ] = ""
 
 
+class PolicySettings(_Section, frozen=True, kw_only=True):
+    """Where the contact policy is."""
+
+    path: Annotated[
+        str,
+        about(
+            "Contact policy file; empty means the shipped policy, as far as its segments exist.",
+            form="a path",
+        ),
+    ] = ""
+
+
 class DecisionSettings(_Section, frozen=True, kw_only=True):
     """What is written to the decision topic."""
 
@@ -346,6 +359,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rules: RuleSettings = RuleSettings()
     segments: SegmentSettings = SegmentSettings()
     templates: TemplateSettings = TemplateSettings()
+    policy: PolicySettings = PolicySettings()
     default_time_zone: Annotated[
         str, about("Zone of customers whose zone is unknown.", form="an IANA zone")
     ] = "UTC"
@@ -356,6 +370,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             form="N per DURATION, as in 4 per 7d",
         ),
     ] = msgspec.field(default_factory=lambda: ["2 per 1d", "5 per 7d"])
+    control_group: Annotated[
+        str,
+        about(
+            "Share of all customers who get nothing but transactional messages, to compare with.",
+            pattern=r"^(100|\d{1,2})(\.\d{1,2})?%$",
+            form="a percentage, as in 2%",
+        ),
+    ] = "0%"
+    rate_limits: Annotated[
+        dict[
+            Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_-]{1,40}$")],
+            Annotated[str, msgspec.Meta(pattern=r"^[1-9]\d{0,5} per [1-9]\d{0,4}[smhd]$")],
+        ],
+        about(
+            "Messages per channel over all customers and workers; a channel without one has no limit.",
+            form="CHANNEL = N per DURATION of 1m to 31d, as in email = 600 per 1m",
+        ),
+    ] = msgspec.field(default_factory=dict)
     decisions: DecisionSettings = DecisionSettings()
     churn: ChurnSettings = ChurnSettings()
     http: HttpSettings = HttpSettings()

@@ -9,7 +9,7 @@ import pytest
 from engine import resources
 
 
-@pytest.mark.parametrize("name", ["schemas", "journeys", "templates", "segments.yaml"])
+@pytest.mark.parametrize("name", ["schemas", "journeys", "templates", "segments.yaml", "policy.yaml"])
 def test_shipped_files_are_found_in_the_checkout(name: str) -> None:
     """Each thing that ships lies where a checkout has it."""
     assert resources.shipped(name).exists()

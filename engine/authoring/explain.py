@@ -164,14 +164,14 @@ def _journey(
     )
     checks: tuple[Check, ...] = ()
     if journey is not None:
-        checks = (*_released(journey, rules), *check_now(journey, person, settings))
+        checks = (*_released(journey, rules), *check_now(journey, person, rules.policy, settings))
     return JourneyExplanation(
         journey=name,
         version=journey.version if journey is not None else 0,
         file=journey.file if journey is not None else "",
         considered=tuple(consider(each, rules) for each in decisions),
         standing=standing,
-        contacts=count_now(journey, person, settings) if journey is not None else (),
+        contacts=count_now(journey, person, rules.policy, settings) if journey is not None else (),
         goals=tuple(_goals(name, person, rules)),
         checks=checks,
         missing=tuple(check.missing for check in checks if check.missing),

@@ -10,18 +10,24 @@ from engine.authoring.moments import say_moment
 from engine.authoring.parts import judge_parts
 from engine.features.profile import Contact
 from engine.rules.context import MachineSettings
-from engine.rules.guards import held_out, judge_send
+from engine.rules.guards import CONTROL_GROUP_TEXT, Attempt, held_out, in_control_group, judge_send
 from engine.rules.journey import Journey, Send
+from engine.rules.policy import ANY_KIND, Policy
 from engine.rules.sentences import Facts
 from engine.rules.units import Cap, say_duration
 
 
-def check_now(journey: Journey, person: Person, settings: MachineSettings) -> tuple[Check, ...]:
+def check_now(
+    journey: Journey, person: Person, policy: Policy, settings: MachineSettings
+) -> tuple[Check, ...]:
     """Check everything a journey asks for, as of now.
+
+    What all customers share (entry caps, rate limits) is not asked: who comes next gets the place.
 
     Args:
         journey: the version that takes new entries.
         person: the customer.
+        policy: the contact policy.
         settings: default zone, global caps.
     """
     return (
@@ -29,8 +35,9 @@ def check_now(journey: Journey, person: Person, settings: MachineSettings) -> tu
         *check_entry(journey, person),
         *_when(journey, person),
         *_reentry(journey, person),
+        *_control_group(journey, person, settings),
         *_holdout(journey, person),
-        *_sends(journey, person, settings),
+        *_sends(journey, person, policy, settings),
     )
 
 
@@ -93,6 +100,12 @@ def _side_by_side(journey: Journey) -> bool:
     return journey.kind == "unanswered"
 
 
+def _control_group(journey: Journey, person: Person, settings: MachineSettings) -> Iterator[Check]:
+    if not journey.transactional and in_control_group(settings, person.customer_id):
+        text = f"is {CONTROL_GROUP_TEXT}; that does not change"
+        yield Check(about="control_group", verdict="no", text=text, missing=text)
+
+
 def _holdout(journey: Journey, person: Person) -> Iterator[Check]:
     if not journey.holdout:
         return
@@ -106,13 +119,21 @@ def _holdout(journey: Journey, person: Person) -> Iterator[Check]:
         yield Check(about="holdout", verdict="yes", text=f"is not among the {share} held out")
 
 
-def _sends(journey: Journey, person: Person, settings: MachineSettings) -> Iterator[Check]:
+def _sends(journey: Journey, person: Person, policy: Policy, settings: MachineSettings) -> Iterator[Check]:
     """Judge the guards of each message as if it were sent now; steps that fare alike are told once."""
     told: set[tuple[str, str]] = set()
     for step in journey.program:
         if not isinstance(step, Send):
             continue
-        verdict = judge_send(journey, step, person.profile, person.now_ms, settings)
+        attempt = Attempt(
+            journey=journey,
+            send=step,
+            customer_id=person.customer_id,
+            profile=person.profile,
+            facts=Facts(person.values, None, {}, person.profile.traits),
+            now_ms=person.now_ms,
+        )
+        verdict = judge_send(attempt, policy, settings)
         what = f"{step.channel} now"
         if verdict is None:
             text = f"{what}: no guard holds it back"
@@ -128,12 +149,15 @@ def _sends(journey: Journey, person: Person, settings: MachineSettings) -> Itera
             yield check
 
 
-def count_now(journey: Journey, person: Person, settings: MachineSettings) -> tuple[Contacts, ...]:
-    """Count the messages sent against each cap of a journey and of the deployment.
+def count_now(
+    journey: Journey, person: Person, policy: Policy, settings: MachineSettings
+) -> tuple[Contacts, ...]:
+    """Count the messages sent against each cap of a journey, of the contact policy and of the deployment.
 
     Args:
         journey: the journey.
         person: the customer.
+        policy: the contact policy.
         settings: global caps.
     """
     if journey.transactional:
@@ -141,11 +165,23 @@ def count_now(journey: Journey, person: Person, settings: MachineSettings) -> tu
     own = [contact for contact in person.profile.contacts if contact.journey == journey.name]
     return (
         *(_contacts("this journey", own, cap, person.now_ms) for cap in journey.caps),
+        *_of_policy(journey, person, policy),
         *(
             _contacts("all journeys", person.profile.contacts, cap, person.now_ms)
             for cap in settings.global_caps
         ),
     )
+
+
+def _of_policy(journey: Journey, person: Person, policy: Policy) -> Iterator[Contacts]:
+    row = policy.row_of(Facts(person.values, None, {}, person.profile.traits))
+    if row is None:
+        return
+    for kind in (journey.contact, ANY_KIND):
+        contacts = [each for each in person.profile.contacts if kind in (ANY_KIND, each.kind)]
+        for cap in row.caps.get(kind, ()):
+            whose = f"the policy for {row.who}, {kind} contacts"
+            yield _contacts(whose, contacts, cap, person.now_ms)
 
 
 def _contacts(whose: str, contacts: Sequence[Contact], cap: Cap, now_ms: int) -> Contacts:

@@ -21,6 +21,7 @@ from engine.pipeline.core import Outcome, Pipeline, Work
 from engine.pipeline.pins import Codes, Floats, Pins
 from engine.pipeline.waves import EventRow, Wave
 from engine.rules.context import Chosen, Move, Outbox
+from engine.rules.ledger import Ledger
 from engine.rules.machine import JourneyMachine
 from engine.rules.ruleset import RuleSet
 from engine.rules.runner import step_path
@@ -136,6 +137,7 @@ class Simulation:
             until_ms={run.partition: turn.until_ms for run, turn in turns.items()},
             rates={run.partition: run.rate for run in turns},
             replay=True,
+            ledgers={run.partition: run.ledger for run in turns},
         )
         for _ in pipeline.run(work, outcome):
             pass
@@ -177,6 +179,7 @@ class _Run:
         self.ids = ids
         self.states = {ids[each.label]: starting_state(each, ids[each.label]) for each in case.customers}
         self.rate = GlobalRate()
+        self.ledger = Ledger()
         self.record = Record()
         self.rows = 0
         self.too_long: TooLong | None = None

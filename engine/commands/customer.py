@@ -107,7 +107,8 @@ def _print_profile(profile: dict[str, Any]) -> None:
     if profile["contacts"]:
         _heading("contacts")
         for item in profile["contacts"]:
-            typer.echo(f"  {_moment(item['time_s'] * 1000)}  {item['channel']:<8} {item['journey']}")
+            when = _moment(item["time_s"] * 1000)
+            typer.echo(f"  {when}  {item['channel']:<8} {item['kind']:<12} {item['journey']}")
 
 
 def _run(item: dict[str, Any]) -> str:

@@ -55,6 +55,8 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
         event_id: the event (or timer) that caused the entry.
         event: the entry event's fields kept for correlation.
         deferred: whether a guard put the step off until `due_ms`.
+        put_off_ms: when a guard put the step off for the first time; 0 = none did.
+        reserved_ms: the instant for which a place under a rate limit is kept; 0 = none is.
     """
 
     journey: str
@@ -66,6 +68,8 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     event_id: str
     event: dict[str, Scalar | dict[str, Scalar]] = {}
     deferred: bool = False
+    put_off_ms: int = 0
+    reserved_ms: int = 0
 
 
 class Contact(msgspec.Struct, frozen=True, array_like=True):
@@ -75,11 +79,13 @@ class Contact(msgspec.Struct, frozen=True, array_like=True):
         time_s: when, whole seconds since the epoch.
         journey: the journey that sent it.
         channel: the channel it went to.
+        kind: the kind of contact, as the contact policy counts them; empty = not known.
     """
 
     time_s: int
     journey: str
     channel: str
+    kind: str = ""
 
 
 class OpenGoal(msgspec.Struct, frozen=True, array_like=True):

@@ -6,6 +6,7 @@ runs live.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -26,13 +27,15 @@ from engine.features.series import Series
 from engine.features.state import CustomerState
 from engine.pipeline.changes import SegmentChange, segment_change
 from engine.pipeline.found import Found
+from engine.pipeline.ordered import OrderedWaves
 from engine.pipeline.pins import Pins
 from engine.pipeline.row_values import RowValues
 from engine.pipeline.training import count_purchases, freeze, rates_of, scored_at_s
-from engine.pipeline.waves import MUTATES, EventRow, Wave, Waves
+from engine.pipeline.waves import MUTATES, Ahead, EventRow, Wave, Waves
 from engine.rules.context import Outbox, RowContext
 from engine.rules.counts import count_event
 from engine.rules.journey import WaitUntil
+from engine.rules.ledger import Ledger
 from engine.rules.machine import JourneyMachine
 from engine.rules.ruleset import RuleSet
 
@@ -59,6 +62,8 @@ class Work:
         rates: the global purchase rate of each partition; updated in place.
         replay: which clock.
         learn: whether rows are frozen for the trainer.
+        ledgers: each partition's part in limits over all customers; updated in place. Left out, nothing has
+            been counted before this step.
     """
 
     events: Sequence[EventRow]
@@ -68,6 +73,7 @@ class Work:
     rates: Mapping[int, GlobalRate]
     replay: bool
     learn: bool = True
+    ledgers: Mapping[int, Ledger] = field(default_factory=lambda: defaultdict(Ledger))
 
 
 @dataclass(slots=True)
@@ -137,7 +143,7 @@ class Pipeline:
         self.score_every_ms = score_every_ms
         self.pins = Pins()
         self._reacting = _reacting_codes(rules)
-        self._min_delay_ms = min(rules.min_delay_ms, score_every_ms, segments.min_change_ms)
+        self._min_delay_ms = min(machine.min_delay_ms, score_every_ms, segments.min_change_ms)
 
     def switch(self, other: Pipeline) -> None:
         """Go on with the rules of another pipeline of this deployment, between two steps.
@@ -177,14 +183,15 @@ class Pipeline:
             outcome: an empty one; whole at the end.
         """
         count_purchases(work.events, work.states, work.rates)
-        waves = Waves(
+        # where customers compete for room, the order of their rows counts; live, they come in order anyway
+        make_waves = OrderedWaves if work.replay and self.machine.limited else Waves
+        waves = make_waves(
             work.events,
             work.timers,
             work.states,
             work.until_ms,
             replay=work.replay,
-            min_delay_ms=self._min_delay_ms,
-            apart_by_minutes=self.rules.scheduled,
+            ahead=Ahead(self._min_delay_ms, self.rules.scheduled),
         )
         for wave in waves:
             outcome.waves += 1
@@ -202,7 +209,7 @@ class Pipeline:
         self.space.set_column(matrix, "segment", segment_codes)
         found = self._find(wave, batch, matrix, segment_codes, clock_ms)
         yield
-        self._walk(wave, matrix, segment_codes.tolist(), found, outcome)
+        self._walk(wave, matrix, segment_codes.tolist(), found, work.ledgers, outcome)
 
     def _find(
         self, wave: Wave, batch: RowBatch, matrix: Floats, segment_codes: Codes, clock_ms: Int64s
@@ -284,7 +291,13 @@ class Pipeline:
         self.space.set_column(matrix, "churn_risk", risk)
 
     def _walk(
-        self, wave: Wave, matrix: Floats, segment_codes: list[int], found: Found, outcome: Outcome
+        self,
+        wave: Wave,
+        matrix: Floats,
+        segment_codes: list[int],
+        found: Found,
+        ledgers: Mapping[int, Ledger],
+        outcome: Outcome,
     ) -> None:
         """Go through the rows in order: segment changes, journeys, the next timer."""
         machine, names = self.machine, self.segments.names
@@ -332,6 +345,7 @@ class Pipeline:
                     schedules=found.schedules.get(number, ()),
                     candidates=found.by_event(number, enough),
                     event_key=key,
+                    ledger=ledgers[wave.partitions[number]],
                 )
                 machine.run(context, outcome.outbox)
                 state.journey_due_ms = machine.journey_due_ms(state)

@@ -83,6 +83,43 @@ class Wave:
         self.keys.append(0)
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """How near a timer can be that a row creates.
+
+    Args:
+        min_delay_ms: the shortest time until it.
+        by_minutes: whether it can be at any whole minute, however near.
+    """
+
+    min_delay_ms: int
+    by_minutes: bool = False
+
+    def timer_ms(self, first_ms: int) -> int:
+        """Return the earliest instant of a timer created by a row at `first_ms` or later."""
+        soonest_ms = first_ms + self.min_delay_ms
+        if self.by_minutes:
+            soonest_ms = min(soonest_ms, (first_ms // _MINUTE_MS + 1) * _MINUTE_MS)
+        return soonest_ms
+
+    def joins(self, last: EventRow, following: EventRow, due_ms: int, first_ms: int) -> bool:
+        """Tell whether a customer's following row may go into the wave after its last one.
+
+        Args:
+            last: the customer's last row in the wave.
+            following: the one after it.
+            due_ms: the customer's timer before the wave; 0 = none.
+            first_ms: the instant of the customer's first row in the wave.
+        """
+        if following.code == _ERASURE:
+            return False
+        if following.now_ms == first_ms:
+            return True
+        # a late event can arm a deadline at any moment: only what is on time is known to be harmless
+        on_time = last.event.time == last.now_ms
+        return on_time and following.now_ms < self.timer_ms(first_ms) and not 0 < due_ms <= following.now_ms
+
+
 class Waves:
     """Hands out the rows of a step, wave by wave.
 
@@ -92,8 +129,7 @@ class Waves:
         states: the state of every customer in either.
         until_ms: for each partition, the instant up to which timers are due.
         replay: whether timers fire at their due instant (replay clock) or at `until_ms` (live clock).
-        min_delay_ms: the shortest timer a row can create.
-        apart_by_minutes: whether a row can create a timer at any whole minute, however near.
+        ahead: how near a timer can be that a row creates.
     """
 
     def __init__(
@@ -104,14 +140,12 @@ class Waves:
         until_ms: Mapping[int, int],
         *,
         replay: bool,
-        min_delay_ms: int,
-        apart_by_minutes: bool = False,
+        ahead: Ahead,
     ) -> None:
         self._states = states
         self._until_ms = until_ms
         self._replay = replay
-        self._min_delay_ms = min_delay_ms
-        self._apart_by_minutes = apart_by_minutes
+        self._ahead = ahead
         self._first = Wave()
         # lists, although they are taken from in front: nearly all hold one row, and a list is made faster
         self._queues: dict[str, list[EventRow]] = {}
@@ -170,24 +204,8 @@ class Waves:
         row = queue.pop(0)
         first_ms = row.now_ms
         wave.add_event(row, state)
-        while queue and self._joins(row, queue[0], due_ms, first_ms):
+        while queue and self._ahead.joins(row, queue[0], due_ms, first_ms):
             row = queue.pop(0)
             wave.add_event(row, state)
         # on the live clock a row can't make a timer due within its own step
         return self._replay or bool(queue)
-
-    def _joins(self, last: EventRow, following: EventRow, due_ms: int, first_ms: int) -> bool:
-        """Whether a customer's following row may go into the wave after its last one."""
-        if following.code == _ERASURE:
-            return False
-        if following.now_ms == first_ms:
-            return True
-        # a late event can arm a deadline at any moment: only what is on time is known to be harmless
-        if self._apart_by_minutes and following.now_ms // _MINUTE_MS != first_ms // _MINUTE_MS:
-            return False
-        on_time = last.event.time == last.now_ms
-        return (
-            on_time
-            and following.now_ms < first_ms + self._min_delay_ms
-            and not 0 < due_ms <= following.now_ms
-        )

@@ -82,6 +82,55 @@ def find_problems(parsed: ParsedJourney, vocabulary: Vocabulary, errors: ErrorLi
     return _Checker(parsed, vocabulary, errors).journey()
 
 
+def check_segment(segment: Placed[str], vocabulary: Vocabulary, errors: ErrorList) -> None:
+    """Note a segment that does not exist.
+
+    Args:
+        segment: its name.
+        vocabulary: knows the segments.
+        errors: takes the problem.
+    """
+    if segment.value not in vocabulary.segments:
+        hint = nearest(segment.value, vocabulary.segments) or "see the segments file"
+        errors.add("E0212", f"unknown segment {segment.value[:60]!r}", segment.place, hint)
+
+
+def check_when(
+    scalar: Scalar | None, scope: Scope, vocabulary: Vocabulary, errors: ErrorList
+) -> CheckedExpression | None:
+    """Check a condition on the customer.
+
+    Args:
+        scalar: the expression, or None when there is none.
+        scope: the names it may use.
+        vocabulary: knows the segments.
+        errors: takes every problem.
+    """
+    if scalar is None:
+        return None
+    when = check_condition(scalar, scope, errors)
+    if when is not None:
+        _compared_segments(when, scalar, vocabulary, errors)
+    return when
+
+
+def _compared_segments(
+    when: CheckedExpression, scalar: Scalar, vocabulary: Vocabulary, errors: ErrorList
+) -> None:
+    """A comparison with a segment that does not exist could never be true."""
+    for part in walk(when.node):
+        if not isinstance(part, Binary) or part.operator not in ("==", "!=", "in"):
+            continue
+        sides = (part.left, part.right)
+        if not any(isinstance(side, Name) and side.dotted == "customer.segment" for side in sides):
+            continue
+        for constant in (each for side in sides for each in walk(side) if isinstance(each, Literal)):
+            if isinstance(constant.value, str) and constant.value not in vocabulary.segments:
+                hint = nearest(constant.value, vocabulary.segments) or "see the segments file"
+                place = place_in(scalar, max(scalar.text.find(constant.value) - 1, 0))
+                errors.add("E0212", f"unknown segment {constant.value[:60]!r}", place, hint)
+
+
 @dataclass(frozen=True, slots=True)
 class _Checker:
     parsed: ParsedJourney
@@ -92,7 +141,7 @@ class _Checker:
         entry = self.parsed.entry
         code = self._event_code(entry.event) if entry.event else -1
         if entry.segment:
-            self._segment(entry.segment)
+            check_segment(entry.segment, self.vocabulary, self.errors)
         self._absence(entry)
         where = self._where(entry.where, entry.event, with_entry=False) if entry.where else None
         when = self._when(entry.when)
@@ -176,41 +225,16 @@ class _Checker:
             self.errors.add("E0245", message, scalar.place, "such as event.amount")
         return checked
 
-    def _segment(self, segment: Placed[str]) -> None:
-        if segment.value not in self.vocabulary.segments:
-            hint = nearest(segment.value, self.vocabulary.segments) or "see the segments file"
-            self.errors.add("E0212", f"unknown segment {segment.value[:60]!r}", segment.place, hint)
-
     def _when(self, scalar: Scalar | None, with_entry: bool = False) -> CheckedExpression | None:
-        if scalar is None:
-            return None
-        scope = self._customer_scope("`when`", with_entry)
-        when = check_condition(scalar, scope, self.errors)
-        if when is not None:
-            self._compared_segments(when, scalar)
-        return when
-
-    def _compared_segments(self, when: CheckedExpression, scalar: Scalar) -> None:
-        """A comparison with a segment that does not exist could never be true."""
-        for part in walk(when.node):
-            if not isinstance(part, Binary) or part.operator not in ("==", "!=", "in"):
-                continue
-            sides = (part.left, part.right)
-            if not any(isinstance(side, Name) and side.dotted == "customer.segment" for side in sides):
-                continue
-            for constant in (each for side in sides for each in walk(side) if isinstance(each, Literal)):
-                if isinstance(constant.value, str) and constant.value not in self.vocabulary.segments:
-                    hint = nearest(constant.value, self.vocabulary.segments) or "see the segments file"
-                    place = place_in(scalar, max(scalar.text.find(constant.value) - 1, 0))
-                    self.errors.add("E0212", f"unknown segment {constant.value[:60]!r}", place, hint)
+        return check_when(scalar, self._customer_scope("`when`", with_entry), self.vocabulary, self.errors)
 
     def _guards(self) -> None:
         consent = self.parsed.guards.consent
         if consent and consent.value not in PURPOSES:
             hint = nearest(consent.value, PURPOSES) or "purposes: " + ", ".join(PURPOSES)
             self.errors.add("E0206", f"unknown consent purpose {consent.value!r}", consent.place, hint)
-        contact, known = self.parsed.guards.contact, self.vocabulary.contacts
-        if contact and known and contact.value not in known:
+        contact, known = self.parsed.guards.contact, self.vocabulary.policy.kinds
+        if contact and contact.value not in known:
             hint = nearest(contact.value, known) or "kinds: " + ", ".join(sorted(known))
             self.errors.add("E0262", f"unknown kind of contact {contact.value!r}", contact.place, hint)
 

@@ -10,6 +10,7 @@ from engine.actions import Action, Decision
 from engine.events import Event
 from engine.features.profile import Profile
 from engine.features.state import CustomerState
+from engine.rules.ledger import Ledger
 from engine.rules.units import Cap
 
 TEXT_FEATURES = ("last_channel", "locale", "time_zone")  # read from the profile, not from the matrix
@@ -31,6 +32,7 @@ class RowContext:
         schedules: (journey index, instant ms) of the schedules that fired at this row.
         candidates: indices of the journeys whose entry columns held, or whose count was reached.
         event_key: hash of the event's id; decides whether the event is sampled.
+        ledger: the partition's part in limits over all customers; None only where there are none.
     """
 
     state: CustomerState
@@ -44,6 +46,7 @@ class RowContext:
     schedules: Sequence[tuple[int, int]] = ()
     candidates: Sequence[int] = ()
     event_key: int = 0
+    ledger: Ledger | None = None
 
     @property
     def event_id(self) -> str:
@@ -89,11 +92,15 @@ class MachineSettings:
         default_time_zone: IANA zone of customers whose zone is unknown.
         global_caps: contacts per customer over all journeys.
         not_matched_sample: share of events whose non-matches are reported, 0-1.
+        control_group: share of all customers who get nothing but transactional messages, 0-1.
+        rate_limits: channel to the messages over all customers.
     """
 
     default_time_zone: str = "UTC"
     global_caps: tuple[Cap, ...] = ()
     not_matched_sample: float = 0.001
+    control_group: float = 0.0
+    rate_limits: Mapping[str, Cap] = field(default_factory=dict)
 
 
 class CustomerValues(Mapping[str, Any]):

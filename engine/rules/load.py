@@ -15,6 +15,7 @@ from engine.rules.lint import find_oddities
 from engine.rules.lint_files import Linted, find_oddities_between
 from engine.rules.parse import read_journey
 from engine.rules.parsed import ParsedJourney
+from engine.rules.policy import Policy
 from engine.rules.ranges import Range
 from engine.rules.ruleset import RuleSet
 from engine.rules.scope import Vocabulary
@@ -33,9 +34,9 @@ def vocabulary_of(
     segments: Sequence[str],
     texts: Iterable[str] = (),
     channels: Iterable[str] = (),
-    contacts: Iterable[str] = (),
     templates: Mapping[str, Template] | None = None,
     ranges: Mapping[str, Range] | None = None,
+    policy: Policy | None = None,
 ) -> Vocabulary:
     """Return what rules can talk about, from a feature space and segments.
 
@@ -45,9 +46,9 @@ def vocabulary_of(
         segments: `Segments.names`: the name of each code, empty for 0.
         texts: names of texts of the profile (`catalog.TEXTS`).
         channels: the deployment's channels; empty = any.
-        contacts: kinds of contact the contact policy knows; empty = any.
         templates: templates by name; none = any.
         ranges: feature name to its lowest and highest value, of those that are known.
+        policy: the contact policy; by default one that allows everything.
     """
     features = {name: _KINDS[kind] for name, kind in kinds.items()}
     features.update(dict.fromkeys(texts, "string"))
@@ -56,9 +57,9 @@ def vocabulary_of(
         columns={name: column for column, name in enumerate(names)},
         segments={name: code for code, name in enumerate(segments) if name},
         channels=frozenset(channels),
-        contacts=frozenset(contacts),
         templates=templates or {},
         ranges=ranges or {},
+        policy=policy or Policy(),
     )
 
 

@@ -5,7 +5,9 @@
 3. what is due: waits that are over, timeouts, deferred messages;
 4. waits for an event: the row's event may be the one;
 5. inquiries: overdue ones, and those that are not to wait;
-6. entries: absences, schedules, segment changes, the row's own event.
+6. entries: absences, schedules, segment changes, the row's own event; last, one of each exclusion group.
+
+What comes at the same instant goes by priority.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from engine.rules.context import EXITED, CustomerValues, MachineSettings, Outbox
 from engine.rules.entries import (
     enter_absent,
     enter_by_event,
+    enter_grouped,
     enter_scheduled,
     enter_segments,
     enter_unanswered,
@@ -28,6 +31,8 @@ from engine.rules.entries import (
 from engine.rules.goals import reach_goals
 from engine.rules.journey import Journey, WaitUntil
 from engine.rules.keys import mark_of
+from engine.rules.limits import MAX_DURATION_MS
+from engine.rules.local_time import MIN_DEFERRAL_MS
 from engine.rules.release import OUT_PC, moved
 from engine.rules.ruleset import RuleSet
 from engine.rules.runner import Runner, step_path
@@ -39,13 +44,22 @@ class JourneyMachine:
 
     Args:
         rules: the rule set.
-        settings: default zone, global caps, sampling.
+        settings: default zone, global caps, sampling, rate limits.
+
+    Attributes:
+        limited: whether something is limited over all customers, so that rows need a ledger.
+        min_delay_ms: the shortest time after which a row can want a timer.
     """
 
     def __init__(self, rules: RuleSet, settings: MachineSettings | None = None) -> None:
         self.rules = rules
         self.settings = settings or MachineSettings()
         self._sampled_below = int(self.settings.not_matched_sample * 2**64)
+        # whether customers compete: then rows have to come in the order of their instants, and with a ledger
+        self.limited = bool(self.settings.rate_limits) or rules.has_entry_caps
+        self.min_delay_ms = min(
+            rules.min_delay_ms, MIN_DEFERRAL_MS if self.settings.rate_limits else MAX_DURATION_MS
+        )
 
     def run(self, context: RowContext, outbox: Outbox) -> None:
         """Work on one row.
@@ -75,6 +89,8 @@ class JourneyMachine:
         enter_scheduled(runner)
         enter_segments(runner)
         enter_by_event(runner)
+        if runner.grouped:
+            enter_grouped(runner)
         if context.event is not None and self.sampled(context.event_key):
             explain_mismatches(runner)
 
@@ -109,7 +125,7 @@ class JourneyMachine:
         for position in runner.context.state.profile.positions:
             for version, pc in moved(moves, position.journey, position.version, position.pc):
                 if pc == OUT_PC:
-                    _leave(runner, position)
+                    runner.leave(position)
                     text = f"taken out by the migration to version {version}"
                     runner.decide(position, "end", Outcome.EXITED, Reason(text=text, guard="version"))
                     break
@@ -127,7 +143,7 @@ class JourneyMachine:
             number, text = _exit_reason(runner, journey, position)
             if text:
                 runner.moved(journey, position.pc, EXITED - number)
-                _leave(runner, position)
+                runner.leave(position)
                 path = step_path(journey, position.pc)
                 runner.decide(position, path, Outcome.EXITED, Reason(text=text, guard="exit"))
 
@@ -136,7 +152,9 @@ class JourneyMachine:
         now_ms = runner.context.now_ms
         positions = runner.context.state.profile.positions
         due = [position for position in positions if 0 < position.due_ms <= now_ms]
-        for position in sorted(due, key=lambda each: each.due_ms):
+        if len(due) > 1:
+            due.sort(key=lambda each: (each.due_ms, -self.rules.by_name[each.journey, each.version].priority))
+        for position in due:
             journey = self.rules.by_name[position.journey, position.version]
             _settle(runner, position, runner.resume(journey, position))
 
@@ -181,7 +199,7 @@ def _exit_reason(runner: Runner, journey: Journey, position: Position) -> tuple[
 
 def _lost(runner: Runner, position: Position) -> None:
     """End a run whose journey (or step) is not in the rule set any more."""
-    _leave(runner, position)
+    runner.leave(position)
     newest = max(
         (journey for journey in runner.rules.journeys if journey.name == position.journey),
         key=lambda journey: journey.version,
@@ -197,14 +215,9 @@ def _replace(runner: Runner, before: Position, after: Position) -> None:
     profile.positions = [after if each is before else each for each in profile.positions]
 
 
-def _leave(runner: Runner, position: Position) -> None:
-    profile = runner.context.state.note()
-    profile.positions = [each for each in profile.positions if each is not position]
-
-
 def _settle(runner: Runner, before: Position, after: Position | None) -> None:
     """Put a moved position in the place of the old one, or end the run."""
     if after is not None:
         _replace(runner, before, after)
         return
-    _leave(runner, before)
+    runner.leave(before)

@@ -27,7 +27,7 @@ class RuleSet:
 
     Args:
         journeys: compiled journeys.
-        vocabulary: the one they were compiled against.
+        vocabulary: the one they were compiled against; has the contact policy.
         release: which versions take entries, what is paused; when None, of several versions of one journey
             only the highest takes entries.
     """
@@ -35,6 +35,7 @@ class RuleSet:
     def __init__(
         self, journeys: Sequence[Journey], vocabulary: Vocabulary, release: Release | None = None
     ) -> None:
+        self.policy = vocabulary.policy
         self.journeys: tuple[Journey, ...] = tuple(
             sorted(journeys, key=lambda each: (each.name, each.version))
         )
@@ -48,6 +49,7 @@ class RuleSet:
             for index, each in enumerate(self.journeys)
             if each.enabled and self.release.takes(each.name, each.version)
         )
+        self.has_entry_caps = any(self.journeys[index].entry_cap for index in self._entering)
         self._columns = vocabulary.columns
         entering = [self.journeys[index] for index in self._entering]
         self._index = ColumnIndex(entering, vocabulary.columns)
@@ -73,7 +75,7 @@ class RuleSet:
             self.min_delay_ms = min(self.min_delay_ms, PAUSE_RETRY_MS)
         staged = [place for place, lane in self.release.lanes.items() if lane is not Lane.ALL]
         self._staged = frozenset(staged) if 0 < self.release.share < 1 else frozenset()
-        self.features = features_of(self.journeys)
+        self.features = features_of(self.journeys) | self.policy.features
 
     def takes(self, index: int, customer_id: str) -> bool:
         """Tell whether a journey's version lets a customer in, or leaves them to the version beside it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from engine.rules.cel import CelFailure
 from engine.rules.check import AGENT
 from engine.rules.condition import Bound
 from engine.rules.context import CustomerValues, MachineSettings, Outbox, RowContext
-from engine.rules.guards import Verdict, contacts_full, judge_send, remember_contact, share_of
+from engine.rules.guards import Attempt, ContactMemory, Verdict, judge_rate, judge_send, share_of
 from engine.rules.journey import (
     Branch,
     DataValue,
@@ -31,7 +31,7 @@ from engine.rules.journey import (
 )
 from engine.rules.limits import MAX_ACTION_TEXT, MAX_REASON_CHARS
 from engine.rules.local_time import zone_of
-from engine.rules.pause import hold, judge_pause, let_go
+from engine.rules.pause import judge_pause
 from engine.rules.ruleset import RuleSet
 from engine.rules.sentences import Facts, entry_values, seen_values
 from engine.rules.until import NoDate, until_ms
@@ -50,6 +50,7 @@ class Runner:
         context: the row.
         outbox: takes actions and decisions.
         values: the customer's features as of the row.
+        grouped: who may enter a journey of an exclusion group; decided at the row's end.
     """
 
     rules: RuleSet
@@ -57,6 +58,7 @@ class Runner:
     context: RowContext
     outbox: Outbox
     values: CustomerValues
+    grouped: list[tuple[Journey, Any]] = field(default_factory=list)
 
     def facts(self, position: Position | None = None) -> Facts:
         """Return what conditions are judged on, for a customer inside a journey or about to enter one."""
@@ -80,10 +82,11 @@ class Runner:
             came_from = pc
             match journey.program[pc]:
                 case Send() as send:
-                    until_ms = self._send(journey, send, position)
-                    if until_ms:
-                        return self._put_off(journey, position, pc, until_ms)
-                    position = let_go(position)
+                    verdict = self._send(journey, send, position)
+                    if verdict is not None and verdict.until_ms:
+                        return _put_off(position, pc, verdict, self.context.now_ms)
+                    if position.put_off_ms:
+                        position = msgspec.structs.replace(position, put_off_ms=0, reserved_ms=0)
                     pc += 1
                 case Wait() | WaitUntil() as wait:
                     due_ms = self._wait_end(wait, position)
@@ -98,7 +101,7 @@ class Runner:
                     position, pc = self._go_on(step, pc, position)
         else:
             self.moved(journey, came_from, pc)
-        if journey.waits:
+        if self.lasts(journey):
             self.decide(position, "end", Outcome.COMPLETED, Reason(text="went through every step"))
         return None
 
@@ -107,10 +110,10 @@ class Runner:
         if self.outbox.moves is not None:
             self.outbox.moves.append((journey.name, journey.version, came_from, pc))
 
-    def _put_off(self, journey: Journey, position: Position, pc: int, until_ms: int) -> Position:
-        if journey.name in self.rules.release.paused:
-            position = hold(position, self.context.now_ms)
-        return msgspec.structs.replace(position, pc=pc, due_ms=until_ms, deferred=True)
+    def leave(self, position: Position) -> None:
+        """Take a run out of the customer's positions."""
+        profile = self.context.state.note()
+        profile.positions = [each for each in profile.positions if each is not position]
 
     def _wait_end(self, wait: Wait | WaitUntil, position: Position) -> int | None:
         """Return when a wait that begins now is over; None when the run has ended for want of a date."""
@@ -153,31 +156,41 @@ class Runner:
 
     def resume(self, journey: Journey, position: Position) -> Position | None:
         """Go on with a position whose instant has come."""
-        step = journey.program[position.pc]
-        pc = position.pc
+        pc = came_from = position.pc
+        step = journey.program[pc]
         if isinstance(step, Send):
-            late_ms = self.context.now_ms - position.due_ms
-            if late_ms > step.expires_ms:
+            first_ms = position.put_off_ms or position.due_ms
+            if self.context.now_ms > first_ms + step.expires_ms:
                 verdict = Verdict(Outcome.SUPPRESSED, "expired", "the message came too late to be of use")
                 self._decide_send(step, position, verdict)
+                position = msgspec.structs.replace(position, put_off_ms=0, reserved_ms=0)
                 pc += 1
         elif isinstance(step, WaitUntil):
             pc = step.otherwise_pc
         else:
             pc += 1
         onward = msgspec.structs.replace(position, pc=pc, due_ms=0, deferred=False)
-        return self.advance(journey, onward, position.pc)
+        return self.advance(journey, onward, came_from)
 
-    def _send(self, journey: Journey, send: Send, position: Position) -> int:
-        """Fire the action or say why not; return when to try again, or 0."""
-        now_ms = self.context.now_ms
-        profile = self.context.state.profile
+    def _send(self, journey: Journey, send: Send, position: Position) -> Verdict | None:
+        """Fire the action, or say why not and return it."""
+        profile, now_ms = self.context.state.profile, self.context.now_ms
+        attempt = Attempt(
+            journey=journey,
+            send=send,
+            customer_id=self.context.state.customer_id,
+            profile=profile,
+            facts=self.facts(position),
+            now_ms=now_ms,
+            put_off_ms=position.put_off_ms,
+            reserved_ms=position.reserved_ms,
+        )
         if journey.name in self.rules.release.paused:
-            verdict: Verdict | None = judge_pause(send, position, now_ms)
+            verdict: Verdict | None = judge_pause(attempt)
         else:
-            verdict = judge_send(journey, send, profile, now_ms, self.settings)
+            verdict = judge_send(attempt, self.rules.policy, self.settings)
         remembered = send.channel != AGENT and not journey.transactional
-        if verdict is None and remembered and contacts_full(profile, now_ms, *self._windows()):
+        if verdict is None and remembered and self._memory().is_full(profile, now_ms):
             text = f"{len(profile.contacts)} contacts are still counted by caps, no further one can be kept"
             verdict = Verdict(Outcome.SUPPRESSED, "contact_history", text)
         data: dict[str, Scalar] = {}
@@ -188,18 +201,27 @@ class Runner:
                 verdict = Verdict(
                     Outcome.SUPPRESSED, "data", f"a message value could not be computed: {failure}"
                 )
+        # the last to be asked, so that no place under a limit is taken in vain
+        verdict = verdict or judge_rate(attempt, self.context.ledger, self.settings)
         if verdict is not None:
             self._decide_send(send, position, verdict)
-            return verdict.until_ms
+            return verdict
         self._fire(journey, send, position, data)
         if remembered:
-            contact = Contact(now_ms // 1000, journey.name, send.channel)
-            remember_contact(self.context.state.note(), contact, now_ms, *self._windows())
-        return 0
+            contact = Contact(now_ms // 1000, journey.name, send.channel, journey.contact)
+            self._memory().remember(self.context.state.note(), contact, now_ms)
+        return None
 
-    def _windows(self) -> tuple[Mapping[str, int], int]:
+    def _memory(self) -> ContactMemory:
         every_ms = max((cap.window_ms for cap in self.settings.global_caps), default=0)
-        return self.rules.cap_windows_ms, every_ms
+        return ContactMemory(self.rules.cap_windows_ms, self.rules.policy.windows_ms, every_ms)
+
+    def lasts(self, journey: Journey) -> bool:
+        """Tell whether a run can last, so that it needs a place among the customer's positions."""
+        if journey.waits or journey.transactional or not self.settings.rate_limits:
+            return journey.waits
+        limits = self.settings.rate_limits
+        return any(isinstance(step, Send) and step.channel in limits for step in journey.program)
 
     def _fire(self, journey: Journey, send: Send, position: Position, data: dict[str, Scalar]) -> None:
         customer_id = self.context.state.customer_id
@@ -307,6 +329,18 @@ def variant_of(step: Split, customer_id: str) -> Variant:
 def behind(wait: Wait | WaitUntil, pc: int) -> int:
     """Return where a run goes on when the time of a wait at `pc` is over."""
     return wait.otherwise_pc if isinstance(wait, WaitUntil) else pc + 1
+
+
+def _put_off(position: Position, pc: int, verdict: Verdict, now_ms: int) -> Position:
+    """Return a position that stays at a send until a guard lets it be tried again."""
+    return msgspec.structs.replace(
+        position,
+        pc=pc,
+        due_ms=verdict.until_ms,
+        deferred=True,
+        put_off_ms=position.put_off_ms or now_ms,
+        reserved_ms=verdict.until_ms if verdict.guard == "rate_limit" else 0,
+    )
 
 
 def _whole(value: object) -> int:

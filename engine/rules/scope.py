@@ -13,6 +13,7 @@ import msgspec
 
 from engine.events import EVENT_CLASSES, EVENT_TYPES
 from engine.rules.cel import Kind
+from engine.rules.policy import Policy
 from engine.rules.ranges import Range
 from engine.rules.templates import Template
 
@@ -37,18 +38,18 @@ class Vocabulary:
         columns: feature name to its column in the feature matrix.
         segments: segment name to its code in the `segment` column.
         channels: channels that exist; empty = any.
-        contacts: kinds of contact the contact policy knows; empty = any.
         templates: templates by name; empty = any.
         ranges: feature name to its lowest and highest value; a feature that is not in it can have any.
+        policy: the contact policy; knows the kinds of contact.
     """
 
     features: Mapping[str, Kind]
     columns: Mapping[str, int]
     segments: Mapping[str, int] = field(default_factory=dict)
     channels: frozenset[str] = frozenset()
-    contacts: frozenset[str] = frozenset()
     templates: Mapping[str, Template] = field(default_factory=dict)
     ranges: Mapping[str, Range] = field(default_factory=dict)
+    policy: Policy = field(default_factory=Policy)
     customer: Mapping[str, Kind] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:

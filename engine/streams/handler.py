@@ -62,7 +62,7 @@ class Handler:
     """Owner of partitions, state and offsets; handles one batch at a time.
 
     Args:
-        settings: all settings.
+        settings: all settings; `topics.partitions` is what the event topics have.
         pipeline: the pure core.
         store: customer state.
         producer: the way to Kafka.
@@ -101,7 +101,9 @@ class Handler:
         )
         self._sink = Sink(settings)
         self._tally = Tally(metrics)
-        self._holdings = Holdings(store, self.intake, self._tally, health, families)
+        self._holdings = Holdings(
+            store, self.intake, self._tally, health, families, settings.topics.partitions
+        )
         self._due = DueTimers(settings, store, self._holdings, self.settle)
         self._delivery = Delivery(producer, self._sink, self._holdings, self._tally)
         self.before_batch: Callable[[], None] = lambda: None
@@ -239,8 +241,10 @@ class Handler:
                 until_ms[row.partition] = row.now_ms
         else:
             until_ms = dict.fromkeys(self._holdings.owned, now_ms)
+        # where customers compete for room, no timer may be worked on before an earlier one
+        limit = UNBOUNDED if self._replay and self.pipeline.machine.limited else MAX_TIMERS
         while True:
-            due = await self._due.of(until_ms, MAX_TIMERS)
+            due = await self._due.of(until_ms, limit)
             if not due or (step.events and len(due) < MAX_TIMERS):
                 return worked
             await self._work(Step(), due, now_ms, until_ms)
@@ -269,6 +273,7 @@ class Handler:
             until_ms=until,
             rates={number: owned.rate for number, owned in self._holdings.owned.items()},
             replay=self._replay,
+            ledgers={number: owned.ledger for number, owned in self._holdings.owned.items()},
         )
         outcome = Outcome()
         effects, failure = _Effects([], []), None

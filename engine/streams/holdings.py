@@ -48,11 +48,19 @@ class Holdings:
         tally: counts.
         health: told what works and what does not.
         topics: the event topics.
+        partitions: how many partitions each of them has.
     """
 
     def __init__(
-        self, store: Store, intake: Intake, tally: Tally, health: WorkerHealth, topics: Iterable[str]
+        self,
+        store: Store,
+        intake: Intake,
+        tally: Tally,
+        health: WorkerHealth,
+        topics: Iterable[str],
+        partitions: int,
     ) -> None:
+        self._partitions = partitions
         self._store = store
         self._intake = intake
         self._tally = tally
@@ -182,7 +190,7 @@ class Holdings:
     async def _acquire(self, number: int) -> Mapping[str, int]:
         """Become the owner of a partition; return its stored offsets."""
         meta = await self.retrying("acquire", lambda: self._store.acquire(number))
-        self.owned[number] = OwnedPartition.restored(number, meta.epoch, meta.fields)
+        self.owned[number] = OwnedPartition.restored(number, meta.epoch, meta.fields, self._partitions)
         self._intake.assign(number, meta.clock_ms, meta.current_ids, meta.previous_ids)
         self._tally.owned(self.owned)
         return meta.offsets

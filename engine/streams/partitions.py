@@ -11,10 +11,12 @@ import msgspec
 from engine.features.churn.rate import GlobalRate
 from engine.features.state import CustomerState
 from engine.pipeline.changes import SegmentChange
+from engine.rules.ledger import Ledger
 from engine.streams.timers import TimerQueue
 
 RATE_FIELD = "rate"
 SEGMENTS_FIELD = "segments"
+LEDGER_FIELD = "limits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +26,12 @@ class Mark:
     Args:
         rate: the global purchase rate, packed as it is stored.
         segments: customers by segment.
+        ledger: the part in limits over all customers, packed as it is stored.
     """
 
     rate: bytes
     segments: Mapping[str, int]
+    ledger: bytes
 
 
 @dataclass(slots=True)
@@ -41,6 +45,8 @@ class OwnedPartition:
         segments: customers by name of the segment last announced.
         timers: due timers up to a horizon.
         states: cached customer states.
+        partitions: how many partitions there are; limits over all customers are shared out by it.
+        ledger: this one's part in them.
     """
 
     number: int
@@ -49,11 +55,16 @@ class OwnedPartition:
     segments: dict[str, int] = field(default_factory=dict)
     timers: TimerQueue = field(default_factory=TimerQueue)
     states: dict[str, CustomerState] = field(default_factory=dict)
+    partitions: int = 1
+    ledger: Ledger = field(default_factory=Ledger)
 
     @classmethod
-    def restored(cls, number: int, epoch: int, fields: Mapping[str, bytes]) -> OwnedPartition:
+    def restored(
+        cls, number: int, epoch: int, fields: Mapping[str, bytes], partitions: int
+    ) -> OwnedPartition:
         """Build it from what the store holds."""
-        owned = cls(number, epoch)
+        owned = cls(number, epoch, partitions=partitions)
+        owned.ledger = Ledger.from_bytes(fields.get(LEDGER_FIELD, b""), number, partitions)
         if blob := fields.get(RATE_FIELD):
             owned.rate = GlobalRate.from_bytes(blob)
         if blob := fields.get(SEGMENTS_FIELD):
@@ -62,12 +73,13 @@ class OwnedPartition:
 
     def mark(self) -> Mark:
         """Note what a step may change."""
-        return Mark(self.rate.to_bytes(), dict(self.segments))
+        return Mark(self.rate.to_bytes(), dict(self.segments), self.ledger.to_bytes())
 
     def go_back(self, mark: Mark) -> None:
         """Undo a step that failed."""
         self.rate = GlobalRate.from_bytes(mark.rate)
         self.segments = dict(mark.segments)
+        self.ledger = Ledger.from_bytes(mark.ledger, self.number, self.partitions)
 
     def count_segments(self, changes: Iterable[SegmentChange], erased_from: Iterable[str]) -> bool:
         """Follow segment changes and erasures; False when there were none."""

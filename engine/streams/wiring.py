@@ -16,11 +16,13 @@ from engine.rules.context import MachineSettings
 from engine.rules.journey import Journey
 from engine.rules.load import load_journeys, load_templates, vocabulary_of
 from engine.rules.machine import JourneyMachine
+from engine.rules.policy import Policy
+from engine.rules.policy_file import load_policy
 from engine.rules.release import Release
 from engine.rules.ruleset import RuleSet, features_of
 from engine.rules.scope import Vocabulary
 from engine.rules.templates import Template
-from engine.rules.units import read_cap
+from engine.rules.units import read_cap, read_share
 from engine.settings import Settings
 from engine.streams.kafka import KafkaSettings
 
@@ -91,29 +93,30 @@ def vocabulary_over(
     errors: list[RuleError] | None = None,
     columns: Sequence[str] | None = None,
 ) -> Vocabulary:
-    """Return what journeys can talk about: every feature there is, and the templates.
+    """Return what journeys can talk about: every feature there is, the contact policy, the templates.
 
     Args:
         settings: all settings.
         definitions: segments and features.
-        errors: takes what is wrong with the templates.
+        errors: takes what is wrong with policy and templates.
         columns: names of the matrix's columns in order, of journeys checked before; no templates are read
             then. None = every feature there is.
 
     Raises:
-        RuleErrors: a template is wrong, and `errors` is None.
+        ConfigError: the policy file is not there.
+        RuleErrors: policy or a template is wrong, and `errors` is None.
     """
     whole = definitions.space()
     segments = definitions.segments_over(whole).names
-    if columns is not None:
-        return vocabulary_of(whole.kinds, columns, segments, TEXTS, settings.channels)
     found: list[RuleError] = [] if errors is None else errors
-    templates = templates_of(settings, found)
+    policy = policy_of(settings, definitions, found)
+    templates = templates_of(settings, found) if columns is None else {}
     if found and errors is None:
         raise RuleErrors(found)
+    names = whole.names if columns is None else columns
     ranges = {each.name: known for each in whole.features if (known := range_of(each)) is not None}
     return vocabulary_of(
-        whole.kinds, whole.names, segments, TEXTS, settings.channels, templates=templates, ranges=ranges
+        whole.kinds, names, segments, TEXTS, settings.channels, templates, ranges=ranges, policy=policy
     )
 
 
@@ -130,9 +133,43 @@ def rule_set_of(
         definitions: segments and features.
         journeys: compiled journeys.
         release: which of their versions take entries; None = the highest.
+
+    Raises:
+        ConfigError: the policy file is not there.
+        RuleErrors: the contact policy is wrong.
     """
-    columns = definitions.space(features_of(journeys)).names
+    errors: list[RuleError] = []
+    policy = policy_of(settings, definitions, errors)
+    if errors:
+        raise RuleErrors(errors)
+    columns = definitions.space(features_of(journeys) | policy.features).names
     return RuleSet(journeys, vocabulary_over(settings, definitions, columns=columns), release)
+
+
+def policy_of(settings: Settings, definitions: Definitions, errors: list[RuleError]) -> Policy:
+    """Read the deployment's contact policy; of the shipped one, the rows of segments there are.
+
+    Args:
+        settings: all settings.
+        definitions: segments and features.
+        errors: takes every problem of the file.
+
+    Raises:
+        ConfigError: the file is not there.
+    """
+    path = Path(settings.policy.path) if settings.policy.path else shipped("policy.yaml")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"policy.path {str(path)!r}: {error.strerror}") from None
+    whole = definitions.space()
+    segments = definitions.segments_over(whole).names
+    vocabulary = vocabulary_of(whole.kinds, whole.names, segments, TEXTS, settings.channels)
+    try:
+        return load_policy(str(path), data, vocabulary, other_segments=not settings.policy.path)
+    except RuleErrors as error:
+        errors.extend(error.errors)
+        return Policy()
 
 
 def templates_of(settings: Settings, errors: list[RuleError]) -> dict[str, Template]:
@@ -203,4 +240,10 @@ def machine_settings(settings: Settings) -> MachineSettings:
         default_time_zone=settings.default_time_zone,
         global_caps=tuple(cap for text in settings.global_cap if (cap := read_cap(text)) is not None),
         not_matched_sample=settings.decisions.not_matched_sample,
+        control_group=read_share(settings.control_group) or 0.0,
+        rate_limits={
+            channel: limit
+            for channel, text in settings.rate_limits.items()
+            if (limit := read_cap(text)) is not None
+        },
     )

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 
+import msgspec
 import structlog
 import uvloop
 
@@ -63,7 +64,10 @@ def run_worker(settings: Settings) -> None:
 
 async def _run(settings: Settings) -> None:
     kafka = kafka_settings(settings, "engage-worker")
-    check_topics(kafka, kafka.topics, [spec.name for spec in topic_specs(settings)])
+    count = check_topics(kafka, kafka.topics, [spec.name for spec in topic_specs(settings)])
+    # limits over all customers are shared out by what Kafka has, whatever the settings would create
+    topics = msgspec.structs.replace(settings.topics, partitions=count)
+    settings = msgspec.structs.replace(settings, topics=topics)
     follower = _follow_rules(settings, kafka)
     pipeline = await asyncio.to_thread(_first_pipeline, settings, follower)
     metrics, health = Metrics(), WorkerHealth(now_s=time.monotonic)

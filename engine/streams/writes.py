@@ -10,7 +10,7 @@ import numpy as np
 from engine.features.state import CustomerState, pack
 from engine.pipeline.core import Outcome
 from engine.streams.intake import Step
-from engine.streams.partitions import RATE_FIELD, SEGMENTS_FIELD, Mark, OwnedPartition
+from engine.streams.partitions import LEDGER_FIELD, RATE_FIELD, SEGMENTS_FIELD, Mark, OwnedPartition
 from engine.streams.store import PartitionWrite
 
 
@@ -53,7 +53,7 @@ def lay_out(
             timers=timers[number],
             offsets={topic: offset for (topic, part), offset in step.offsets.items() if part == number},
             clock_ms=step.clock_ms.get(number),
-            fields=_fields(owned[number], outcome, marks[number].rate),
+            fields=_fields(owned[number], outcome, marks[number]),
             ids=np.array(step.ids.get(number, ()), "<u8").tobytes(),
             rotate_ids=number in step.rotate,
         )
@@ -61,7 +61,7 @@ def lay_out(
     ]
 
 
-def _fields(owned: OwnedPartition, outcome: Outcome, stored_rate: bytes) -> dict[str, bytes]:
+def _fields(owned: OwnedPartition, outcome: Outcome, stored: Mark) -> dict[str, bytes]:
     """Return the partition's small values that changed."""
     number = owned.number
     fields: dict[str, bytes] = {}
@@ -69,6 +69,9 @@ def _fields(owned: OwnedPartition, outcome: Outcome, stored_rate: bytes) -> dict
     if owned.count_segments(changes, [name for part, name in outcome.erased_from if part == number]):
         fields[SEGMENTS_FIELD] = msgspec.json.encode(owned.segments)
     rate = owned.rate.to_bytes()
-    if rate != stored_rate:
+    if rate != stored.rate:
         fields[RATE_FIELD] = rate
+    ledger = owned.ledger.to_bytes()
+    if ledger != stored.ledger:
+        fields[LEDGER_FIELD] = ledger
     return fields

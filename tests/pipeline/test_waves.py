@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from engine.events import EVENT_TYPES, TIMER_CODE, ClickEvent, Event, ProfileEvent
 from engine.features.state import CustomerState
-from engine.pipeline.waves import EventRow, Waves
+from engine.pipeline.waves import Ahead, EventRow, Waves
 
 DAY_MS = 86_400_000
 
@@ -40,7 +40,7 @@ def run(
     for name, due_ms in due.items():
         states[name].due_ms = due_ms
     waves = Waves(
-        events, dict.fromkeys(due, 0), states, {0: until_ms}, replay=replay, min_delay_ms=min_delay_ms
+        events, dict.fromkeys(due, 0), states, {0: until_ms}, replay=replay, ahead=Ahead(min_delay_ms)
     )
     seen = []
     for wave in waves:
@@ -91,9 +91,7 @@ def test_a_timer_at_any_minute_parts_the_rows_of_different_minutes() -> None:
         rows = [
             click("a", at_ms) for at_ms in (minute_ms + 1, 2 * minute_ms - 1, 2 * minute_ms, 3 * minute_ms)
         ]
-        waves = Waves(
-            rows, {}, {"a": state}, {0: DAY_MS}, replay=True, min_delay_ms=DAY_MS, apart_by_minutes=apart
-        )
+        waves = Waves(rows, {}, {"a": state}, {0: DAY_MS}, replay=True, ahead=Ahead(DAY_MS, by_minutes=apart))
         assert [len(wave) for wave in waves] == expected
 
 
@@ -111,7 +109,7 @@ def test_each_customer_keeps_its_order(
         now_ms += step_ms if replay else 0
         events.append((consent if mutates else click)(name, now_ms, str(number)))
     states = {name: CustomerState(name) for name in "abc"}
-    waves = Waves(events, {}, states, {0: now_ms}, replay=replay, min_delay_ms=min_delay_ms)
+    waves = Waves(events, {}, states, {0: now_ms}, replay=replay, ahead=Ahead(min_delay_ms))
     seen = [event.id for wave in waves for event in wave.events if event is not None]
     assert sorted(seen, key=int) == [row.event.id for row in events]
     for name in "abc":

@@ -151,7 +151,7 @@ def test_a_paused_journey_neither_lets_in_nor_sends() -> None:
     switch(driver, desk.rules())
     driver.until(NOON + 2 * DAY + 3 * HOUR)
     assert driver.templates() == ["one", "two"]
-    assert "_paused" not in driver.state.profile.positions[0].event
+    assert driver.state.profile.positions[0].put_off_ms == 0
 
 
 def test_what_is_paused_for_too_long_is_dropped() -> None:

@@ -16,6 +16,7 @@ from engine.features.state import CustomerState
 from engine.pipeline.found import Found
 from engine.rules.context import MachineSettings, Outbox, RowContext
 from engine.rules.counts import count_event
+from engine.rules.ledger import Ledger
 from engine.rules.load import compile_sources, vocabulary_of
 from engine.rules.machine import JourneyMachine
 from engine.rules.ruleset import RuleSet
@@ -23,12 +24,9 @@ from engine.rules.scope import Vocabulary
 
 SEGMENTS = ["", "high_value", "potential", "new", "churn_risk", "regular"]
 CHANNELS = ["email", "sms", "push", "in_app", "wechat", "agent"]
-CONTACTS = ["promotion", "care", "service", "survey"]
 SPACE = FeatureSpace()
 RANGES = {each.name: known for each in SPACE.features if (known := range_of(each)) is not None}
-VOCABULARY: Vocabulary = vocabulary_of(
-    SPACE.kinds, SPACE.names, SEGMENTS, TEXTS, CHANNELS, CONTACTS, ranges=RANGES
-)
+VOCABULARY: Vocabulary = vocabulary_of(SPACE.kinds, SPACE.names, SEGMENTS, TEXTS, CHANNELS, ranges=RANGES)
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
@@ -64,8 +62,10 @@ class Driver:
         rules: RuleSet,
         settings: MachineSettings | None = None,
         customer_id: str = "c1",
+        ledger: Ledger | None = None,
         **columns: float,
     ) -> None:
+        self.ledger = ledger or Ledger()
         self.rules = rules
         self.machine = JourneyMachine(rules, settings or MachineSettings(not_matched_sample=0))
         self.state = CustomerState(customer_id)
@@ -147,6 +147,7 @@ class Driver:
             absences=found.absences.get(0, ()),
             schedules=found.schedules.get(0, ()),
             candidates=found.by_event(0, enough),
+            ledger=self.ledger,
         )
         self.machine.run(context, self.outbox)
         self.state.segment = SEGMENTS.index(self.segment)

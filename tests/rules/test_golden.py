@@ -17,6 +17,7 @@ from engine.errors import RuleError, RuleErrors
 from engine.features.definitions import load_definitions
 from engine.rules.limits import MAX_FILE_BYTES
 from engine.rules.load import compile_sources, load_journeys
+from engine.rules.policy_file import load_policy
 from engine.rules.render import render_errors
 from engine.rules.scope import Vocabulary
 from engine.rules.templates import read_templates
@@ -53,6 +54,16 @@ def definitions(sources: list[tuple[str, bytes]]) -> list[RuleError]:
     return []
 
 
+def policy(sources: list[tuple[str, bytes]]) -> list[RuleError]:
+    """Return what is wrong with a policy file."""
+    ((file, data),) = sources
+    try:
+        load_policy(file, data, VOCABULARY)
+    except RuleErrors as error:
+        return error.errors
+    return []
+
+
 def missing() -> list[RuleError]:
     """Return what is said of a file that is not there."""
     try:
@@ -67,6 +78,8 @@ READERS: dict[str, Callable[[list[tuple[str, bytes]]], list[RuleError]]] = {
     "E028": with_templates,
     "temp": with_templates,
     "E080": definitions,
+    "E0263": policy,
+    "poli": policy,
 }
 # What cannot be shown by a file of the repository.
 MADE: dict[str, Callable[[], list[RuleError]]] = {
@@ -83,7 +96,7 @@ def rendered(name: str) -> str:
     path = FOLDER / name
     files = sorted(path.glob("*.yaml")) if path.is_dir() else [path.with_suffix(".yaml")]
     sources = [(file.name, file.read_bytes()) for file in files]
-    found = READERS.get(name[:4], journeys)(sources)
+    found = READERS.get(name[:4], READERS.get(name[:5], journeys))(sources)
     texts = {file: data.decode("utf-8", "replace") for file, data in sources}
     return render_errors(found, texts) if found else "no error\n"
 

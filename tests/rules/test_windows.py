@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.actions import Outcome
@@ -64,6 +64,7 @@ def test_anything_else_is_none(text: str) -> None:
     assert read_send_window(text) is None
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(windows, min_size=1, max_size=3), st.integers(0, 8 * DAY))
 def test_openings_agree_with_a_clock_that_ticks(given_windows: list[SendWindow], after_ms: int) -> None:
     """In a zone without clock changes, the opening is the first minute that lies in a window."""

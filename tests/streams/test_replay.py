@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,7 +12,7 @@ import pytest
 
 from engine.demo.data import build_log
 from engine.resources import shipped
-from engine.settings import CacheSettings, IdSettings, RuleSettings, Settings
+from engine.settings import CacheSettings, IdSettings, RuleSettings, Settings, TopicSettings
 from engine.streams.store_memory import MemoryServer
 from tests.streams.replay import Log, Tap, replay, write_log
 
@@ -39,6 +42,55 @@ steps:
 # Few remembered ids, so that their generations turn over many times within the log.
 SETTINGS = Settings(clock="replay", ids=IdSettings(remembered=300))
 PARTITIONS = 2
+DAY_MS = 86_400_000
+
+
+# Guards for which customers compete, tight enough that most of what happens is held back by one of them.
+COMPETING = """
+journey: thanks
+entry: {on: order.placed, reentry: always}
+guards: {entry_cap: 3 per 7d, exclusion_group: post, priority: 40}
+steps:
+  - {send: email, template: thanks, expires: 20d}
+  - wait: 1d
+  - {send: email, template: more, expires: 20d}
+---
+journey: review
+entry: {on: order.placed, when: customer.orders_lifetime >= 2, reentry: always}
+guards: {exclusion_group: post, priority: 60, contact: survey, send_window: MON-FRI 09:00-18:00}
+steps:
+  - wait: 2d
+  - {send: email, template: review, expires: 9d}
+---
+journey: miss-you
+entry: {on: {absent: order.placed, for: 30d}, reentry: always}
+guards: {entry_cap: 1 per 1d, cap: [1 per 7d], quiet_hours: 22:00-09:00, holdout: 10%}
+steps:
+  - {send: email, template: miss-you, expires: 3d}
+  - wait_until: {on: order.placed, timeout: 30m}
+    otherwise:
+      - {send: sms, template: nudge, expires: 2d}
+"""
+LIMITS = {"email": "5 per 7d", "sms": "1 per 1d"}
+
+
+def competing(folder: Path) -> Settings:
+    """Return settings under which customers compete for entries and messages."""
+    for number, text in enumerate(COMPETING.split("---\n")):
+        (folder / f"{number}.yaml").write_text(text, "utf-8")
+    return msgspec.structs.replace(
+        SETTINGS,
+        rules=RuleSettings(paths=[str(folder)]),
+        topics=TopicSettings(partitions=PARTITIONS),
+        control_group="5%",
+        rate_limits=LIMITS,
+    )
+
+
+def most_in_a_window(times: Iterable[int], window_ms: int) -> int:
+    """Return how many lie in the fullest window; weeks begin on Mondays."""
+    monday_ms = 4 * DAY_MS
+    return max(Counter((time - monday_ms) // window_ms for time in times).values(), default=0)
 
 
 def outcome(server: MemoryServer, tap: Tap) -> tuple[dict[int, Any], dict[str, bytes]]:
@@ -118,3 +170,31 @@ async def test_working_ahead_changes_nothing(settings: Settings, log: Log, custo
             )
         )
         assert found == expected
+
+
+async def test_competition_between_customers_is_decided_by_the_log(log: Log, tmp_path: Path) -> None:
+    """Entry caps and rate limits hold over all partitions, and who gets the places is the log's to say.
+
+    Neither batch sizes nor kills, nor working ahead on a Redis that forgets change an action or a byte.
+    """
+    settings = competing(tmp_path)
+    expected = outcome(*await replay(settings, log, seed=0, most=10_000))
+    sent = [msgspec.json.decode(each) for each in expected[1].values()]
+    actions = [each for each in sent if "channel" in each]
+    decisions = [each for each in sent if "outcome" in each]
+    for channel, count, days in (("email", 5, 7), ("sms", 1, 1)):
+        times = [each["time"] for each in actions if each["channel"] == channel]
+        assert most_in_a_window(times, days * DAY_MS) == count
+    for journey, count, days in (("thanks", 3, 7), ("miss-you", 1, 1)):
+        entered = [each for each in decisions if each["outcome"] in ("entered", "held_out")]
+        times = [each["time"] for each in entered if each["journey"] == journey and each["step"] == "entry"]
+        assert most_in_a_window(times, days * DAY_MS) == count
+    guards = Counter(each["reason"].get("guard", "") for each in decisions)
+    assert min(guards[name] for name in ("entry_cap", "rate_limit", "exclusion_group", "send_window")) > 5
+    for seed, most, crashes in ((1, 3, 0), (2, 40, 12), (3, 400, 5)):
+        assert outcome(*await replay(settings, log, seed=seed, most=most, crashes=crashes)) == expected
+    for seed, most, crashes, rollbacks in ((4, 5, 0, 0), (5, 40, 12, 12)):
+        found = await replay(
+            settings, log, seed=seed, most=most, crashes=crashes, rollbacks=rollbacks, ahead=True
+        )
+        assert outcome(*found) == expected

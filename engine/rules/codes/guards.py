@@ -32,4 +32,11 @@ CODES: Final[tuple[Code, ...]] = (
         "counted by no cap of its own.",
         "Take the kind the hint names, or add this one to the policy file.",
     ),
+    Code(
+        "E0263",
+        "a row of the policy that is never read",
+        "The first row of the contact policy that matches a customer is theirs; an earlier row without "
+        "`when` takes all the customers of this one.",
+        "Put the row with the narrower condition first, or remove one of the two.",
+    ),
 )
