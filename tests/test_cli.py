@@ -97,6 +97,8 @@ def test_help_is_what_was_agreed_on(run: Run) -> None:
         ["rules", "backtest"],
         ["rules", "diff"],
         ["rules", "explain-error"],
+        ["rules", "fmt"],
+        ["rules", "new"],
         ["config", "show"],
     ],
 )
@@ -338,6 +340,37 @@ def test_warnings_pass_unless_strict_or_silenced(run: Run, tmp_path: Path) -> No
         more.write("silence:\n  W0402: nobody reads it\n")
     silenced = run("rules", "check", "--strict", str(file))
     assert (silenced.exit_code, silenced.output) == (0, "1 journeys are valid: a v1\n")
+
+
+def test_a_new_journey_is_valid_and_passes_its_cases(run: Run, tmp_path: Path) -> None:
+    """`new` writes a journey and cases that check and pass as they are, and never writes over a file."""
+    for name, begin in (("thanks", "blank"), ("hello", "welcome"), ("urgent", "inquiry-escalation")):
+        assert run("rules", "new", "--name", name, "--template", begin).exit_code == 0
+        assert run("rules", "check", f"{name}.yaml").exit_code == 0
+        assert run("rules", "test", f"{name}.yaml").exit_code == 0
+        again = run("rules", "new", "--name", name)
+        assert (again.exit_code, "exists already" in again.output) == (1, True)
+    asked = run("rules", "new", input_text="fourth\nblank\norder.placed\nemail\n")
+    assert asked.exit_code == 0, asked.output
+    assert "on: order.placed" in (tmp_path / "fourth.yaml").read_text("utf-8")
+    assert run("rules", "new", "--name", "No!").exit_code == 2
+    assert run("rules", "new", "--name", "no", "--template", "nothing").exit_code == 2
+
+
+def test_fmt_writes_or_tells(run: Run, tmp_path: Path) -> None:
+    """`fmt --check` tells and fails, `fmt` writes, and then there is nothing to tell; bad YAML stays alone."""
+    file, broken = tmp_path / "rules" / "a.yaml", tmp_path / "rules" / "b.yaml"
+    file.parent.mkdir()
+    file.write_text("steps: [exit]\nentry: {on: order.placed}\njourney: a\n", "utf-8")
+    told = run("rules", "fmt", "--check", "rules")
+    assert (told.exit_code, told.output) == (1, "not in its form: rules/a.yaml\n")
+    assert run("rules", "fmt", "rules").output == "wrote rules/a.yaml\n"
+    assert file.read_text("utf-8") == "journey: a\n\nentry: {on: order.placed}\n\nsteps: [exit]\n"
+    assert run("rules", "fmt", "--check", "rules").exit_code == 0
+    broken.write_text("a: [", "utf-8")
+    result = run("rules", "fmt", "rules")
+    assert (result.exit_code, "E0103" in result.output) == (1, True)
+    assert broken.read_text("utf-8") == "a: ["
 
 
 def test_a_code_is_explained(run: Run) -> None:

@@ -1,17 +1,29 @@
-"""`engage rules explain-error`: what helps while a journey is written."""
+"""`engage rules new`, `fmt`, `explain-error`: what helps while a journey is written."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from engine.commands import rules
-from engine.commands.base import EXIT_FAILED, AsJson, command, complain, print_json
+from engine.commands.base import EXIT_FAILED, EXIT_USAGE, AsJson, command, complain, print_json
+from engine.errors import RuleError, RuleErrors
+from engine.settings import Settings
+
+if TYPE_CHECKING:
+    from engine.authoring.starters import Starter, Wishes
+
+_BLANK = "blank"
+_NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 
 
 def register(_: typer.Typer) -> None:
     """Add the commands to `engage rules`."""
+    command(rules.app, "new")(new)
+    command(rules.app, "fmt")(fmt)
     command(rules.app, "explain-error")(explain_error)
 
 
@@ -35,3 +47,144 @@ def explain_error(
         print_json({key: getattr(found, key) for key in keys})
     else:
         typer.echo(explain(found), nl=False)
+
+
+def fmt(
+    paths: Annotated[list[Path], typer.Argument(help="Journeys, fixtures, templates, or folders of them.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit code 1 when a file is not in its form.")
+    ] = False,
+) -> None:
+    """Bring rule files into the common form: the order of keys, indentation, blank lines. Comments stay.
+
+    What a file says never changes. A file that cannot be read as YAML is left alone, exit code 1.
+    """
+    from engine.rules.format import format_text  # noqa: PLC0415 - help must be fast
+
+    errors: list[RuleError] = []
+    changed = 0
+    for path in _yaml_files(paths):
+        text = _readable(path, errors)
+        formed = format_text(text)
+        if formed != text:
+            changed += 1
+            typer.echo(f"{'not in its form: ' if check else 'wrote '}{path}")
+            if not check:
+                path.write_text(formed, "utf-8")
+    rules.print_problems(errors)
+    if errors or (check and changed):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _yaml_files(paths: list[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(each for each in path.rglob("*") if each.suffix in (".yaml", ".yml"))
+        found += inside if path.is_dir() else [path]
+    return found
+
+
+def _readable(path: Path, errors: list[RuleError]) -> str:
+    """Return a file's text, or an empty one after noting why it cannot be read."""
+    from engine.rules.load import read_sources  # noqa: PLC0415 - help must be fast
+    from engine.rules.source import ErrorList  # noqa: PLC0415
+    from engine.rules.yaml_nodes import read_text, read_yaml  # noqa: PLC0415
+
+    problems = ErrorList(str(path))
+    for _, data in read_sources([path], errors):
+        source = read_text(str(path), data, problems)
+        if source is not None and read_yaml(source, problems) is not None:
+            return source.text
+    errors.extend(problems.in_order())
+    return ""
+
+
+def new(
+    settings: Settings,
+    name: Annotated[str | None, typer.Option("--name", help="Its name; asked for if left out.")] = None,
+    template: Annotated[
+        str, typer.Option("--template", metavar="NAME", help="A shipped journey to begin with, or blank.")
+    ] = _BLANK,
+    owner: Annotated[str, typer.Option("--owner", help="Who answers for it.")] = "marketing@example.com",
+    event: Annotated[str, typer.Option("--event", help="For a blank one: the event it begins with.")] = (
+        "order.delivered"
+    ),
+    channel: Annotated[str, typer.Option("--channel", help="For a blank one: the channel.")] = "email",
+    message: Annotated[
+        str, typer.Option("--message", help="For a blank one: the template of its message.")
+    ] = "",
+    folder: Annotated[Path, typer.Option("--folder", help="Where to write the files.")] = Path(),
+) -> None:
+    """Write a new journey and its first test cases: blank, or after a shipped journey.
+
+    Left without --name it asks. Never writes over a file. Exit code 1 when it would, or when the result would
+    not pass `check`.
+    """
+    from engine.authoring.starters import Wishes  # noqa: PLC0415 - help must be fast
+
+    if name is None:
+        name = typer.prompt("Name of the journey")
+        template = typer.prompt(f"Begin with ({', '.join(_choices())})", default=template)
+        if template == _BLANK:
+            event = typer.prompt("Event it begins with", default=event)
+            channel = typer.prompt("Channel of its message", default=channel)
+    assert name is not None
+    if not _NAME.fullmatch(name):
+        raise complain(f"{name[:80]!r} is not a name: lower case letters, digits, - and _", EXIT_USAGE)
+    if template not in _choices():
+        raise complain(
+            f"no journey {template[:80]!r} to begin with; one of {', '.join(_choices())}", EXIT_USAGE
+        )
+    message = message or _a_template(settings, name, channel)
+    _write(_starter(template, Wishes(name, owner, event, channel, message)), name, folder, settings)
+
+
+def _choices() -> list[str]:
+    from engine.resources import shipped  # noqa: PLC0415 - help must be fast
+
+    names = sorted(
+        path.stem for path in shipped("journeys").glob("*.yaml") if not path.stem.endswith(".test")
+    )
+    return [_BLANK, *names]
+
+
+def _a_template(settings: Settings, name: str, channel: str) -> str:
+    """Return a template for a first message: one of the deployment's that needs no values, if it has any."""
+    from engine.streams.wiring import templates_of  # noqa: PLC0415 - help must be fast
+
+    found = templates_of(rules.with_paths(settings, []), []).values()
+    for each in sorted(found, key=lambda template: template.name):
+        if (not each.channels or channel in each.channels) and not any(
+            field.required for field in each.fields.values()
+        ):
+            return each.name
+    return name
+
+
+def _starter(template: str, wishes: Wishes) -> Starter:
+    from engine.authoring.starters import after, blank  # noqa: PLC0415 - help must be fast
+    from engine.resources import shipped  # noqa: PLC0415
+
+    if template == _BLANK:
+        return blank(wishes)
+    journey, cases = (
+        (shipped("journeys") / f"{template}{suffix}").read_text("utf-8") for suffix in (".yaml", ".test.yaml")
+    )
+    return after(journey, cases, template, wishes)
+
+
+def _write(starter: Starter, name: str, folder: Path, settings: Settings) -> None:
+    journey, cases = folder / f"{name}.yaml", folder / f"{name}.test.yaml"
+    for path in (journey, cases):
+        if path.exists():
+            raise complain(f"{path} exists already; nothing written", EXIT_FAILED)
+    folder.mkdir(parents=True, exist_ok=True)
+    journey.write_text(starter.journey, "utf-8")
+    cases.write_text(starter.cases, "utf-8")
+    typer.echo(f"wrote {journey} and {cases}")
+    try:
+        rules.load_rules(rules.with_paths(settings, [journey]))
+    except RuleErrors as error:
+        rules.print_problems(error.errors)
+        raise typer.Exit(EXIT_FAILED) from None
+    typer.echo(f"next: engage rules check {journey}; engage rules test {cases}")

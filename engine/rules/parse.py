@@ -14,7 +14,7 @@ from engine.rules.silence import parse_silence
 from engine.rules.source import START, ErrorList, Placed, SourceText
 from engine.rules.yaml_nodes import Mapping, Node, read_text, read_yaml
 
-_KEYS = (
+JOURNEY_KEYS = (
     "journey",
     "description",
     "owner",
@@ -26,9 +26,10 @@ _KEYS = (
     "goal",
     "guards",
     "steps",
-    "silence",
     "sequences",
+    "silence",
 )
+EXIT_KEYS = ("on", "where")
 
 
 def parse_journey(file: str, data: bytes) -> ParsedJourney:
@@ -69,7 +70,7 @@ def read_journey(file: str, data: bytes, errors: ErrorList) -> ParsedJourney | N
 
 
 def _journey(source: SourceText, node: Node, read: Reader) -> ParsedJourney | None:
-    fields = read.fields(node, _KEYS, "a journey file")
+    fields = read.fields(node, JOURNEY_KEYS, "a journey file")
     if not isinstance(node, Mapping):
         return None
     name = read.name(read.required(fields, "journey", "the file"), "a journey")
@@ -110,7 +111,7 @@ def _journey(source: SourceText, node: Node, read: Reader) -> ParsedJourney | No
 def _exits(node: Node | None, read: Reader) -> tuple[ParsedExit, ...]:
     exits = []
     for item in read.listed(node, MAX_EXITS, "exit"):
-        fields = read.fields(item, ("on", "where"), "exit")
+        fields = read.fields(item, EXIT_KEYS, "exit")
         if not isinstance(item, Mapping):
             continue
         event = read.placed_text(read.required(fields, "on", "exit"), "the event of exit")

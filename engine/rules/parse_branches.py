@@ -9,6 +9,8 @@ from engine.rules.source import Place
 from engine.rules.units import read_share
 from engine.rules.yaml_nodes import Mapping, Node, Scalar, Sequence
 
+ARM_KEYS = ("when", "steps")
+VARIANT_KEYS = ("name", "weight", "steps")
 WHOLE = 10_000  # 100 %, in hundredths of a percent
 
 
@@ -18,7 +20,7 @@ def parse_branch(fields: Fields, path: str, read: Reader, nested: Nested) -> Par
     node = fields.get("branch")
     for number, item in enumerate(read.listed(node, MAX_ARMS, "branch")):
         arm_path = f"{path}.branch[{number}]"
-        arm = read.fields(item, ("when", "steps"), "an arm of `branch`")
+        arm = read.fields(item, ARM_KEYS, "an arm of `branch`")
         if isinstance(item, Mapping):
             when = read.expression(read.required(arm, "when", "an arm of `branch`"), "when")
             steps = nested(read.required(arm, "steps", "an arm of `branch`"), arm_path)
@@ -62,7 +64,7 @@ def parse_split(fields: Fields, path: str, read: Reader, nested: Nested) -> Pars
 
 def _variant(item: Node, path: str, read: Reader, nested: Nested) -> ParsedVariant | None:
     what = "a variant of `split`"
-    fields = read.fields(item, ("name", "weight", "steps"), what)
+    fields = read.fields(item, VARIANT_KEYS, what)
     if not isinstance(item, Mapping):
         return None
     name = read.name(read.required(fields, "name", what), "a variant")

@@ -15,8 +15,9 @@ from engine.rules.yaml_nodes import Mapping, Node, Scalar
 
 NO_ENTRY = ParsedEntry("event")  # stands for one that cannot be made out
 CUSTOMER_ZONE = "customer"
-_ENTRY_KEYS = ("on", "where", "when", "per", "reentry")
-_ENTRY_KINDS = {
+ENTRY_KEYS = ("on", "where", "when", "per", "reentry")
+GOAL_KEYS = ("on", "where", "within", "value")
+ENTRY_KINDS = {
     "absent": ("absent", "for", "since"),
     "unanswered": ("unanswered", "for", "at_once_where", "at_once_when"),
     "segment_entered": ("segment_entered",),
@@ -40,7 +41,7 @@ def parse_entry(node: Node | None, read: Reader) -> ParsedEntry | None:
     """
     if node is None:
         return None
-    fields = read.fields(node, _ENTRY_KEYS, "entry")
+    fields = read.fields(node, ENTRY_KEYS, "entry")
     on_node = read.required(fields, "on", "entry") if isinstance(node, Mapping) else None
     trigger = _trigger(on_node, read)
     where = read.expression(fields.get("where"), "where")
@@ -73,7 +74,7 @@ def parse_goal(node: Node | None, read: Reader) -> ParsedGoal | None:
     """
     if node is None:
         return None
-    fields = read.fields(node, ("on", "where", "within", "value"), "goal")
+    fields = read.fields(node, GOAL_KEYS, "goal")
     if not isinstance(node, Mapping):
         return None
     event = read.placed_text(read.required(fields, "on", "goal"), "the event of goal")
@@ -96,7 +97,7 @@ def _other_trigger(node: Mapping, read: Reader) -> ParsedEntry | None:
     kind = _trigger_kind(node, read)
     if not kind:
         return None
-    fields = read.fields(node, _ENTRY_KINDS[kind], f"an entry by `{kind}`")
+    fields = read.fields(node, ENTRY_KINDS[kind], f"an entry by `{kind}`")
     if kind.startswith("segment_"):
         return ParsedEntry(kind, segment=read.placed_text(fields.get(kind), "the segment"))
     if kind == "count":
@@ -108,10 +109,10 @@ def _other_trigger(node: Mapping, read: Reader) -> ParsedEntry | None:
 
 def _trigger_kind(node: Mapping, read: Reader) -> str:
     """Return which of the non-event triggers a mapping is, or an empty text after noting what is wrong."""
-    kinds = [key.text for key, _ in node.items if key.text in _ENTRY_KINDS]
+    kinds = [key.text for key, _ in node.items if key.text in ENTRY_KINDS]
     if len(kinds) == 1:
         return kinds[0]
-    hint = "an event type, or one of: " + ", ".join(_ENTRY_KINDS)
+    hint = "an event type, or one of: " + ", ".join(ENTRY_KINDS)
     problem = "more than one entry trigger" if kinds else "no entry trigger here"
     read.errors.add("E0210", problem, node.place, hint)
     return ""

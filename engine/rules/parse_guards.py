@@ -18,7 +18,7 @@ from engine.rules.units import Cap, QuietHours, read_cap, read_quiet_hours, read
 from engine.rules.windows import SendWindow, open_minutes, read_send_window
 from engine.rules.yaml_nodes import Mapping, Node, Scalar, Sequence
 
-_KEYS = (
+GUARD_KEYS = (
     "consent",
     "contact",
     "cap",
@@ -47,7 +47,7 @@ def parse_guards(node: Node | None, read: Reader) -> ParsedGuards:
     """
     if node is None:
         return ParsedGuards()
-    fields = read.fields(_own(node, read), _KEYS, "guards")
+    fields = read.fields(_own(node, read), GUARD_KEYS, "guards")
     quiet = _quiet_hours(fields.get("quiet_hours"), read)
     windows = _send_windows(fields.get("send_window"), quiet, read)
     return ParsedGuards(

@@ -20,8 +20,9 @@ from engine.rules.reader import Fields, Reader, kind_of
 from engine.rules.source import Placed, nearest
 from engine.rules.yaml_nodes import Mapping, Node, Scalar
 
-_STEP_KEYS = {
-    "send": ("send", "template", "data", "table", "priority", "expires"),
+SET_KEYS = ("trait", "to")
+STEP_KEYS = {
+    "send": ("send", "template", "priority", "expires", "data", "table"),
     "wait": ("wait",),
     "wait_until": ("wait_until", "then", "otherwise"),
     "branch": ("branch", "else"),
@@ -85,12 +86,12 @@ def _step(node: Node, path: str, depth: int, read: Reader) -> ParsedStep | None:
     if not isinstance(node, Mapping):
         read.errors.add("E0203", f"a step must be keys with values, not {kind_of(node)}", node.place)
         return None
-    kinds = [key.text for key, _ in node.items if key.text in _STEP_KEYS]
+    kinds = [key.text for key, _ in node.items if key.text in STEP_KEYS]
     if len(kinds) != 1:
         _unknown_step(node, kinds, read)
         return None
     kind = kinds[0]
-    fields = read.fields(node, _STEP_KEYS[kind], f"a `{kind}` step")
+    fields = read.fields(node, STEP_KEYS[kind], f"a `{kind}` step")
     if kind in _NESTING:
         return _NESTING[kind](fields, path, read, partial(_nested, depth=depth + 1, read=read))
     return _SIMPLE[kind](fields, path, read)
@@ -102,7 +103,7 @@ def _unknown_step(node: Mapping, kinds: list[str], read: Reader) -> None:
     else:
         first = node.items[0][0] if node.items else None
         said = f" by the key {first.text[:40]!r}" if first else ""
-        hint = (nearest(first.text, _STEP_KEYS) if first else "") or "steps: " + ", ".join(_STEP_KEYS)
+        hint = (nearest(first.text, STEP_KEYS) if first else "") or "steps: " + ", ".join(STEP_KEYS)
         read.errors.add("E0201", f"no known step{said}", first.place if first else node.place, hint)
 
 
@@ -142,7 +143,7 @@ def _data(node: Node | None, read: Reader) -> tuple[tuple[str, Scalar], ...]:
 def _set(fields: Fields, path: str, read: Reader) -> ParsedSet | None:
     node = fields.get("set")
     assert node is not None
-    inner = read.fields(node, ("trait", "to"), "set")
+    inner = read.fields(node, SET_KEYS, "set")
     if not isinstance(node, Mapping):
         return None
     trait: Placed[str] | None = read.name(read.required(inner, "trait", "set"), "a trait")

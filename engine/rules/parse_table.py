@@ -8,12 +8,14 @@ from engine.rules.reader import Fields, Reader, kind_of
 from engine.rules.source import Placed
 from engine.rules.yaml_nodes import Mapping, Node, Scalar
 
+TABLE_KEYS = ("on", "give", "rows")
+
 
 def parse_table(node: Node | None, read: Reader) -> ParsedTable | None:
     """Read `table: {on: […], give: […], rows: [[…], …]}`."""
     if node is None:
         return None
-    fields = read.fields(node, ("on", "give", "rows"), "table")
+    fields = read.fields(node, TABLE_KEYS, "table")
     if not isinstance(node, Mapping):
         return None
     columns = [

@@ -12,8 +12,9 @@ from engine.rules.until import Until
 from engine.rules.windows import WEEKDAYS
 from engine.rules.yaml_nodes import Mapping, Node, Scalar, Sequence
 
-_UNTIL_KEYS = ("until", "weekday", "trait", "before", "yearly", "zone")
-_AWAIT_KEYS = ("on", "where", "any_of", "timeout", "until", "then", "otherwise")
+UNTIL_KEYS = ("until", "weekday", "trait", "before", "yearly", "zone")
+AWAITED_KEYS = ("on", "where")
+AWAIT_KEYS = ("on", "where", "any_of", "timeout", "until", "then", "otherwise")
 
 
 def parse_wait(fields: Fields, path: str, read: Reader) -> ParsedWait | None:
@@ -30,7 +31,7 @@ def parse_wait_until(fields: Fields, path: str, read: Reader, nested: Nested) ->
     """Read `wait_until` with what follows in `then` and `otherwise`."""
     node = fields.get("wait_until")
     assert node is not None
-    inner = read.fields(node, _AWAIT_KEYS, "wait_until")
+    inner = read.fields(node, AWAIT_KEYS, "wait_until")
     if not isinstance(node, Mapping):
         return None
     awaited = _awaited(inner, read)
@@ -59,7 +60,7 @@ def _awaited(inner: Fields, read: Reader) -> tuple[ParsedAwaited, ...]:
         read.errors.add("E0210", "`any_of` together with `on` or `where`", inner.place, hint)
     awaited = []
     for item in read.listed(listed, MAX_AWAITED, "any_of"):
-        each = read.fields(item, ("on", "where"), "an event of any_of")
+        each = read.fields(item, AWAITED_KEYS, "an event of any_of")
         if isinstance(item, Mapping):
             event = read.placed_text(read.required(each, "on", "an event of any_of"), "the event")
             where = read.expression(each.get("where"), "where")
@@ -84,7 +85,7 @@ def _timeout(inner: Fields, read: Reader) -> tuple[int, Until | None]:
 
 
 def _until(node: Mapping, read: Reader) -> Until | None:
-    fields = read.fields(node, _UNTIL_KEYS, "a wait until a time of day")
+    fields = read.fields(node, UNTIL_KEYS, "a wait until a time of day")
     minute = _minute(read.required(fields, "until", "the wait"), read)
     weekdays = _weekdays(fields.get("weekday"), read)
     trait = read.name(fields.get("trait"), "a trait")
