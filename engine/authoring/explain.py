@@ -164,7 +164,11 @@ def _journey(
     )
     checks: tuple[Check, ...] = ()
     if journey is not None:
-        checks = (*_released(journey, rules), *check_now(journey, person, rules.policy, settings))
+        checks = (
+            *_released(journey, rules),
+            *_excluded(journey, person, rules),
+            *check_now(journey, person, rules.policy, settings),
+        )
     return JourneyExplanation(
         journey=name,
         version=journey.version if journey is not None else 0,
@@ -190,6 +194,23 @@ def versions_for(rules: RuleSet, customer_id: str) -> dict[str, Journey]:
         if lane is Lane.ALL or lane is rules.release.lane_of(name, customer_id):
             found[name] = rules.by_name[name, version]
     return found
+
+
+def _excluded(journey: Journey, person: Person, rules: RuleSet) -> Iterator[Check]:
+    """Hold a journey of an exclusion group against the runs of the others of its group."""
+    for position in person.profile.positions:
+        other = rules.by_name.get((position.journey, position.version))
+        if other is None or other.name == journey.name or not journey.exclusion_group:
+            continue
+        if other.exclusion_group == journey.exclusion_group:
+            run = f"is inside {other.name}, of the same group {journey.exclusion_group}"
+            ranks = f"priority {other.priority} against {journey.priority}"
+            if journey.priority > other.priority:
+                text = f"{run}; entering would end that run ({ranks})"
+                yield Check(about="exclusion_group", verdict="yes", text=text)
+            else:
+                text = f"{run} ({ranks}): that run must end first"
+                yield Check(about="exclusion_group", verdict="no", text=text, missing=text)
 
 
 def _goals(name: str, person: Person, rules: RuleSet) -> Iterator[str]:

@@ -11,7 +11,7 @@ from engine.authoring.explain_text import Look, explanation_lines
 from engine.authoring.explained import Person
 from engine.authoring.parts import judge_parts, logged_facts
 from engine.features.catalog import NEVER_DAYS
-from engine.features.profile import Contact, Inquiry, Profile
+from engine.features.profile import Contact, Inquiry, Position, Profile
 from engine.rules.context import CustomerValues, MachineSettings
 from engine.rules.guards import share_of
 from engine.rules.release import Lane, Release
@@ -269,3 +269,31 @@ def test_the_version_a_customer_would_enter_is_explained() -> None:
     paused = version_of(Release(7, {("shopper", 2): Lane.ALL}, paused=frozenset({"shopper"})))
     assert paused.missing[0] == "the journey is paused: nobody enters, messages wait"
     assert version_of(Release(7, {})).missing[0] == "no version of this journey lets anybody in any more"
+
+
+@pytest.mark.parametrize(
+    ("priority", "verdict", "text"),
+    [
+        (
+            40,
+            "no",
+            "is inside other, of the same group care (priority 50 against 40): that run must end first",
+        ),
+        (
+            60,
+            "yes",
+            "is inside other, of the same group care; entering would end that run (priority 50 against 60)",
+        ),
+    ],
+)
+def test_a_run_of_the_same_group_stands_in_the_way_unless_outranked(
+    priority: int, verdict: str, text: str
+) -> None:
+    """Of an exclusion group the run inside is named, with both priorities."""
+    group = "journey: {}\nentry: {{on: order.placed}}\nguards: {{exclusion_group: care, priority: {}}}\n"
+    steps = "steps: [{wait: 1d}, {send: email, template: t}]\n"
+    rules = rule_set(group.format("mine", priority) + steps, group.format("other", 50) + steps)
+    profile = Profile(positions=[Position("other", 1, "", 0, NOON, NOON + DAY, "e1")])
+    (journey,) = explain(rules, SETTINGS, person(profile), [], Period(0, 0), ["mine"]).journeys
+    check = next(each for each in journey.checks if each.about == "exclusion_group")
+    assert (check.verdict, check.text) == (verdict, text)
