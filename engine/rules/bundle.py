@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from engine.errors import RuleError, RuleErrors
 from engine.rules.check import find_problems
@@ -15,6 +16,41 @@ from engine.rules.scope import Vocabulary
 from engine.rules.source import ErrorList
 
 Key = tuple[str, int, str]
+Problem = tuple[str, str, str, int, int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What became of a journey file.
+
+    Args:
+        journey: the journey, or None when something is wrong.
+        problems: what, as the arguments of `RuleError`.
+    """
+
+    journey: Journey | None
+    problems: tuple[Problem, ...] = ()
+
+
+#: Compiles files in order.
+Many = Callable[[Sequence[JourneyFile], Vocabulary], Iterable[Compiled]]
+
+
+def compile_file(file: JourneyFile, vocabulary: Vocabulary) -> Compiled:
+    """Compile one journey file, in the version it was published as."""
+    errors = ErrorList(file.file)
+    parsed = read_journey(file.file, file.text.encode(), errors)
+    checked = find_problems(parsed, vocabulary, errors) if parsed is not None else None
+    if checked is None or errors.errors:
+        problems = [(e.code, e.message, e.file, e.line, e.column, e.hint) for e in errors.in_order()]
+        return Compiled(None, tuple(problems))
+    return Compiled(dataclasses.replace(compile_journey(checked, vocabulary), version=file.version))
+
+
+def compile_here(files: Sequence[JourneyFile], vocabulary: Vocabulary) -> Iterator[Compiled]:
+    """Compile in this thread, one file after the other."""
+    for file in files:
+        yield compile_file(file, vocabulary)
 
 
 class BundleCompiler:
@@ -22,14 +58,16 @@ class BundleCompiler:
 
     Args:
         vocabulary: what journeys can talk about; the same for all of them.
+        many: compiles what has not been compiled before.
 
     Attributes:
         dropped: older versions of the last publication that this engine can't run (any more).
         compiled_total: how many journeys have been compiled so far.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, many: Many = compile_here) -> None:
         self._vocabulary = vocabulary
+        self._many = many
         self._known: dict[Key, Journey] = {}
         self.dropped: list[JourneyFile] = []
         self.compiled_total = 0
@@ -49,30 +87,22 @@ class BundleCompiler:
         """
         problems: list[RuleError] = []
         self.dropped = []
-        known: dict[Key, Journey] = {}
-        for file in contents.journeys:
-            key = (file.name, file.version, file.text)
-            journey = self._known.get(key)
-            if journey is None:
-                enters = file.live or (file.before and share < 1)
-                journey = self._compile(file, problems if enters else None)
-                self.compiled_total += 1
-                yield
-            if journey is not None:
-                known[key] = journeys[file.name, file.version] = journey
+        known = {key: self._known[key] for file in contents.journeys if (key := _key(file)) in self._known}
+        fresh = [file for file in contents.journeys if _key(file) not in known]
+        for file, compiled in zip(fresh, self._many(fresh, self._vocabulary), strict=True):
+            self.compiled_total += 1
+            if compiled.journey is not None:
+                known[_key(file)] = compiled.journey
+            elif file.live or (file.before and share < 1):
+                problems.extend(RuleError(*problem) for problem in compiled.problems)
+            else:
+                self.dropped.append(file)
+            yield
         if problems:
             raise RuleErrors(problems)
+        journeys.update({(name, version): journey for (name, version, _), journey in known.items()})
         self._known = known
 
-    def _compile(self, file: JourneyFile, problems: list[RuleError] | None) -> Journey | None:
-        """Compile one; if that can't be, None with its problems noted, or a note that it is gone."""
-        errors = ErrorList(file.file)
-        parsed = read_journey(file.file, file.text.encode(), errors)
-        checked = find_problems(parsed, self._vocabulary, errors) if parsed is not None else None
-        if checked is not None and not errors.errors:
-            return dataclasses.replace(compile_journey(checked, self._vocabulary), version=file.version)
-        if problems is not None:
-            problems.extend(errors.in_order())
-        else:
-            self.dropped.append(file)
-        return None
+
+def _key(file: JourneyFile) -> Key:
+    return file.name, file.version, file.text

@@ -57,7 +57,16 @@ class CelProgram:
     text: str
     kind: str
     variables: tuple[str, ...]
+    _kinds: tuple[tuple[str, Kind], ...]
     _expression: Any
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as text between processes; the copy is compiled when it is first asked."""
+        return CelProgram, (self.text, self.kind, self.variables, self._kinds, None)
+
+    def _compiled(self) -> Any:
+        object.__setattr__(self, "_expression", _environment(self._kinds).compile(self.text))
+        return self._expression
 
     def value(self, bindings: Mapping[str, Any]) -> Scalar:
         """Evaluate.
@@ -68,7 +77,7 @@ class CelProgram:
         Raises:
             CelFailure: the expression has no value for these variables.
         """
-        result = self._expression.eval(data=bindings)
+        result = (self._expression or self._compiled()).eval(data=bindings)
         if result.type() == cel.Type.ERROR:
             raise CelFailure(str(result.value()))
         value = result.value()
@@ -80,7 +89,7 @@ class CelProgram:
 
     def holds(self, bindings: Mapping[str, Any]) -> bool:
         """Tell whether a condition is true; one that has no value is not."""
-        return self._expression.eval(data=bindings).value() is True
+        return (self._expression or self._compiled()).eval(data=bindings).value() is True
 
 
 @lru_cache(maxsize=4096)
@@ -98,12 +107,15 @@ def compile_cel(text: str, variables: Mapping[str, Kind]) -> CelProgram | list[C
     Returns:
         the program, or everything that is wrong with it.
     """
-    environment = _environment(tuple(sorted(variables.items())))
+    kinds = tuple(sorted(variables.items()))
+    environment = _environment(kinds)
     try:
         expression = environment.compile(text)
     except RuntimeError as error:
         return _problems(str(error))
-    return CelProgram(text, expression.return_type().name().lower(), tuple(sorted(variables)), expression)
+    return CelProgram(
+        text, expression.return_type().name().lower(), tuple(sorted(variables)), kinds, expression
+    )
 
 
 def _problems(text: str) -> list[CelProblem]:

@@ -17,6 +17,7 @@ from engine.rules.journey import Journey
 from engine.rules.publication import Publication, Version, open_contents
 from engine.rules.requests import release_of
 from engine.settings import Settings
+from engine.streams.rule_compiler import compile_aside
 from engine.streams.wiring import definitions_of, pipeline_of, rule_set_of, vocabulary_over
 
 log = structlog.get_logger(__name__)
@@ -53,7 +54,7 @@ class RuleLoader:
 
     Args:
         settings: all settings.
-        rest: called with the seconds a piece of work took; sleeps between pieces.
+        rest: called with the processor time a piece of work took, s; sleeps between pieces.
     """
 
     def __init__(self, settings: Settings, rest: Callable[[float], None] | None = None) -> None:
@@ -62,7 +63,9 @@ class RuleLoader:
         self._definitions: Definitions = definitions_of(settings)
         # messages have been held to their templates by the publisher; a worker needs none
         columns = self._definitions.space().names
-        self._compiler = BundleCompiler(vocabulary_over(settings, self._definitions, columns=columns))
+        self._compiler = BundleCompiler(
+            vocabulary_over(settings, self._definitions, columns=columns), compile_aside
+        )
         self._snapshot: Snapshot = shipped_prior()
 
     def load(self, found: Publication, version: Version, *, rest: bool = True) -> LoadedRules:
@@ -138,13 +141,13 @@ class RuleLoader:
         raise first_error
 
     def _timed(self, pieces: Iterator[None], *, rest: bool) -> Iterator[None]:
-        """Rest after each piece for longer than it took."""
-        began_s = time.perf_counter()
+        """Rest after each piece for longer than this thread worked on it."""
+        began_s = time.thread_time()
         for _ in pieces:
             yield
             if rest:
-                self._rest(time.perf_counter() - began_s)
-            began_s = time.perf_counter()
+                self._rest(time.thread_time() - began_s)
+            began_s = time.thread_time()
 
 
 def explain(version: int, error: EngineError) -> str:
