@@ -7,7 +7,8 @@ from typing import Final
 
 from engine.actions import deterministic_id
 from engine.authoring.fixtures import Case, CaseCustomer
-from engine.rules.guards import held_out
+from engine.rules.context import MachineSettings
+from engine.rules.guards import held_out, in_control_group
 from engine.rules.journey import Journey, Split
 from engine.rules.runner import variant_of
 from engine.rules.source import ErrorList
@@ -20,10 +21,12 @@ class IdFinder:
 
     Args:
         journeys: those that run, the one under test first.
+        settings: the share of the control group.
     """
 
-    def __init__(self, journeys: Sequence[Journey]) -> None:
+    def __init__(self, journeys: Sequence[Journey], settings: MachineSettings) -> None:
         self._journeys = journeys
+        self._settings = settings
 
     def ids(self, case: Case, errors: ErrorList) -> dict[str, str]:
         """Return the id of each customer of a case, by label; where none falls as wanted it is an error.
@@ -65,11 +68,12 @@ class IdFinder:
         """Whether the id is in the arm; one nobody asked for is left as it is, else treated by all."""
         if not customer.arm and customer.customer_id:
             return True
-        if customer.arm == "holdout":
-            return held_out(self._journeys[0], customer_id)
+        control = in_control_group(self._settings, customer_id)
         if customer.arm == "control":
-            return False
-        return not any(held_out(journey, customer_id) for journey in self._journeys)
+            return control
+        if customer.arm == "holdout":
+            return not control and held_out(self._journeys[0], customer_id)
+        return not control and not any(held_out(journey, customer_id) for journey in self._journeys)
 
 
 def variants_fit(journey: Journey, wanted: Mapping[str, str], customer_id: str) -> bool:

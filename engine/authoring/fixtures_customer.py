@@ -12,6 +12,7 @@ from engine.events import Scalar as Value
 from engine.features.profile import MAX_CONTACTS, MAX_TRAITS, Contact
 from engine.features.zones import is_zone
 from engine.rules.local_time import zone_of
+from engine.rules.parsed import DEFAULT_CONTACT
 from engine.rules.reader import Reader, kind_of
 from engine.rules.source import Place, nearest
 from engine.rules.yaml_nodes import Mapping as Keys
@@ -173,12 +174,14 @@ class CustomerReader:
     def _contacts(self, node: Node | None, instant: Callable[[Node | None, str], int]) -> tuple[Contact, ...]:
         found = []
         for item in self._read.listed(node, MAX_CONTACTS, "contacts"):
-            fields = self._read.fields(item, ("at", "journey", "channel"), "a contact")
+            fields = self._read.fields(item, ("at", "journey", "channel", "kind"), "a contact")
             at_ms = instant(self._read.required(fields, "at", "a contact"), "at")
             journey = self._read.name(self._read.required(fields, "journey", "a contact"), "a journey")
             channel = self._read.name(self._read.required(fields, "channel", "a contact"), "a channel")
             if at_ms and journey is not None and channel is not None:
-                found.append(Contact(at_ms // 1000, journey.value, channel.value))
+                kind = self._read.name(fields.get("kind"), "a kind of contact")
+                known = kind.value if kind is not None else DEFAULT_CONTACT
+                found.append(Contact(at_ms // 1000, journey.value, channel.value, known))
         return tuple(sorted(found, key=lambda each: each.time_s))
 
     def _pins(self, node: Node | None, instant: Callable[[Node, str], int]) -> tuple[Pin, ...]:

@@ -198,7 +198,7 @@ class _FileRuns:
 
     def _results(self, cases: Sequence[Case]) -> Iterator[CaseResult]:
         simulation, journeys = self._simulation(cases[0])
-        finder = IdFinder(journeys)
+        finder = IdFinder(journeys, simulation.settings)
         ids = [finder.ids(case, self._errors) for case in cases]
         templates, name = templates_of(journeys), self._fixtures.journey
         records = simulation.run(list(zip(cases, ids, strict=True)))

@@ -20,7 +20,7 @@ from engine.features.state import CustomerState
 from engine.pipeline.core import Outcome, Pipeline, Work
 from engine.pipeline.pins import Codes, Floats, Pins
 from engine.pipeline.waves import EventRow, Wave
-from engine.rules.context import Chosen, Move, Outbox
+from engine.rules.context import Chosen, MachineSettings, Move, Outbox
 from engine.rules.ledger import Ledger
 from engine.rules.machine import JourneyMachine
 from engine.rules.ruleset import RuleSet
@@ -78,6 +78,11 @@ class Simulation:
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._before = _without_journeys(pipeline)
+
+    @property
+    def settings(self) -> MachineSettings:
+        """The deployment's settings the cases run under."""
+        return self._pipeline.machine.settings
 
     def run(self, cases: Sequence[tuple[Case, Mapping[str, str]]]) -> list[Record | TooLong]:
         """Run cases.

@@ -8,7 +8,9 @@ import pytest
 
 from engine.authoring import simulation
 from engine.authoring.coverage import Coverage
-from engine.authoring.fixtures_run import Report
+from engine.authoring.fixtures_run import Report, run_fixtures
+from engine.settings import RuleSettings, Settings
+from engine.streams.bench import bench_of
 from tests.authoring.bench import run, wrong
 
 DRIP = """
@@ -201,7 +203,7 @@ cases:
 
 
 def test_other_journeys_run_only_when_named(tmp_path: Path) -> None:
-    """With `with` two journeys run side by side; without it the other one is not there."""
+    """With `with` two journeys run side by side and their contacts add up; else the other is not there."""
     other = "journey: other\nentry: {on: order.placed}\nsteps: [{send: email, template: welcome-guide}]\n"
     fixtures = """
 cases:
@@ -211,7 +213,10 @@ cases:
   - name: together
     with: [other]
     events: [{at: 0s, order.placed: {amount: 1}}]
-    expect: [{at: 0s, send: push, journey: it}, {at: 0s, send: email, journey: other}, {at: 3d, send: push}]
+    expect:
+      - {at: 0s, send: push, journey: it}
+      - {at: 0s, send: email, journey: other}
+      - {at: 3d, suppressed: policy, journey: it}
 """
     assert wrong(run(tmp_path, DRIP, fixtures, other=other)) == []
 
@@ -326,3 +331,61 @@ cases:
     monkeypatch.setattr(simulation, "MAX_ROWS", 100)
     found = wrong(run(tmp_path, journey, fixtures))
     assert found == ["more than 100 events and timers in one case"]
+
+
+def test_guards_over_all_customers_can_be_tested(tmp_path: Path) -> None:
+    """An entry cap counts the customers of one case; of a group the higher priority enters."""
+    journey = """
+entry: {on: order.placed}
+guards: {entry_cap: 2 per 1d, exclusion_group: orders, priority: 10}
+steps: [{wait: 1d}, {send: push, template: thanks}]
+"""
+    other = """
+journey: other
+entry: {on: order.placed, when: customer.churn_risk > 0.5}
+guards: {exclusion_group: orders, priority: 90}
+steps: [{wait: 1d}, {send: email, template: care}]
+"""
+    fixtures = """
+cases:
+  - name: two of three
+    customers: {anna: {}, ben: {}, cleo: {}}
+    events:
+      - {at: 1s, who: anna, order.placed: {amount: 1}}
+      - {at: 2s, who: ben, order.placed: {amount: 1}}
+      - {at: 3s, who: cleo, order.placed: {amount: 1}}
+    expect:
+      - {at: 3s, who: cleo, suppressed: entry_cap}
+      - {at: 1d 10:00:01, who: anna, send: push}
+      - {at: 1d 10:00:02, who: ben, send: push}
+  - name: the higher priority wins
+    with: [other]
+    given: {churn_risk: 0.9}
+    events: [{at: 0s, order.placed: {amount: 1}}]
+    expect: [{at: 0s, suppressed: exclusion_group, journey: it}, {at: 1d, send: email, journey: other}]
+"""
+    report = run(tmp_path, journey, fixtures, other=other)
+    assert wrong(report) == []
+    assert {part.name for part in report.coverage[0].of("guard") if part.covered} == {
+        "entry_cap",
+        "exclusion_group",
+    }
+
+
+def test_the_control_group_can_be_tested(tmp_path: Path) -> None:
+    """With a control group a customer is found inside of it, and by default outside."""
+    settings = Settings(rules=RuleSettings(paths=["it.yaml"]), control_group="5%")
+    fixtures = """
+cases:
+  - name: in the control group
+    arm: control
+    events: [{at: 0s, order.placed: {amount: 1}}]
+    expect: [{at: 0s, held_out: control_group}]
+    only: false
+  - name: treated
+    events: [{at: 0s, order.placed: {amount: 1}}]
+    expect: [{at: 0s, send: push}, {at: 3d, send: push}]
+"""
+    run(tmp_path, DRIP, fixtures)
+    report = run_fixtures([tmp_path / "it.test.yaml"], bench_of(settings))
+    assert wrong(report) == []
