@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from engine.authoring.explain_standing import say_event
 from engine.authoring.explained import Check, Person
 from engine.authoring.moments import say_moment, say_span
@@ -9,6 +11,7 @@ from engine.events import TYPE_BY_CODE
 from engine.features.catalog import NEVER_DAYS
 from engine.rules.journey import Journey
 from engine.rules.keys import mark_of
+from engine.rules.sentences import say_number
 from engine.rules.units import say_duration
 
 _DAY_MS = 86_400_000
@@ -21,20 +24,13 @@ def check_entry(journey: Journey, person: Person) -> tuple[Check, ...]:
         journey: the version that takes new entries.
         person: the customer.
     """
-    match journey.kind:
-        case "absent":
-            return (_absent(journey, person),)
-        case "unanswered":
-            return (_unanswered(journey, person),)
-        case "segment_entered" | "segment_exited":
-            return (_segment(journey, person),)
-        case "schedule":
-            return (_open(f"enters {journey.trigger}", f"the next time: {journey.trigger}"),)
-        case "count":
-            return (_count(journey, person),)
-        case _:
-            event = say_event(journey.code, journey.where)
-            return (_open(f"enters at: {event}", f"an event: {event}"),)
+    judge = _KINDS.get(journey.kind)
+    if judge is not None:
+        return (judge(journey, person),)
+    if journey.kind in ("schedule", "date"):
+        return (_open(f"enters when {journey.trigger}", f"the next time: {journey.trigger}"),)
+    where = f" where `{journey.where.whole.program.text}`" if journey.where is not None else ""
+    return (_open(f"enters at: {journey.trigger}{where}", f"an event: {journey.trigger}{where}"),)
 
 
 def _open(text: str, missing: str) -> Check:
@@ -71,6 +67,18 @@ def _happened_since(journey: Journey, person: Person, ago_ms: int) -> bool:
     kind = TYPE_BY_CODE[journey.code]
     last_ms = int(float(person.values.get(f"days_since_{kind.singular}", NEVER_DAYS)) * _DAY_MS)
     return last_ms < ago_ms - 1000
+
+
+def _crossing(journey: Journey, person: Person) -> Check:
+    """Tell on which side of the level the customer is; crossing it counts, being beyond does not."""
+    value = say_number(float(person.values.get(journey.feature, 0.0)))
+    if journey.name in person.profile.beyond:
+        back = "falls back" if journey.kind == "rises" else "rises again"
+        text = f"enters when {journey.trigger}; it is {value} already"
+        return Check(
+            about="entry", verdict="no", text=text, missing=f"it {back} first, then: {journey.trigger}"
+        )
+    return _open(f"enters when {journey.trigger}; it is {value}", f"{journey.trigger} (it is {value})")
 
 
 def _a(thing: str) -> str:
@@ -120,3 +128,14 @@ def _segment(journey: Journey, person: Person) -> Check:
             f'must leave "{journey.segment}"' if inside else f'must enter "{journey.segment}" and leave it'
         )
     return _open(f"{now}; enters when the segment changes", f"{now}, {needed}")
+
+
+_KINDS: dict[str, Callable[[Journey, Person], Check]] = {
+    "absent": _absent,
+    "unanswered": _unanswered,
+    "segment_entered": _segment,
+    "segment_exited": _segment,
+    "count": _count,
+    "rises": _crossing,
+    "falls": _crossing,
+}

@@ -15,6 +15,7 @@ from engine.events import Scalar
 MAX_TRAITS = 64
 MAX_INQUIRIES = 16
 MAX_CONTACTS = 32
+MAX_BEYOND = 64
 MAX_POSITIONS = 8
 MAX_SUPPRESSED = 16
 MAX_CONSENTS = 32
@@ -129,6 +130,7 @@ class Profile(msgspec.Struct, array_like=True):
         suppressed: channel to the reason nothing may be sent there.
         counts: journey (or `journey#key`) to the last times of the events it counts, ms, oldest first.
         goals: what journeys entered hope for, at most `MAX_GOALS`.
+        beyond: journeys beyond whose level a feature of the customer's is, at most `MAX_BEYOND`.
     """
 
     time_zone: str = ""
@@ -143,6 +145,7 @@ class Profile(msgspec.Struct, array_like=True):
     suppressed: dict[str, str] = {}
     counts: dict[str, list[int]] = {}
     goals: list[OpenGoal] = []
+    beyond: list[str] = []
 
     def consents_to(self, purpose: str, channel: str = "") -> bool:
         """Tell whether the customer allows a purpose on a channel; no answer means no.

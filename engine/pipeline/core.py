@@ -26,14 +26,13 @@ from engine.features.segments import Segments
 from engine.features.series import Series
 from engine.features.state import CustomerState
 from engine.pipeline.changes import SegmentChange, segment_change
-from engine.pipeline.found import Found
+from engine.pipeline.found import NOTHING, Found
 from engine.pipeline.ordered import OrderedWaves
 from engine.pipeline.pins import Pins
 from engine.pipeline.row_values import RowValues
 from engine.pipeline.training import count_purchases, freeze, rates_of, scored_at_s
 from engine.pipeline.waves import MUTATES, Ahead, EventRow, Wave, Waves
 from engine.rules.context import Outbox, RowContext
-from engine.rules.counts import count_event
 from engine.rules.journey import WaitUntil
 from engine.rules.ledger import Ledger
 from engine.rules.machine import JourneyMachine
@@ -301,7 +300,8 @@ class Pipeline:
     ) -> None:
         """Go through the rows in order: segment changes, journeys, the next timer."""
         machine, names = self.machine, self.segments.names
-        counts, entering = found.counts, found.entering()
+        entering, by_customer = found.entering(), found.by_customer
+        zone = machine.settings.default_time_zone
         for number, (state, event, code, now_ms, key, after, change_ms) in enumerate(
             zip(
                 wave.states,
@@ -324,12 +324,10 @@ class Pipeline:
                 )
             if event is not None:
                 change_profile(state, event, code, now_ms)
-            enough: Sequence[int] = ()
-            if number in counts and event is not None:
-                enough = count_event(self.rules, state, event, counts[number])
+            own = found.of_customer(number, state, event, zone) if by_customer else NOTHING
             if (
                 after != before
-                or enough
+                or own
                 or number in entering
                 or self._concerns(state, event, code, now_ms, key)
             ):
@@ -342,8 +340,9 @@ class Pipeline:
                     segment_before=names[before],
                     segment_after=names[after],
                     absences=found.absences.get(number, ()),
-                    schedules=found.schedules.get(number, ()),
-                    candidates=found.by_event(number, enough),
+                    schedules=[*found.schedules.get(number, ()), *own.dates],
+                    crossed=own.crossed,
+                    candidates=found.by_event(number, own.enough),
                     event_key=key,
                     ledger=ledgers[wave.partitions[number]],
                 )
@@ -351,7 +350,7 @@ class Pipeline:
                 state.journey_due_ms = machine.journey_due_ms(state)
             elif state.journey_due_ms < 0 or code in _INQUIRY_CODES:
                 state.journey_due_ms = machine.journey_due_ms(state)
-            due_ms = change_ms
+            due_ms = min(change_ms, own.next_ms)
             if 0 < state.journey_due_ms < due_ms:
                 due_ms = state.journey_due_ms
             if 0 < state.next_score_ms < due_ms:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.events import Event
 from engine.features.rows import RowBatch
-from engine.features.state import HEAD_COLUMNS
+from engine.features.state import HEAD_COLUMNS, CustomerState
+from engine.rules.absence import NEVER_MS
+from engine.rules.counts import count_event
+from engine.rules.crossing import newly_beyond
 from engine.rules.ruleset import RuleSet
 from engine.rules.schedule import ScheduleRows
 
@@ -19,6 +22,29 @@ Int64s = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint8]
 _T = TypeVar("_T")
 _ZONE = HEAD_COLUMNS.index("zone")
+
+
+class ByCustomer(NamedTuple):
+    """What only a look at the customer tells of a row.
+
+    Args:
+        enough: journeys whose count the row's event made enough.
+        crossed: journeys whose level was crossed.
+        dates: (journey, instant ms) of dates that have come.
+        next_ms: the next date.
+    """
+
+    enough: Sequence[int]
+    crossed: Sequence[int]
+    dates: Sequence[tuple[int, int]]
+    next_ms: int
+
+    def __bool__(self) -> bool:
+        """Whether anybody may enter."""
+        return bool(self.enough or self.crossed or self.dates)
+
+
+NOTHING = ByCustomer((), (), (), NEVER_MS)
 
 
 class Found:
@@ -32,7 +58,17 @@ class Found:
         clock_ms: `(rows,) int64`, the instant processed before each row; 0 = the customer is new.
     """
 
-    __slots__ = ("_batch", "_clock_ms", "_rules", "absences", "candidates", "counts", "next_ms", "schedules")
+    __slots__ = (
+        "_batch",
+        "_beyond",
+        "_clock_ms",
+        "_rules",
+        "absences",
+        "candidates",
+        "counts",
+        "next_ms",
+        "schedules",
+    )
 
     def __init__(
         self,
@@ -50,6 +86,7 @@ class Found:
         self.next_ms, fired = rules.absences(matrix, clock_ms, batch.now_ms)
         self.absences: dict[int, list[tuple[int, int]]] = _by_row(fired)
         self.schedules: dict[int, list[tuple[int, int]]] = {}
+        self._beyond: dict[int, list[int]] = _grouped(rules.beyond(matrix)) if rules.crosses else {}
 
     def change_by(self, next_ms: Int64s) -> None:
         """Take further deadlines into account, `(rows,) int64`."""
@@ -69,6 +106,35 @@ class Found:
         next_ms, fired = self._rules.schedules(rows, default_zone)
         self.change_by(next_ms)
         self.schedules = _by_row(fired)
+
+    @property
+    def by_customer(self) -> bool:
+        """Whether rows must be asked one by one, in order, what their customer enters by."""
+        return bool(self.counts or self._rules.crosses or self._rules.dates)
+
+    def of_customer(
+        self, row: int, state: CustomerState, event: Event | None, default_zone: str
+    ) -> ByCustomer:
+        """Return what a customer enters by at a row, and note what has to be remembered of it.
+
+        Args:
+            row: the row.
+            state: its customer, the row's event applied, the timer before it still set.
+            event: the row's event.
+            default_zone: IANA zone of customers whose zone is unknown.
+        """
+        rules = self._rules
+        enough: Sequence[int] = ()
+        if event is not None and row in self.counts:
+            enough = count_event(rules, state, event, self.counts[row])
+        crossed: Sequence[int] = ()
+        if rules.crosses:
+            crossed = newly_beyond(rules.journeys, state, self._beyond.get(row, ()))
+        if not rules.dates or not state.profile.traits:
+            return ByCustomer(enough, crossed, (), NEVER_MS)
+        clock_ms, now_ms = int(self._clock_ms[row]), int(self._batch.now_ms[row])
+        next_ms, dates = rules.dates.judge(state.profile, clock_ms, state.due_ms, now_ms, default_zone)
+        return ByCustomer(enough, crossed, dates, next_ms)
 
     def entering(self) -> frozenset[int]:
         """Return the rows by which somebody may enter a journey, counts apart."""

@@ -143,13 +143,19 @@ class _Checker:
         if entry.segment:
             check_segment(entry.segment, self.vocabulary, self.errors)
         self._absence(entry)
+        if entry.feature:
+            self._crossed(entry.feature)
         where = self._where(entry.where, entry.event, with_entry=False) if entry.where else None
         when = self._when(entry.when)
         self._guards()
         exits = tuple(
             CheckedExit(self._event_code(each.event), self._where(each.where, each.event))
             for each in self.parsed.exits
+            if each.segment is None
         )
+        for each in self.parsed.exits:
+            if each.segment is not None:
+                self._segment(each.segment)
         return CheckedJourney(
             parsed=self.parsed,
             code=code,
@@ -162,6 +168,7 @@ class _Checker:
             sequences={each.name.value: self._steps(each.steps) for each in self.parsed.sequences},
             per=self._per(entry),
             goal=self._goal(self.parsed.goal),
+            codes=tuple(self._event_code(each) for each in entry.events[1:]),
         )
 
     def _event_code(self, event: Placed[str]) -> int:
@@ -184,6 +191,16 @@ class _Checker:
                 f"`absent: {known.name}` cannot count since {entry.since}: there is no feature {feature}"
             )
             self.errors.add("E0206", message, entry.event.place)
+
+    def _crossed(self, feature: Placed[str]) -> None:
+        """What crosses a level is a number of the customer's."""
+        name = feature.value.removeprefix("customer.")
+        if feature.value.startswith("customer.") and self.vocabulary.features.get(name) == "double":
+            return
+        numbers = [f"customer.{each}" for each, kind in self.vocabulary.features.items() if kind == "double"]
+        message = f"{feature.value[:60]!r} is not a number of the customer's"
+        hint = nearest(feature.value, numbers) or "`engage features` lists them, with `customer.` before"
+        self.errors.add("E0246", message, feature.place, hint)
 
     def _per(self, entry: ParsedEntry) -> tuple[str, ...]:
         """Return the event's field that tells runs apart, as `(name,)` or `("props", name)`."""
@@ -243,15 +260,24 @@ class _Checker:
         if entry.kind == "unanswered":
             return prefixed("entry.event", INQUIRY_FIELDS)
         if entry.kind in ("event", "count") and entry.event:
-            return prefixed("entry.event", event_fields(entry.event.value))
+            return prefixed("entry.event", self._shared_fields(entry.event))
         return {}
+
+    def _shared_fields(self, event: Placed[str]) -> dict[str, str]:
+        """Return the fields of an event; of the entry's, those that all its event types have."""
+        fields = event_fields(event.value)
+        if event is self.parsed.entry.event:
+            for other in self.parsed.entry.events[1:]:
+                theirs = event_fields(other.value)
+                fields = {name: kind for name, kind in fields.items() if theirs.get(name) == kind}
+        return fields
 
     def _where(
         self, scalar: Scalar | None, event: Placed[str] | None, with_entry: bool = True
     ) -> CheckedExpression | None:
         if scalar is None or event is None:
             return None
-        variables = prefixed("event", event_fields(event.value))
+        variables = prefixed("event", self._shared_fields(event))
         entry = self._entry_variables() if with_entry else {}
         roots = ("event", "entry.event") if entry else ("event",)
         ranges = {**prefixed("event", event_ranges(event.value)), **(self._entry_ranges() if entry else {})}

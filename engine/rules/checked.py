@@ -193,6 +193,7 @@ class CheckedJourney:
         sequences: the sequences by name; their steps' paths begin with the name.
         per: the event's field that tells runs apart, as `(name,)` or `("props", name)`; or empty.
         goal: what the journey is to bring about, or None.
+        codes: codes of the entry's further event types.
     """
 
     parsed: ParsedJourney
@@ -206,3 +207,4 @@ class CheckedJourney:
     sequences: Mapping[str, tuple[CheckedStep, ...]]
     per: tuple[str, ...] = ()
     goal: CheckedGoal | None = None
+    codes: tuple[int, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from engine.events import EVENT_TYPES, TYPE_BY_CODE
+from engine.events import TYPE_BY_CODE
 from engine.rules.cel import Kind
 from engine.rules.checked import (
     CheckedBranch,
@@ -22,7 +22,6 @@ from engine.rules.checked import (
 )
 from engine.rules.checked import DataValue as CheckedValue
 from engine.rules.condition import Bound, Condition, bind, compile_condition
-from engine.rules.cron import say_cron
 from engine.rules.journey import (
     Arm,
     Awaited,
@@ -44,7 +43,8 @@ from engine.rules.journey import (
 from engine.rules.parse_branches import WHOLE
 from engine.rules.parsed import DEFAULT_CONTACT, ParsedEntry, part_lines
 from engine.rules.scope import INQUIRY_FIELDS, Vocabulary, event_fields, prefixed
-from engine.rules.sentences import say_name, say_plainly
+from engine.rules.sentences import say_plainly
+from engine.rules.triggers import say_trigger
 from engine.rules.units import say_duration
 
 
@@ -60,7 +60,7 @@ def compile_journey(checked: CheckedJourney, vocabulary: Vocabulary) -> Journey:
     exits = tuple(
         Exit(each.code, TYPE_BY_CODE[each.code].name, compiler.condition(each.where, each.code))
         for each in checked.exits
-    )
+    ) + tuple(Exit(-1, each.event.value, None, each.segment.value) for each in parsed.exits if each.segment)
     compiler.steps(checked.steps, "")
     goal = _goal(checked.goal, vocabulary, compiler)
     entry, guards = parsed.entry, parsed.guards
@@ -103,6 +103,10 @@ def compile_journey(checked: CheckedJourney, vocabulary: Vocabulary) -> Journey:
         priority=guards.priority,
         exclusion_group=guards.exclusion_group.value if guards.exclusion_group else "",
         entry_cap=guards.entry_cap,
+        codes=(checked.code, *checked.codes),
+        feature=entry.feature.value.removeprefix("customer.") if entry.feature else "",
+        level=entry.level,
+        until=entry.until,
     )
 
 
@@ -124,29 +128,6 @@ def _goal(checked: CheckedGoal | None, vocabulary: Vocabulary, compiler: _Compil
     compiler.correlation |= own.correlation
     event_type = TYPE_BY_CODE[checked.code].name
     return Goal(checked.code, event_type, where, checked.within_ms, value, tuple(sorted(own.correlation)))
-
-
-def say_trigger(entry: ParsedEntry) -> str:
-    """Say in words what makes a customer enter."""
-    event = entry.event.value if entry.event else ""
-    thing = say_name((EVENT_TYPES[event].singular,)) if event in EVENT_TYPES else event
-    length = say_duration(entry.for_ms) if entry.for_ms else ""
-    if entry.kind == "absent":
-        return {
-            "last": f"no {thing} for {length}",
-            "first": f"no second {thing} within {length} of the first",
-            "signup": f"no {thing} within {length} of signing up",
-        }[entry.since]
-    if entry.kind == "unanswered":
-        return f"inquiry unanswered for {length}"
-    if entry.schedule:
-        within = f", in segment {entry.segment.value}" if entry.segment else ""
-        return f"{say_cron(entry.schedule.text)}{within}"
-    if entry.kind == "count":
-        return f"{entry.at_least} {say_name((EVENT_TYPES[event].stem,))} within {length}"
-    if entry.segment:
-        return f"{entry.kind.removeprefix('segment_')} segment {entry.segment.value}"
-    return event.replace(".", " ").replace("_", " ")
 
 
 @dataclass(slots=True)

@@ -29,7 +29,8 @@ class RowContext:
         segment_before: name of the segment before this row, or empty.
         segment_after: name of the segment now, or empty.
         absences: (journey index, deadline ms) of the absences that fired at this row.
-        schedules: (journey index, instant ms) of the schedules that fired at this row.
+        schedules: (journey index, instant ms) of the schedules and dates that came at this row.
+        crossed: indices of the journeys whose level was crossed at this row.
         candidates: indices of the journeys whose entry columns held, or whose count was reached.
         event_key: hash of the event's id; decides whether the event is sampled.
         ledger: the partition's part in limits over all customers; None only where there are none.
@@ -44,6 +45,7 @@ class RowContext:
     segment_after: str = ""
     absences: Sequence[tuple[int, int]] = ()
     schedules: Sequence[tuple[int, int]] = ()
+    crossed: Sequence[int] = ()
     candidates: Sequence[int] = ()
     event_key: int = 0
     ledger: Ledger | None = None

@@ -129,11 +129,28 @@ def enter_absent(runner: Runner) -> None:
 
 
 def enter_scheduled(runner: Runner) -> None:
-    """Let customers in for whom a schedule's instant has come at this row."""
+    """Let customers in for whom a schedule's instant or a date of their own has come at this row."""
     for index, instant_ms in runner.context.schedules:
         journey = runner.rules.journeys[index]
-        cause = Cause(f"schedule:{instant_ms}", "timer.schedule", instant_ms, {}, journey.trigger)
+        kind = journey.kind
+        cause = Cause(f"{kind}:{instant_ms}", f"timer.{kind}", instant_ms, {}, journey.trigger)
         _consider(runner, index, cause)
+
+
+def enter_crossed(runner: Runner) -> None:
+    """Let customers in a feature of whose has crossed a level at this row."""
+    context = runner.context
+    for index in context.crossed:
+        journey = runner.rules.journeys[index]
+        cause_id = f"{journey.kind}:{journey.feature}:{_cause_of_row(runner)}"
+        cause = Cause(cause_id, f"customer.{journey.kind}", context.now_ms, {}, journey.trigger)
+        _consider(runner, index, cause)
+
+
+def _cause_of_row(runner: Runner) -> str | int:
+    """Return what made the row; not the clock: worked off anew after a crash, it is the same."""
+    context = runner.context
+    return context.event.id if context.event is not None else context.state.due_ms or context.now_ms
 
 
 def enter_segments(runner: Runner) -> None:
@@ -142,8 +159,7 @@ def enter_segments(runner: Runner) -> None:
     before, after = context.segment_before, context.segment_after
     if before == after:
         return
-    # by its cause, not by the clock: worked off anew after a crash, the entry has the same id
-    cause_id = context.event.id if context.event is not None else context.state.due_ms or context.now_ms
+    cause_id = _cause_of_row(runner)
     for kind, segment in (("segment_exited", before), ("segment_entered", after)):
         for index in _by_priority(runner, runner.rules.by_segment.get((kind, segment), ())):
             cause = Cause(

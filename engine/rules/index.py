@@ -70,7 +70,8 @@ class ColumnIndex:
         by_code: dict[int, list[int]] = {}
         for index, journey in enumerate(journeys):
             if journey.kind == kind and journey.enabled:
-                by_code.setdefault(journey.code, []).append(index)
+                for code in dict.fromkeys(journey.codes):
+                    by_code.setdefault(code, []).append(index)
         self.codes = frozenset(by_code)
         self._codes = np.array(sorted(by_code), np.uint8)
         tests = {code: [_tests(journeys[index]) for index in found] for code, found in by_code.items()}

@@ -153,11 +153,19 @@ STANDING = (Send, Wait, WaitUntil)
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """An event that ends the run wherever it stands."""
+    """What ends the run wherever it stands: an event, or a change of segment.
+
+    Args:
+        code: code of the event type, or -1.
+        event_type: its name, or `segment_entered`, `segment_exited`.
+        where: the condition on the event, or None.
+        segment: the segment entered or left, or empty.
+    """
 
     code: int
     event_type: str
     where: Condition | None
+    segment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +201,8 @@ class Journey:
         file: where it was written.
         enabled: whether customers may enter; those inside go on.
         transactional: passes caps and quiet hours, never suppression.
-        kind: `event`, `absent`, `unanswered`, `segment_entered`, `segment_exited`, `count` or `schedule`.
-        code: code of the entry's event type, or -1.
+        kind: a key of `parse_entry.ENTRY_KINDS`, or `event`.
+        code: code of the entry's (first) event type, or -1.
         segment: the segment of a segment entry or schedule, or empty.
         for_ms: how long absent or unanswered, or within which time is counted.
         since: `last`, `first` or `signup`.
@@ -222,6 +230,10 @@ class Journey:
         zone: for `schedule`: whose clocks count, or empty for each customer's own.
         per: the event's field that tells runs apart, as `(name,)` or `("props", name)`; or empty.
         goal: what the journey is to bring about, or None.
+        codes: codes of all event types of the entry.
+        feature: for `rises` and `falls`: the feature.
+        level: for `rises` and `falls`: the level it crosses.
+        until: for `date`: the trait, and which instant of its day.
     """
 
     name: str
@@ -260,6 +272,10 @@ class Journey:
     zone: str = ""
     per: tuple[str, ...] = ()
     goal: Goal | None = None
+    codes: tuple[int, ...] = ()
+    feature: str = ""
+    level: float = 0.0
+    until: Until | None = None
 
     @property
     def waits(self) -> bool:

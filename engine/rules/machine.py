@@ -5,7 +5,8 @@
 3. what is due: waits that are over, timeouts, deferred messages;
 4. waits for an event: the row's event may be the one;
 5. inquiries: overdue ones, and those that are not to wait;
-6. entries: absences, schedules, segment changes, the row's own event; last, one of each exclusion group.
+6. entries: absences, schedules and dates, segment changes, levels crossed, the row's own event; last, one
+   of each exclusion group.
 
 What comes at the same instant goes by priority.
 """
@@ -21,6 +22,7 @@ from engine.rules.context import EXITED, CustomerValues, MachineSettings, Outbox
 from engine.rules.entries import (
     enter_absent,
     enter_by_event,
+    enter_crossed,
     enter_grouped,
     enter_scheduled,
     enter_segments,
@@ -88,6 +90,7 @@ class JourneyMachine:
         enter_absent(runner)
         enter_scheduled(runner)
         enter_segments(runner)
+        enter_crossed(runner)
         enter_by_event(runner)
         if runner.grouped:
             enter_grouped(runner)
@@ -187,7 +190,13 @@ class JourneyMachine:
 
 def _exit_reason(runner: Runner, journey: Journey, position: Position) -> tuple[int, str]:
     """Return which exit takes the customer out of a run at the row's event and why, or an empty text."""
+    before, after = runner.context.segment_before, runner.context.segment_after
     for number, each in enumerate(journey.exits):
+        if each.segment:
+            entered = each.event_type == "segment_entered"
+            if before != after and each.segment == (after if entered else before):
+                return number, f"{'entered' if entered else 'left'} segment {each.segment}"
+            continue
         if runner.context.event is not None and each.code == runner.context.code:
             facts = runner.facts(position)
             if each.where is None:

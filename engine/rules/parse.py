@@ -12,7 +12,7 @@ from engine.rules.parsed import ParsedExit, ParsedJourney
 from engine.rules.reader import Reader
 from engine.rules.silence import parse_silence
 from engine.rules.source import START, ErrorList, Placed, SourceText
-from engine.rules.yaml_nodes import Mapping, Node, read_text, read_yaml
+from engine.rules.yaml_nodes import Mapping, Node, Scalar, read_text, read_yaml
 
 JOURNEY_KEYS = (
     "journey",
@@ -114,8 +114,24 @@ def _exits(node: Node | None, read: Reader) -> tuple[ParsedExit, ...]:
         fields = read.fields(item, EXIT_KEYS, "exit")
         if not isinstance(item, Mapping):
             continue
-        event = read.placed_text(read.required(fields, "on", "exit"), "the event of exit")
+        on = read.required(fields, "on", "exit")
         where = read.expression(fields.get("where"), "where")
-        if event:
+        if isinstance(on, Mapping):
+            exits += _exit_by_segment(on, where, read)
+        elif event := read.placed_text(on, "the event of exit"):
             exits.append(ParsedExit(event, where))
     return tuple(exits)
+
+
+def _exit_by_segment(node: Mapping, where: Scalar | None, read: Reader) -> list[ParsedExit]:
+    fields = read.fields(node, ("segment_entered", "segment_exited"), "exit")
+    kinds = [key for key, _ in node.items if key.text in ("segment_entered", "segment_exited")]
+    if len(kinds) != 1:
+        hint = "an event type, {segment_entered: NAME} or {segment_exited: NAME}"
+        read.errors.add("E0210", "an exit has one event or one change of segment", node.place, hint)
+        return []
+    if where is not None:
+        message = f"`where` cannot follow `{kinds[0].text}`: no event happens"
+        read.errors.add("E0210", message, where.place, "leave it out")
+    segment = read.placed_text(fields.get(kinds[0].text), "the segment")
+    return [ParsedExit(Placed(kinds[0].text, kinds[0].place), None, segment)] if segment else []

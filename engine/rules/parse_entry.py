@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from engine.rules.cron import Cron, read_cron
-from engine.rules.limits import MAX_COUNT, MAX_COUNT_WINDOW_MS, MAX_SCHEDULE_PER_DAY, MIN_COUNT
+from engine.rules.limits import MAX_AWAITED, MAX_COUNT, MAX_COUNT_WINDOW_MS, MAX_SCHEDULE_PER_DAY, MIN_COUNT
 from engine.rules.local_time import is_zone
+from engine.rules.parse_waits import read_before, read_minute
 from engine.rules.parsed import NEVER_AGAIN, ParsedEntry, ParsedGoal, Reentry
 from engine.rules.reader import Fields, Reader, kind_of
 from engine.rules.source import Placed, nearest
 from engine.rules.units import read_duration, write_duration
-from engine.rules.yaml_nodes import Mapping, Node, Scalar
+from engine.rules.until import Until
+from engine.rules.yaml_nodes import Mapping, Node, Scalar, Sequence
 
 NO_ENTRY = ParsedEntry("event")  # stands for one that cannot be made out
 CUSTOMER_ZONE = "customer"
@@ -24,6 +26,9 @@ ENTRY_KINDS = {
     "segment_exited": ("segment_exited",),
     "count": ("count", "at_least", "within"),
     "schedule": ("schedule", "zone", "segment"),
+    "rises": ("rises", "above"),
+    "falls": ("falls", "below"),
+    "date": ("date", "at", "before", "yearly", "zone"),
 }
 _WITH_EVENT = ("event", "count")
 _CRON_HINT = 'minute, hour, day, month, weekday, such as "0 9 * * MON"'
@@ -87,10 +92,21 @@ def parse_goal(node: Node | None, read: Reader) -> ParsedGoal | None:
 def _trigger(node: Node | None, read: Reader) -> ParsedEntry | None:
     if node is None:
         return None
+    if isinstance(node, Sequence):
+        return _any_of(node, read)
     if not isinstance(node, Mapping):
         event = read.placed_text(node, "the event of entry")
         return ParsedEntry("event", event=event) if event else None
     return _other_trigger(node, read)
+
+
+def _any_of(node: Sequence, read: Reader) -> ParsedEntry | None:
+    """Read several event types, any of which lets customers in."""
+    found = [read.placed_text(each, "an event of entry") for each in read.listed(node, MAX_AWAITED, "on")]
+    events = tuple(each for each in found if each is not None)
+    if not node.items:
+        read.errors.add("E0202", "the entry names no event", node.place, "such as order.placed")
+    return ParsedEntry("event", event=events[0], events=events) if events else None
 
 
 def _other_trigger(node: Mapping, read: Reader) -> ParsedEntry | None:
@@ -100,10 +116,8 @@ def _other_trigger(node: Mapping, read: Reader) -> ParsedEntry | None:
     fields = read.fields(node, ENTRY_KINDS[kind], f"an entry by `{kind}`")
     if kind.startswith("segment_"):
         return ParsedEntry(kind, segment=read.placed_text(fields.get(kind), "the segment"))
-    if kind == "count":
-        return _count(fields, read)
-    if kind == "schedule":
-        return _schedule(fields, read)
+    if kind in _READERS:
+        return _READERS[kind](fields, read)
     return _absence(kind, fields, read)
 
 
@@ -158,6 +172,33 @@ def _schedule(fields: Fields, read: Reader) -> ParsedEntry:
         schedule=_cron(fields.get("schedule"), read),
         zone=_zone(fields.get("zone"), read),
     )
+
+
+def _crossing(fields: Fields, read: Reader) -> ParsedEntry:
+    kind, bound = ("rises", "above") if fields.get("rises") is not None else ("falls", "below")
+    node = read.required(fields, bound, f"entry by `{kind}`")
+    value = node.value if isinstance(node, Scalar) else None
+    if node is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        read.errors.add("E0203", f"{bound} must be a number, not {kind_of(node)}", node.place)
+        value = None
+    return ParsedEntry(
+        kind,
+        feature=read.placed_text(fields.get(kind), "the feature"),
+        level=float(value) if isinstance(value, int | float) else 0.0,
+    )
+
+
+def _date(fields: Fields, read: Reader) -> ParsedEntry:
+    trait = read.name(fields.get("date"), "a trait")
+    minute = read_minute(read.required(fields, "at", "entry by `date`"), "at", read)
+    before_days = read_before(fields.get("before"), read)
+    yearly = read.boolean(fields.get("yearly"), False, "yearly")
+    zone = _zone(fields.get("zone"), read)
+    until = Until(minute or 0, (), trait.value if trait else "", before_days, yearly, zone)
+    return ParsedEntry("date", until=until if trait is not None and minute is not None else None)
+
+
+_READERS = {"count": _count, "schedule": _schedule, "rises": _crossing, "falls": _crossing, "date": _date}
 
 
 def _cron(node: Node | None, read: Reader) -> Cron | None:

@@ -80,16 +80,16 @@ def _timeout(inner: Fields, read: Reader) -> tuple[int, Until | None]:
         return 0, None
     if isinstance(node, Mapping):
         return 0, _until(node, read)
-    minute = _minute(node, read)
+    minute = read_minute(node, "until", read)
     return 0, Until(minute) if minute is not None else None
 
 
 def _until(node: Mapping, read: Reader) -> Until | None:
     fields = read.fields(node, UNTIL_KEYS, "a wait until a time of day")
-    minute = _minute(read.required(fields, "until", "the wait"), read)
+    minute = read_minute(read.required(fields, "until", "the wait"), "until", read)
     weekdays = _weekdays(fields.get("weekday"), read)
     trait = read.name(fields.get("trait"), "a trait")
-    before_days = _before(fields.get("before"), read)
+    before_days = read_before(fields.get("before"), read)
     yearly = read.boolean(fields.get("yearly"), False, "yearly")
     zone = _zone(fields.get("zone"), read)
     if fields.get("trait") is not None and fields.get("weekday") is not None:
@@ -103,13 +103,14 @@ def _until(node: Mapping, read: Reader) -> Until | None:
     return Until(minute, weekdays, trait.value if trait else "", before_days, yearly, zone)
 
 
-def _minute(node: Node | None, read: Reader) -> int | None:
+def read_minute(node: Node | None, what: str, read: Reader) -> int | None:
+    """Return the minute of the day of a text such as `09:00`, or None."""
     if node is None:
         return None
     minute = read_time(node.text) if isinstance(node, Scalar) else None
     if minute is None:
         hint = 'hours and minutes, 00:00 to 23:59, such as "09:00"'
-        read.errors.add("E0220", f"until cannot be {kind_of(node)}", node.place, hint)
+        read.errors.add("E0220", f"{what} cannot be {kind_of(node)}", node.place, hint)
     return minute
 
 
@@ -130,8 +131,8 @@ def _weekdays(node: Node | None, read: Reader) -> tuple[int, ...]:
     return tuple(sorted(days))
 
 
-def _before(node: Node | None, read: Reader) -> int:
-    """Read whole days."""
+def read_before(node: Node | None, read: Reader) -> int:
+    """Return whole days, 0 when there are none."""
     before_ms = read.duration(node, "before")
     if not before_ms or node is None:
         return 0

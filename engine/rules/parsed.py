@@ -30,8 +30,8 @@ class ParsedEntry:
     """Who enters and when.
 
     Args:
-        kind: `event`, `absent`, `unanswered`, `segment_entered`, `segment_exited`, `count` or `schedule`.
-        event: the event type waited for, counted or missed; None for segments and schedules.
+        kind: a key of `parse_entry.ENTRY_KINDS`, or `event`.
+        event: the event type waited for, counted or missed, the first of several; None for the other kinds.
         segment: the segment's name; None unless `kind` is about segments, or a schedule over one.
         for_ms: how long absent or unanswered, or within which time is counted; else 0.
         since: `last`, `first` or `signup`, for `absent`.
@@ -45,6 +45,10 @@ class ParsedEntry:
         schedule: for `schedule`: when.
         zone: for `schedule`: the time zone whose clocks count, or empty for each customer's own.
         per: field of the event that tells runs side by side apart, or None.
+        events: all event types waited for, when there are several.
+        feature: for `rises` and `falls`: the feature, as `customer.NAME`.
+        level: for `rises` and `falls`: the level it crosses.
+        until: for `date`: the trait, and which instant of its day.
     """
 
     kind: str
@@ -62,6 +66,10 @@ class ParsedEntry:
     schedule: Cron | None = None
     zone: str = ""
     per: Placed[str] | None = None
+    events: tuple[Placed[str], ...] = ()
+    feature: Placed[str] | None = None
+    level: float = 0.0
+    until: Until | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +91,17 @@ class ParsedGoal:
 
 @dataclass(frozen=True, slots=True)
 class ParsedExit:
-    """An event that takes the customer out at once."""
+    """What takes the customer out at once: an event, or a change of segment.
+
+    Args:
+        event: the event type; for a segment the kind of change, `segment_entered` or `segment_exited`.
+        where: CEL over the event, or None.
+        segment: the segment, or None.
+    """
 
     event: Placed[str]
     where: Scalar | None
+    segment: Placed[str] | None = None
 
 
 DEFAULT_CONTACT = "promotion"

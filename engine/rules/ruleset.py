@@ -11,6 +11,8 @@ from engine.events import TYPE_BY_CODE, Event
 from engine.rules.absence import NEVER_MS, AbsenceIndex, IntColumn, LastSeen
 from engine.rules.condition import Bound, Condition
 from engine.rules.context import TEXT_FEATURES
+from engine.rules.crossing import CrossingIndex
+from engine.rules.dates import DateIndex
 from engine.rules.index import ColumnIndex, Floats
 from engine.rules.journey import Branch, Journey, Send, SetTrait, Wait, WaitUntil
 from engine.rules.limits import MAX_DURATION_MS, PAUSE_RETRY_MS
@@ -56,6 +58,8 @@ class RuleSet:
         self._counting = ColumnIndex(entering, vocabulary.columns, "count")
         self._absence = AbsenceIndex(entering)
         self._schedule = ScheduleIndex(entering, vocabulary.segments)
+        self._crossing = CrossingIndex(entering, vocabulary.columns)
+        self.dates = DateIndex(entering, self._entering)
         self.goal_codes = frozenset(each.goal.code for each in self.journeys if each.goal is not None)
         self.by_code = self._grouped("event")
         self.unanswered = tuple(
@@ -121,6 +125,19 @@ class RuleSet:
         return [(row, self._entering[journey]) for row, journey in pairs]
 
     @property
+    def crosses(self) -> bool:
+        """Whether any journey enters by a feature that crosses a level."""
+        return bool(self._crossing.levels)
+
+    def beyond(self, matrix: Floats) -> list[tuple[int, int]]:
+        """Return the (row, journey) pairs whose feature is beyond the level of a `rises` or `falls` entry.
+
+        Args:
+            matrix: `(rows, features) float64`.
+        """
+        return [(row, self._entering[journey]) for row, journey in self._crossing.beyond(matrix)]
+
+    @property
     def scheduled(self) -> bool:
         """Whether any journey enters by schedule."""
         return bool(self._schedule.groups)
@@ -180,7 +197,8 @@ class RuleSet:
         grouped: dict[int, list[int]] = {}
         for index in self._entering:
             if self.journeys[index].kind == kind:
-                grouped.setdefault(self.journeys[index].code, []).append(index)
+                for code in dict.fromkeys(self.journeys[index].codes):
+                    grouped.setdefault(code, []).append(index)
         return {code: tuple(found) for code, found in grouped.items()}
 
     def _by_segment(self, kind: str) -> dict[str, list[int]]:
@@ -209,7 +227,7 @@ def _shortest_delay_ms(journey: Journey) -> int:
     delays = [MAX_DURATION_MS]
     if journey.for_ms and journey.kind != "count":
         delays.append(journey.for_ms)
-    if journey.quiet_hours is not None or journey.send_windows:
+    if journey.quiet_hours is not None or journey.send_windows or journey.kind == "date":
         delays.append(MIN_DEFERRAL_MS)
     for step in journey.program:
         if isinstance(step, Wait):
@@ -242,6 +260,8 @@ def _features(journey: Journey) -> set[str]:
     bounds.extend(each.whole for each in conditions if each is not None)
     for bound in bounds:
         found.update(name for _, root, name, _ in bound.sources if root == "customer")
+    if journey.feature:
+        found.add(journey.feature)
     if journey.kind == "absent":
         found.add(_recency(journey.code))
         found.update({_first_recency(journey.code)} if journey.since == "first" else ())

@@ -62,4 +62,13 @@ CODES: Final[tuple[Code, ...]] = (
         "goal: {on: order.placed, within: 30d, value: event.currency}\n",
         "goal: {on: order.placed, within: 30d, value: event.amount}\n",
     ),
+    Code(
+        "E0246",
+        "a level of what is no number",
+        "`rises` and `falls` watch a number of the customer's cross a level: any number `engage features` "
+        "lists, with `customer.` before it.",
+        "Take the feature the hint suggests. To follow the segment use `segment_entered`.",
+        "entry: {on: {rises: customer.segment, above: 1}, reentry: always}\n",
+        "entry: {on: {rises: customer.churn_risk, above: 0.7}, reentry: always}\n",
+    ),
 )
