@@ -155,7 +155,7 @@ class _Checker:
         )
         for each in self.parsed.exits:
             if each.segment is not None:
-                self._segment(each.segment)
+                check_segment(each.segment, self.vocabulary, self.errors)
         return CheckedJourney(
             parsed=self.parsed,
             code=code,
