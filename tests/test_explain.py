@@ -74,6 +74,12 @@ def decisions(deployment: Deployment, customer: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+def consent(deployment: Deployment, customer: str) -> None:
+    """Consent to marketing, and wait for it: an order on another topic may come sooner."""
+    run(deployment, "send", "consent.granted", "-c", customer, "-f", "purpose=marketing")
+    wait_for(lambda: '"marketing"' in invoke(deployment, ("customer", "show", customer, "--json")).output)
+
+
 def order(deployment: Deployment, customer: str, number: int, amount: float) -> None:
     """Place an order."""
     fields = ("-f", f"order_id={customer}-{number}", "-f", f"amount={amount}")
@@ -82,7 +88,7 @@ def order(deployment: Deployment, customer: str, number: int, amount: float) -> 
 
 def test_why_she_got_it_and_what_is_missing_now(deployment: Deployment) -> None:
     """Every instant with its values, the wait and its ends, contacts, what is missing; a message traced."""
-    run(deployment, "send", "consent.granted", "-c", "ann", "-f", "purpose=marketing")
+    consent(deployment, "ann")
     for number, amount in enumerate((50, 120, 130)):
         order(deployment, "ann", number, amount)
         wait_for(lambda: len(decisions(deployment, "ann")) > number)  # noqa: B023 - called at once
@@ -118,7 +124,7 @@ def test_why_she_got_it_and_what_is_missing_now(deployment: Deployment) -> None:
 
 def test_nothing_of_an_erased_customer_is_shown(deployment: Deployment) -> None:
     """After an erasure the log may still hold decisions: neither they nor a message's origin are shown."""
-    run(deployment, "send", "consent.granted", "-c", "bob", "-f", "purpose=marketing")
+    consent(deployment, "bob")
     order(deployment, "bob", 1, 500)
     order(deployment, "bob", 2, 500)
     wait_for(lambda: any(each["outcome"] == "fired" for each in decisions(deployment, "bob")))
