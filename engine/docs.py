@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
+from engine.authoring.fixtures_schema import fixtures_schema
 from engine.features.reference import document
 from engine.metrics import METRICS
 from engine.rules.codes import page as codes_page
+from engine.rules.schema import journey_schema, policy_schema, template_schema
 from engine.settings import SETTINGS
 
 _FOLDER = Path(__file__).resolve().parent.parent / "docs"
+_SCHEMA_FOLDER = _FOLDER.parent / "schemas"
 _NOTE = "<!-- Written by `make docs` from {source}. Change it there. -->\n\n"
 
 
@@ -97,6 +102,19 @@ PAGES: dict[str, Callable[[str], str]] = {
 }
 
 
+SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
+    "journey": journey_schema,
+    "template": template_schema,
+    "policy": policy_schema,
+    "fixtures": fixtures_schema,
+}
+
+
+def schema_text(name: str) -> str:
+    """Return a JSON Schema of `SCHEMAS` as its file under schemas/ holds it."""
+    return json.dumps(SCHEMAS[name](), indent=2, ensure_ascii=False) + "\n"
+
+
 def _default(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
@@ -128,6 +146,15 @@ def main() -> int:
         if text == present:
             continue
         stale.append(name)
+        if not options.check:
+            path.write_text(text, "utf-8")
+            sys.stdout.write(f"wrote {path}\n")
+    for name in SCHEMAS:
+        path = _SCHEMA_FOLDER / f"{name}.schema.json"
+        text = schema_text(name)
+        if path.is_file() and path.read_text("utf-8") == text:
+            continue
+        stale.append(path.name)
         if not options.check:
             path.write_text(text, "utf-8")
             sys.stdout.write(f"wrote {path}\n")

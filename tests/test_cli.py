@@ -98,6 +98,7 @@ def test_help_is_what_was_agreed_on(run: Run) -> None:
         ["rules", "diff"],
         ["rules", "explain-error"],
         ["rules", "fmt"],
+        ["rules", "schema"],
         ["rules", "new"],
         ["config", "show"],
     ],
@@ -358,7 +359,7 @@ def test_a_new_journey_is_valid_and_passes_its_cases(run: Run, tmp_path: Path) -
 
 
 def test_fmt_writes_or_tells(run: Run, tmp_path: Path) -> None:
-    """`fmt --check` tells and fails, `fmt` writes, and then there is nothing to tell; bad YAML stays alone."""
+    """`fmt --check` tells and fails, `fmt` writes, then there is nothing to tell; bad YAML stays alone."""
     file, broken = tmp_path / "rules" / "a.yaml", tmp_path / "rules" / "b.yaml"
     file.parent.mkdir()
     file.write_text("steps: [exit]\nentry: {on: order.placed}\njourney: a\n", "utf-8")

@@ -29,8 +29,8 @@ from engine.rules.yaml_nodes import Node, Scalar, read_text, read_yaml
 
 DEFAULT_START = "2026-03-02T10:00:00"  # a Monday
 _SHARED = ("start", "customer", "given", "with")
-_FILE_KEYS = ("fixtures", *_SHARED, "cases")
-_CASE_KEYS = ("name", *_SHARED, "customers", "arm", "split", "events", "expect", "until", "only")
+FILE_KEYS = ("fixtures", *_SHARED, "cases")
+CASE_KEYS = ("name", *_SHARED, "customers", "arm", "split", "events", "expect", "until", "only")
 _A_DAY_MS = UNIT_MS["d"]
 
 
@@ -66,7 +66,7 @@ def read_fixtures(file: str, data: bytes, errors: ErrorList, known: Known) -> Fi
     if tree is None:
         return None
     read = Reader(errors)
-    fields = read.fields(tree, _FILE_KEYS, "a fixture file")
+    fields = read.fields(tree, FILE_KEYS, "a fixture file")
     journey = read.name(read.required(fields, "fixtures", "a fixture file"), "a journey")
     nodes = read.listed(read.required(fields, "cases", "a fixture file"), MAX_CASES, "cases")
     cases = [_CaseReader(read, known, fields, node).case() for node in nodes]
@@ -96,7 +96,7 @@ class _CaseReader:
         self._known = known
         self._shared = shared
         self._node = node
-        self._fields = read.fields(node, _CASE_KEYS, "a case")
+        self._fields = read.fields(node, CASE_KEYS, "a case")
         self._start_ms = 0
 
     def case(self) -> Case | None:

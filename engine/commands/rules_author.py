@@ -24,6 +24,7 @@ def register(_: typer.Typer) -> None:
     """Add the commands to `engage rules`."""
     command(rules.app, "new")(new)
     command(rules.app, "fmt")(fmt)
+    command(rules.app, "schema")(schema)
     command(rules.app, "explain-error")(explain_error)
 
 
@@ -47,6 +48,21 @@ def explain_error(
         print_json({key: getattr(found, key) for key in keys})
     else:
         typer.echo(explain(found), nl=False)
+
+
+def schema(
+    what: Annotated[str, typer.Argument(help="journey, template, policy or fixtures.")] = "journey",
+) -> None:
+    """Write the JSON Schema of a kind of rule file, for completion and checks in an editor.
+
+    With yaml-language-server, put this line at the top of a file:
+    # yaml-language-server: $schema=PATH/journey.schema.json
+    """
+    from engine.docs import SCHEMAS, schema_text  # noqa: PLC0415 - help must be fast
+
+    if what not in SCHEMAS:
+        raise complain(f"no schema of {what[:40]!r}; one of {', '.join(SCHEMAS)}", EXIT_USAGE)
+    typer.echo(schema_text(what), nl=False)
 
 
 def fmt(

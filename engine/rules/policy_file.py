@@ -16,6 +16,9 @@ from engine.rules.source import ErrorList, Placed, nearest
 from engine.rules.units import Cap
 from engine.rules.yaml_nodes import Mapping, Node, read_text, read_yaml
 
+POLICY_KEYS = ("contacts", "policy")
+ROW_KEYS = ("segment", "when", "caps")
+
 
 def load_policy(file: str, data: bytes, vocabulary: Vocabulary, *, other_segments: bool = False) -> Policy:
     """Read a contact policy.
@@ -48,7 +51,7 @@ class _PolicyReader:
 
     def policy(self, node: Node) -> Policy:
         """Read the whole file."""
-        fields = self.read.fields(node, ("contacts", "policy"), "a policy file")
+        fields = self.read.fields(node, POLICY_KEYS, "a policy file")
         kinds = self._kinds(fields.get("contacts"))
         rows_node = self.read.required(fields, "policy", "the file") if isinstance(node, Mapping) else None
         rows: list[PolicyRow] = []
@@ -72,7 +75,7 @@ class _PolicyReader:
         return kinds
 
     def _row(self, node: Node, kinds: tuple[str, ...]) -> PolicyRow | None:
-        fields = self.read.fields(node, ("segment", "when", "caps"), "a row of the policy")
+        fields = self.read.fields(node, ROW_KEYS, "a row of the policy")
         if not isinstance(node, Mapping):
             return None
         segment = self.read.placed_text(fields.get("segment"), "segment")

@@ -102,7 +102,7 @@ def plain(node: Node) -> object:
 
 
 def test_a_messy_file_becomes_neat() -> None:
-    """Keys get the language's order, comments stay with them, sections get a blank line, lists an indentation."""
+    """Keys get the language's order, comments stay with them, sections and lists are set apart alike."""
     assert format_text(MESSY) == NEAT
 
 
