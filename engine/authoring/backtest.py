@@ -18,6 +18,7 @@ from engine.features.state import CustomerState
 from engine.pipeline.core import Outcome, Pipeline, Work
 from engine.pipeline.waves import EventRow
 from engine.rules.context import Outbox, RowContext
+from engine.rules.ledger import Ledger
 from engine.rules.machine import JourneyMachine
 
 BUCKET_MS = 3_600_000  # timers are kept by the hour
@@ -102,6 +103,7 @@ class Timers:
 class _Partition:
     """What is kept of one partition: what a worker would keep in Redis and in memory."""
 
+    ledger: Ledger
     rate: GlobalRate = field(default_factory=GlobalRate)
     states: dict[str, CustomerState] = field(default_factory=dict)
     timers: Timers = field(default_factory=Timers)
@@ -114,6 +116,7 @@ class Replay:
         pipeline: the pure core; nobody else may use it meanwhile.
         partitions: numbers of the partitions.
         watch: told what is decided.
+        count: how many partitions there are; limits over all customers are shared out by it. None = these.
 
     Attributes:
         rows: how many rows the pipeline worked on, events and timers.
@@ -121,11 +124,18 @@ class Replay:
         waves: in how many waves.
     """
 
-    def __init__(self, pipeline: Pipeline, partitions: Iterable[int], watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        partitions: Iterable[int],
+        watch: Watch | None = None,
+        count: int | None = None,
+    ) -> None:
         self.pipeline = pipeline
         if watch is not None:
             pipeline.machine = WatchedMachine(pipeline.machine, watch)
-        self._partitions = {number: _Partition() for number in partitions}
+        numbers = tuple(partitions)
+        self._partitions = {number: _Partition(Ledger(number, count or len(numbers))) for number in numbers}
         self.events = 0
         self.rows = 0
         self.waves = 0
@@ -177,6 +187,7 @@ class Replay:
             rates={number: part.rate for number, part in partitions.items()},
             replay=True,
             learn=False,
+            ledgers={number: part.ledger for number, part in partitions.items()},
         )
 
     def _keep(self, work: Work, outcome: Outcome, before: Mapping[str, int]) -> None:

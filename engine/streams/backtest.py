@@ -186,7 +186,8 @@ def _replay(plan: Plan, log: OrderedLog, partitions: Sequence[int], progress: Pr
             pipeline = pipeline_of(rules, plan.settings, plan.snapshot)
             names = pipeline.segments.names
             watcher = Watcher(pipeline.rules, pipeline.machine.settings, plan.from_ms, names)
-            runs.append((Replay(pipeline, partitions, watcher), watcher))
+            run = Replay(pipeline, partitions, watcher, plan.settings.topics.partitions)
+            runs.append((run, watcher))
     first = runs[0][1].tally
     remembered = max(1, plan.settings.ids.remembered)
     for piece in log.slices(SLICE_EVENTS, plan.to_ms, remembered, first):
