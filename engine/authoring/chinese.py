@@ -134,7 +134,8 @@ class Chinese(Words):
         return said
 
     def _enters(self, entry: ParsedEntry) -> str:
-        event = self.event(entry.event.value) if entry.event else ""
+        events = entry.events or ((entry.event,) if entry.event else ())
+        event = "或".join(self.event(each.value) for each in events)
         length = say_duration(entry.for_ms) if entry.for_ms else ""
         segment = entry.segment.value if entry.segment else ""
         match entry.kind:
@@ -151,13 +152,22 @@ class Chinese(Words):
             case "count":
                 where = f"（{self.condition(entry.where)}）" if entry.where is not None else ""
                 return f"{length}内第 {entry.at_least} 次{event}{where}时"
-            case "schedule":
-                assert entry.schedule is not None
-                whose = f"{entry.zone} 时间" if entry.zone else "按客户当地时间"
-                inside = f"，且客户属于分群 {segment}" if segment else ""
-                return f"{whose}{say_cron(entry.schedule.text)}{inside}"
+            case "schedule" | "date" | "rises" | "falls":
+                return self._of_itself(entry, segment)
             case _:
                 return f"每次{event}时"
+
+    def _of_itself(self, entry: ParsedEntry, segment: str) -> str:
+        """Say an entry that no event makes: a level crossed, a date, a schedule."""
+        if entry.feature is not None:
+            moves = "升到高于" if entry.kind == "rises" else "降到低于"
+            return f"{self.name(entry.feature.value.split('.'))}{moves} {entry.level:g} 时"
+        if entry.until is not None:
+            return f"在{_until(entry.until)}"
+        assert entry.schedule is not None
+        whose = f"{entry.zone} 时间" if entry.zone else "按客户当地时间"
+        inside = f"，且客户属于分群 {segment}" if segment else ""
+        return f"{whose}{say_cron(entry.schedule.text)}{inside}"
 
     def _again(self, entry: ParsedEntry) -> str:
         same = "同一个" if entry.per is not None or entry.kind == "unanswered" else ""
@@ -171,6 +181,9 @@ class Chinese(Words):
 
     def leaves(self, leave: ParsedExit) -> str:
         """See `Words`."""
+        if leave.segment is not None:
+            moves = "进入" if leave.event.value == "segment_entered" else "离开"
+            return f"客户{moves}分群 {leave.segment.value} 时立即离开"
         return f"{self.awaited(leave)}时立即离开"
 
     def goal(self, goal: ParsedGoal) -> str:

@@ -131,7 +131,7 @@ class English(Words):
         return said
 
     def _enters(self, entry: ParsedEntry) -> str:
-        event = self.event(entry.event.value) if entry.event else ""
+        event = self._events(entry)
         thing = _thing(entry)
         length = say_duration(entry.for_ms) if entry.for_ms else ""
         segment = entry.segment.value if entry.segment else ""
@@ -150,12 +150,22 @@ class English(Words):
             case "count":
                 where = f" where {self.condition(entry.where)}" if entry.where is not None else ""
                 return f"at the {_ordinal(entry.at_least)} {event}{where} within {length}"
-            case "schedule":
-                return self._by_schedule(entry, segment)
+            case "schedule" | "date" | "rises" | "falls":
+                return self._of_itself(entry, segment)
             case _:
                 return f"at each {event}"
 
-    def _by_schedule(self, entry: ParsedEntry, segment: str) -> str:
+    def _events(self, entry: ParsedEntry) -> str:
+        events = entry.events or ((entry.event,) if entry.event else ())
+        return self.any_of([self.event(each.value) for each in events])
+
+    def _of_itself(self, entry: ParsedEntry, segment: str) -> str:
+        """Say an entry that no event makes: a level crossed, a date, a schedule."""
+        if entry.feature is not None:
+            moves = "rises above" if entry.kind == "rises" else "falls below"
+            return f"when {self.name(entry.feature.value.split('.'))} {moves} {entry.level:g}"
+        if entry.until is not None:
+            return f"at {_until(entry.until)}"
         assert entry.schedule is not None
         whose = f"in {entry.zone}" if entry.zone else "by the customer's own clock"
         inside = f", if in segment {segment}" if segment else ""
@@ -173,6 +183,10 @@ class English(Words):
 
     def leaves(self, leave: ParsedExit) -> str:
         """See `Words`."""
+        if leave.segment is not None:
+            name = leave.segment.value
+            becomes = f"becomes {name}" if leave.event.value == "segment_entered" else f"is {name} no more"
+            return f"at once when the segment {becomes}"
         return f"at once at {self.awaited(leave)}"
 
     def goal(self, goal: ParsedGoal) -> str:

@@ -8,7 +8,7 @@ from engine.authoring.moments import say_moment
 from engine.events import TYPE_BY_CODE
 from engine.features.profile import Position
 from engine.rules.condition import Condition
-from engine.rules.journey import Instruction, Journey, Send, Wait, WaitUntil
+from engine.rules.journey import Exit, Instruction, Journey, Send, Wait, WaitUntil
 from engine.rules.runner import step_path
 
 
@@ -89,8 +89,14 @@ def _ends(journey: Journey, step: Instruction, position: Position) -> list[str]:
         if position.deferred:
             then = "all guards are judged again"
         ends.append(f"{say_moment(position.due_ms)}: {then}")
-    ends.extend(f"{say_event(each.code, each.where)}: leaves the journey" for each in journey.exits)
+    ends.extend(f"{_say_exit(each)}: leaves the journey" for each in journey.exits)
     return ends
+
+
+def _say_exit(leave: Exit) -> str:
+    if leave.segment:
+        return f"{leave.event_type.replace('_', ' ')} {leave.segment}"
+    return say_event(leave.code, leave.where)
 
 
 def say_event(code: int, where: Condition | None) -> str:

@@ -297,3 +297,14 @@ def test_a_run_of_the_same_group_stands_in_the_way_unless_outranked(
     (journey,) = explain(rules, SETTINGS, person(profile), [], Period(0, 0), ["mine"]).journeys
     check = next(each for each in journey.checks if each.about == "exclusion_group")
     assert (check.verdict, check.text) == (verdict, text)
+
+
+def test_a_change_of_segment_ends_a_wait() -> None:
+    """An exit by segment is told like one by an event."""
+    text = (
+        "journey: a\nentry: {on: order.placed}\nexit:\n  - on: {segment_entered: new}\n"
+        "steps: [{wait: 1d}, {send: email, template: t}]\n"
+    )
+    profile = Profile(positions=[Position("a", 1, "", 0, NOON, NOON + DAY, "e1")])
+    (standing,) = explained(text, person(profile)).standing
+    assert standing.ends[1] == "segment entered new: leaves the journey"
