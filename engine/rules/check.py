@@ -46,7 +46,15 @@ from engine.rules.parsed import (
 )
 from engine.rules.placement import place_in
 from engine.rules.ranges import Range
-from engine.rules.scope import INQUIRY_FIELDS, Scope, Vocabulary, event_fields, event_ranges, prefixed
+from engine.rules.scope import (
+    INQUIRY_FIELDS,
+    Scope,
+    Vocabulary,
+    any_event_fields,
+    event_fields,
+    event_ranges,
+    prefixed,
+)
 from engine.rules.source import ErrorList, Place, Placed, nearest
 from engine.rules.yaml_nodes import Scalar
 
@@ -259,12 +267,16 @@ class _Checker:
         entry = self.parsed.entry
         if entry.kind == "unanswered":
             return prefixed("entry.event", INQUIRY_FIELDS)
+        if entry.kind == "unknown":  # told already; whatever `entry.event` reads, it may be right
+            return prefixed("entry.event", any_event_fields())
         if entry.kind in ("event", "count") and entry.event:
             return prefixed("entry.event", self._shared_fields(entry.event))
         return {}
 
     def _shared_fields(self, event: Placed[str]) -> dict[str, str]:
         """Return the fields of an event; of the entry's, those that all its event types have."""
+        if event.value not in EVENT_TYPES:  # told already; its fields may be right
+            return any_event_fields()
         fields = event_fields(event.value)
         if event is self.parsed.entry.event:
             for other in self.parsed.entry.events[1:]:

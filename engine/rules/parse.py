@@ -61,12 +61,11 @@ def read_journey(file: str, data: bytes, errors: ErrorList) -> ParsedJourney | N
         errors: takes every problem; the journey is only good for more checks when there are any.
 
     Returns:
-        the journey, or None when not even its entry can be made out.
+        the journey, or None when it is no mapping; an entry that cannot be made out is of kind `unknown`.
     """
     source = read_text(file, data, errors)
     node = read_yaml(source, errors) if source is not None else None
-    journey = _journey(source, node, Reader(errors)) if source is not None and node is not None else None
-    return journey if journey is not None and journey.entry is not NO_ENTRY else None
+    return _journey(source, node, Reader(errors)) if source is not None and node is not None else None
 
 
 def _journey(source: SourceText, node: Node, read: Reader) -> ParsedJourney | None:

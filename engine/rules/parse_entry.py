@@ -15,7 +15,7 @@ from engine.rules.units import read_duration, write_duration
 from engine.rules.until import Until
 from engine.rules.yaml_nodes import Mapping, Node, Scalar, Sequence
 
-NO_ENTRY = ParsedEntry("event")  # stands for one that cannot be made out
+NO_ENTRY = ParsedEntry("unknown")  # stands for one that cannot be made out
 CUSTOMER_ZONE = "customer"
 ENTRY_KEYS = ("on", "where", "when", "per", "reentry")
 GOAL_KEYS = ("on", "where", "within", "value")
@@ -54,7 +54,7 @@ def parse_entry(node: Node | None, read: Reader) -> ParsedEntry | None:
     per = read.placed_text(fields.get("per"), "per")
     reentry = _reentry(fields.get("reentry"), read)
     if trigger is None:
-        return None
+        return replace(NO_ENTRY, when=when, reentry=reentry, place=node.place)
     if trigger.kind not in _WITH_EVENT:
         _without_event(trigger.kind, where, per, read)
     return replace(trigger, where=where, when=when, per=per, reentry=reentry, place=node.place)

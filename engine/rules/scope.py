@@ -85,6 +85,16 @@ def event_fields(event_type: str) -> dict[str, Kind]:
     return {name: _KIND_BY_TYPE.get(hint, "map") for name, hint in hints.items() if name not in _HIDDEN}
 
 
+@lru_cache(maxsize=1)
+def any_event_fields() -> dict[str, Kind]:
+    """Return the fields that some event type has, each of any kind; maps stay maps."""
+    found: dict[str, Kind] = {}
+    for event_type in EVENT_TYPES:
+        for name, kind in event_fields(event_type).items():
+            found[name] = "map" if kind == "map" else "dyn"
+    return found
+
+
 @lru_cache(maxsize=64)
 def event_ranges(event_type: str) -> dict[str, Range]:
     """Return the lowest and highest value of an event type's numbers, as far as the schema bounds them."""
