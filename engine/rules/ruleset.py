@@ -79,6 +79,11 @@ class RuleSet:
             self.min_delay_ms = min(self.min_delay_ms, PAUSE_RETRY_MS)
         staged = [place for place, lane in self.release.lanes.items() if lane is not Lane.ALL]
         self._staged = frozenset(staged) if 0 < self.release.share < 1 else frozenset()
+        self.triggers = frozenset(
+            f"{each.kind} {each.code} {each.since} {each.for_ms} {each.segment} {each.schedule} {each.zone}"
+            for each in entering
+            if each.kind in ("absent", "schedule", "unanswered")
+        )
         self.features = features_of(self.journeys) | self.policy.features
 
     def takes(self, index: int, customer_id: str) -> bool:

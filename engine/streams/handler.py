@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+import msgspec
 import structlog
 from confluent_kafka import Message
 
@@ -25,6 +26,7 @@ from engine.metrics import Metrics
 from engine.pipeline.core import Outcome, Pipeline, Work
 from engine.pipeline.failed import set_timer_aside
 from engine.settings import Settings
+from engine.streams.arming import Arming, wake
 from engine.streams.batch import Batch
 from engine.streams.delivery import Delivery
 from engine.streams.due import UNBOUNDED, DueTimers
@@ -32,7 +34,7 @@ from engine.streams.health import WorkerHealth
 from engine.streams.holdings import Consumer, Holdings
 from engine.streams.intake import DeadRecord, Decode, Intake, Step
 from engine.streams.kafka import TopicPartition
-from engine.streams.partitions import Mark
+from engine.streams.partitions import ARMED_FIELD, Mark
 from engine.streams.producer import ActionProducer, OutRecord
 from engine.streams.sink import Sink
 from engine.streams.store import PartitionFenced, PartitionWrite, Refusal, StateRolledBack, Store
@@ -75,6 +77,7 @@ class Handler:
         pipeline: the pure core.
         intake: what has been read and not worked on yet.
         before_batch: called before each batch.
+        arming: gives rows to customers whose timers new rules ask for; None = it is not done.
         ahead_from: from so many records in a batch on the next one is decided meanwhile.
     """
 
@@ -107,6 +110,7 @@ class Handler:
         self._due = DueTimers(settings, store, self._holdings, self.settle)
         self._delivery = Delivery(producer, self._sink, self._holdings, self._tally)
         self.before_batch: Callable[[], None] = lambda: None
+        self.arming: Arming | None = None
         self.ahead_from = AHEAD_FROM
         self._finishing: asyncio.Task[Refusal | None] | None = None
         self._busy: Mapping[str, CustomerState] = {}  # states of the step that is being made durable
@@ -148,6 +152,8 @@ class Handler:
         owned = self._holdings.owned.values()
         due_ms = [due for partition in owned if (due := partition.timers.next_due_ms()) is not None]
         soonest_ms = min((*due_ms, *(partition.timers.horizon_ms for partition in owned)), default=None)
+        if self.arming is not None and self.arming.ready and owned:
+            soonest_ms = min(soonest_ms or 2**62, self.arming.due_ms())
         return None if soonest_ms is None else max(0.0, (soonest_ms - self._now_ms()) / 1000)
 
     async def _quiet(self) -> None:
@@ -183,6 +189,8 @@ class Handler:
                 break
         if self._replay:
             await self._holdings.balance(self._settings.batch.max_held_records)
+        elif self.arming is not None:
+            await self._arm(self.arming, self._now_ms())
         if len(batch.records) < self.ahead_from:
             await self.settle()
         if self._finishing is None:
@@ -190,6 +198,25 @@ class Handler:
         self._tally.end(len(batch.records))
         self._at_work = False
         batch.done(self._holdings.take_offsets())
+
+    def walk(self) -> Arming:
+        """Begin to arm customers; the caller runs what is returned."""
+        self.arming = Arming(self._store, self._holdings, lambda: self.pipeline.rules)
+        return self.arming
+
+    async def _arm(self, arming: Arming, now_ms: int) -> None:
+        """Give some customers a row that sets their timer; note when a whole partition has had it."""
+        self._holdings.given_up.clear()
+        names = arming.take(now_ms)
+        if names:
+            await self._work(Step(), names, now_ms, dict.fromkeys(names.values(), now_ms), waking=True)
+        owned = arming.finished()
+        if owned is not None:
+            await self.settle()
+            if self._holdings.owned.get(owned.number) is owned:
+                fields = {ARMED_FIELD: msgspec.json.encode(sorted(owned.armed))}
+                refusal = await self._commit([PartitionWrite(owned.number, owned.epoch, fields=fields)])
+                await self.settle(*(() if refusal is None else (refusal,)))
 
     async def settle(self, *refusals: Refusal) -> None:
         """Wait until the step before is durable; give up the partitions it was refused.
@@ -253,7 +280,13 @@ class Handler:
     # ---- a step -----------------------------------------------------------------------------------
 
     async def _work(
-        self, step: Step, timers: Mapping[str, int], now_ms: int, until_ms: Mapping[int, int] | None = None
+        self,
+        step: Step,
+        timers: Mapping[str, int],
+        now_ms: int,
+        until_ms: Mapping[int, int] | None = None,
+        *,
+        waking: bool = False,
     ) -> None:
         """Load, decide, and once the step before is durable, begin to produce and persist.
 
@@ -265,6 +298,8 @@ class Handler:
         given_up = frozenset(self._holdings.given_up)
         until = {number: at_ms for number, at_ms in until.items() if number not in given_up}
         loaded_ns = self._tally.stage("load", started_ns)
+        if waking:
+            wake(states, timers, now_ms)
         marks = {number: owned.mark() for number, owned in self._holdings.owned.items()}
         work = Work(
             events=step.events,
@@ -291,7 +326,7 @@ class Handler:
         if self._holdings.given_up != given_up:
             # decided on what has turned out not to stand: once more, without the partitions given up
             self._forget(states, marks, given_up)
-            await self._work(step, timers, now_ms, until)
+            await self._work(step, timers, now_ms, until, waking=waking)
         elif failure is not None:
             self._forget(states, marks, given_up)
             await self._isolate(step, timers, now_ms, until, failure)

@@ -17,6 +17,7 @@ from engine.streams.timers import TimerQueue
 RATE_FIELD = "rate"
 SEGMENTS_FIELD = "segments"
 LEDGER_FIELD = "limits"
+ARMED_FIELD = "armed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class OwnedPartition:
         states: cached customer states.
         partitions: how many partitions there are; limits over all customers are shared out by it.
         ledger: this one's part in them.
+        armed: entries by the clock that every customer has a timer for (`RuleSet.triggers`).
     """
 
     number: int
@@ -57,6 +59,7 @@ class OwnedPartition:
     states: dict[str, CustomerState] = field(default_factory=dict)
     partitions: int = 1
     ledger: Ledger = field(default_factory=Ledger)
+    armed: frozenset[str] = frozenset()
 
     @classmethod
     def restored(
@@ -69,6 +72,8 @@ class OwnedPartition:
             owned.rate = GlobalRate.from_bytes(blob)
         if blob := fields.get(SEGMENTS_FIELD):
             owned.segments = msgspec.json.decode(blob, type=dict[str, int])
+        if blob := fields.get(ARMED_FIELD):
+            owned.armed = msgspec.json.decode(blob, type=frozenset[str])
         return owned
 
     def mark(self) -> Mark:

@@ -100,12 +100,15 @@ async def _run(settings: Settings) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    watch = asyncio.create_task(_watch(app, store, handler.intake, health), name="engage-watch")
+    background = [asyncio.create_task(_watch(app, store, handler.intake, health), name="engage-watch")]
+    if settings.clock == "live":  # on the replay clock the rules stay, and no step but the log's is taken
+        background.append(asyncio.create_task(handler.walk().run(), name="engage-arming"))
     try:
         await transport.run(app)
     finally:
-        watch.cancel()
-        await asyncio.gather(watch, return_exceptions=True)
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
         models.stop()
         if follower is not None:
             await asyncio.to_thread(follower.stop)
