@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from engine.authoring.fixtures_schema import fixtures_schema
+from engine.authoring.fixtures.schema import fixtures_schema
 from engine.features.reference import document
 from engine.metrics import METRICS
 from engine.rules.codes import page as codes_page

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from engine.authoring.backtest_result import BacktestResult, JourneyFigures
+from engine.authoring.backtest.result import BacktestResult, JourneyFigures
 from engine.streams.backtest_job import Screen
 
 MAX_SHOWN = 30  # rows of a table

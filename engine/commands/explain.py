@@ -26,7 +26,7 @@ from engine.settings import Settings
 
 if TYPE_CHECKING:
     from engine.actions import Decision
-    from engine.authoring.explained import Person
+    from engine.authoring.explain.checks import Person
     from engine.rules.ruleset import RuleSet
     from engine.streams.explain import Evidence
 
@@ -86,8 +86,8 @@ def _rules(settings: Settings) -> RuleSet:
 def _explain_customer(
     settings: Settings, rules: RuleSet, customer_id: str, journey: str | None, span_ms: int, *, as_json: bool
 ) -> None:
-    from engine.authoring.explain import Period, explain  # noqa: PLC0415
-    from engine.authoring.explain_text import Look, explanation_lines  # noqa: PLC0415
+    from engine.authoring.explain.explanation import Period, explain  # noqa: PLC0415
+    from engine.authoring.explain.text import Look, explanation_lines  # noqa: PLC0415
     from engine.streams.wiring import machine_settings  # noqa: PLC0415
 
     found = _evidence(settings, customer_id, span_ms)
@@ -122,7 +122,7 @@ def _evidence(settings: Settings, customer_id: str, span_ms: int) -> Evidence:
 
 
 def _person(found: Evidence) -> Person:
-    from engine.authoring.explained import Person  # noqa: PLC0415
+    from engine.authoring.explain.checks import Person  # noqa: PLC0415
     from engine.rules.context import CustomerValues  # noqa: PLC0415
 
     view = found.view
@@ -133,8 +133,8 @@ def _person(found: Evidence) -> Person:
 def _explain_message(
     settings: Settings, rules: RuleSet, action_id: str, span_ms: int, *, as_json: bool
 ) -> None:
-    from engine.authoring.explain import trace  # noqa: PLC0415
-    from engine.authoring.explain_text import origin_lines  # noqa: PLC0415
+    from engine.authoring.explain.explanation import trace  # noqa: PLC0415
+    from engine.authoring.explain.text import origin_lines  # noqa: PLC0415
     from engine.streams.explain import find_message  # noqa: PLC0415
 
     now_ms = time.time_ns() // 1_000_000

@@ -80,7 +80,7 @@ def backtest(  # noqa: PLR0913 - options
     Reads the event topics without a group, or files, and writes to no server. What lies before --from builds
     the customers' states. Exit code 1 when a journey is wrong.
     """
-    from engine.authoring.backtest_page import page  # noqa: PLC0415 - help must be fast
+    from engine.authoring.backtest.page import page  # noqa: PLC0415 - help must be fast
     from engine.commands.backtest_screen import screen, show  # noqa: PLC0415
     from engine.streams import backtest_job  # noqa: PLC0415
 

@@ -13,7 +13,7 @@ from engine.errors import ConfigError
 from engine.settings import Settings
 
 if TYPE_CHECKING:
-    from engine.authoring.outline import Outline
+    from engine.authoring.show.outline import Outline
     from engine.rules.parsed import ParsedJourney
     from engine.rules.source import ErrorList
 
@@ -40,7 +40,7 @@ def show(
 
     A file is shown as it is written, before any check against features and segments.
     """
-    from engine.authoring.outline import outline  # noqa: PLC0415
+    from engine.authoring.show.outline import outline  # noqa: PLC0415
 
     whole = outline(_parsed(settings, journey), lang)
     if svg is not None:
@@ -54,7 +54,7 @@ def show(
 
 
 def _write(whole: Outline, path: Path) -> None:
-    from engine.authoring.svg import to_svg  # noqa: PLC0415
+    from engine.authoring.show.svg import to_svg  # noqa: PLC0415
 
     try:
         path.write_text(to_svg(whole), "utf-8")
@@ -64,7 +64,7 @@ def _write(whole: Outline, path: Path) -> None:
 
 
 def _print(whole: Outline) -> None:
-    from engine.authoring.summary import flow_lines, summary_lines  # noqa: PLC0415
+    from engine.authoring.show.summary import flow_lines, summary_lines  # noqa: PLC0415
 
     headings = {section.heading for section in whole.sections}
     title, *rest = summary_lines(whole)

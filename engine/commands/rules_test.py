@@ -15,8 +15,8 @@ from engine.errors import RuleErrors
 from engine.settings import Settings
 
 if TYPE_CHECKING:
-    from engine.authoring.coverage import Coverage
-    from engine.authoring.fixtures_run import CaseResult, Report
+    from engine.authoring.fixtures.coverage import Coverage
+    from engine.authoring.fixtures.run import CaseResult, Report
 
 _COLOURS = {"ok": "green", "missing": "bold red", "unexpected": "bold red", "different": "bold red"}
 
@@ -51,7 +51,7 @@ def run_cases(
     report = run(settings, paths or [])
     low = [each for each in report.coverage if min_coverage is not None and each.percent < min_coverage]
     if as_json:
-        from engine.authoring import fixtures_show  # noqa: PLC0415 - help must be fast
+        from engine.authoring.fixtures import show as fixtures_show  # noqa: PLC0415 - help must be fast
 
         found = fixtures_show.as_json(report, with_coverage=coverage or min_coverage is not None)
         print_json(found)
@@ -74,20 +74,20 @@ def run(settings: Settings, paths: list[Path]) -> Report:
         ConfigError: a file is not there.
         RuleErrors: segments or features are wrong.
     """
-    from engine.authoring.fixtures_run import run_fixtures  # noqa: PLC0415 - help must be fast
+    from engine.authoring.fixtures.run import run_fixtures  # noqa: PLC0415 - help must be fast
     from engine.streams.bench import bench_of  # noqa: PLC0415
 
     try:
         bench = bench_of(settings)
     except RuleErrors as error:
-        from engine.authoring.fixtures_run import Report  # noqa: PLC0415
+        from engine.authoring.fixtures.run import Report  # noqa: PLC0415
 
         return Report(errors=error.errors)
     return run_fixtures(paths or bench.shared, bench)
 
 
 def _show(report: Report) -> None:
-    from engine.authoring.fixtures_show import summary  # noqa: PLC0415
+    from engine.authoring.fixtures.show import summary  # noqa: PLC0415
     from engine.rules.render import render_errors  # noqa: PLC0415
 
     for result in report.results:
@@ -105,7 +105,7 @@ def _show(report: Report) -> None:
 
 
 def _show_case(result: CaseResult) -> None:
-    from engine.authoring.fixtures_show import plain_lines, title  # noqa: PLC0415
+    from engine.authoring.fixtures.show import plain_lines, title  # noqa: PLC0415
 
     typer.secho(title(result), fg="red", bold=True)
     screen = console()
@@ -123,7 +123,7 @@ def _show_table(result: CaseResult) -> None:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from engine.authoring.fixtures_show import HEADINGS, rows_of  # noqa: PLC0415
+    from engine.authoring.fixtures.show import HEADINGS, rows_of  # noqa: PLC0415
 
     table = Table(*HEADINGS, box=SIMPLE_HEAD, pad_edge=False)
     for cells, verdict in rows_of(result):
@@ -133,7 +133,7 @@ def _show_table(result: CaseResult) -> None:
 
 
 def _show_coverage(chosen: Sequence[Coverage]) -> None:
-    from engine.authoring.fixtures_show import coverage_lines  # noqa: PLC0415
+    from engine.authoring.fixtures.show import coverage_lines  # noqa: PLC0415
 
     for line in coverage_lines(chosen):
         typer.echo(line)

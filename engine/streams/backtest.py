@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from engine.authoring.backtest import Replay
-from engine.authoring.backtest_diff import Differences, compare, merge
-from engine.authoring.backtest_tally import Tally, Watcher
+from engine.authoring.backtest.diff import Differences, compare, merge
+from engine.authoring.backtest.replay import Replay
+from engine.authoring.backtest.tally import Tally, Watcher
 from engine.errors import ConfigError
 from engine.features.churn.snapshot import Snapshot
 from engine.pipeline.core import Pipeline

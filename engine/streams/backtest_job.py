@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from engine.authoring.backtest_diff import in_order
-from engine.authoring.backtest_notes import notes_on
-from engine.authoring.backtest_result import (
+from engine.authoring.backtest.diff import in_order
+from engine.authoring.backtest.notes import notes_on
+from engine.authoring.backtest.result import (
     BacktestResult,
     RunFigures,
     collisions_of,

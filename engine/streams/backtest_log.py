@@ -18,8 +18,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from engine.authoring.backtest import Slice
-from engine.authoring.backtest_tally import Tally
+from engine.authoring.backtest.replay import Slice
+from engine.authoring.backtest.tally import Tally
 from engine.errors import ConfigError
 from engine.events import EVENT_CLASSES, EVENT_TYPES, LATEST_MS, Event, Family, event_key
 from engine.pipeline.waves import EventRow

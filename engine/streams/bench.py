@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from engine.authoring.fixtures_parse import Known
-from engine.authoring.fixtures_run import Bench
+from engine.authoring.fixtures.parse import Known
+from engine.authoring.fixtures.run import Bench
 from engine.pipeline.core import Pipeline
 from engine.resources import shipped
 from engine.rules.journey import Journey

@@ -53,7 +53,7 @@ def test_every_code_of_the_source_is_catalogued_and_none_is_left_over() -> None:
 
 def test_every_code_has_a_golden_file() -> None:
     """What an author reads for each code stands in a file `golden/CODE_what.txt` and was looked at."""
-    shown = {path.name[:5] for path in (ROOT / "tests").glob("*/golden/*.txt")}
+    shown = {path.name[:5] for path in (ROOT / "tests").rglob("golden/*.txt")}
     assert sorted(set(CODES) - shown) == []
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.authoring.fixtures_run import run_fixtures
+from engine.authoring.fixtures.run import run_fixtures
 from engine.settings import Settings
 from engine.streams.bench import bench_of
 

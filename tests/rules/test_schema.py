@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from engine.authoring.fixtures_parse import CASE_KEYS, FILE_KEYS
+from engine.authoring.fixtures.parse import CASE_KEYS, FILE_KEYS
 from engine.docs import SCHEMAS, schema_text
 from engine.resources import shipped
 from engine.rules.parse import JOURNEY_KEYS

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from engine.actions import Action, Decision
-from engine.authoring.backtest import Replay
-from engine.authoring.backtest_tally import Tally
+from engine.authoring.backtest.replay import Replay
+from engine.authoring.backtest.tally import Tally
 from engine.demo.data import build_log
 from engine.events import Event, Family
 from engine.features.churn.snapshot import shipped_prior
