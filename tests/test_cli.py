@@ -333,14 +333,14 @@ def test_warnings_pass_unless_strict_or_silenced(run: Run, tmp_path: Path) -> No
     result = run("rules", "check", str(file))
     assert result.exit_code == 0
     assert f"{file}:1:10: W0402: " in result.output
-    assert "1 warning\n1 journeys are valid: a v1" in result.output
+    assert "1 warning\n1 journey is valid: a v1" in result.output
     assert run("rules", "check", "--strict", str(file)).exit_code == 1
     warnings = json.loads(run("rules", "check", str(file), "--json").output)["warnings"]
     assert [warning["code"] for warning in warnings] == ["W0402"]
     with file.open("a", encoding="utf-8") as more:
         more.write("silence:\n  W0402: nobody reads it\n")
     silenced = run("rules", "check", "--strict", str(file))
-    assert (silenced.exit_code, silenced.output) == (0, "1 journeys are valid: a v1\n")
+    assert (silenced.exit_code, silenced.output) == (0, "1 journey is valid: a v1\n")
 
 
 def test_a_new_journey_is_valid_and_passes_its_cases(run: Run, tmp_path: Path) -> None:

@@ -89,9 +89,8 @@ def check(
     else:
         print_problems([*errors, *warnings])
         if not errors:
-            typer.echo(
-                f"{len(names)} journeys are valid: {', '.join(names)}" if names else "no journeys found"
-            )
+            valid = "1 journey is valid" if len(names) == 1 else f"{len(names)} journeys are valid"
+            typer.echo(f"{valid}: {', '.join(names)}" if names else "no journeys found")
     # a wrong path must not pass for a good rule set
     if errors or not names or (strict and warnings):
         raise typer.Exit(EXIT_FAILED)

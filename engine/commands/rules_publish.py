@@ -287,7 +287,8 @@ def _report(settings: Settings, version: Version, *, as_json: bool) -> None:
     if version.state == "pending":
         typer.echo(f"it waits for somebody else: `engage rules approve {number}`")
     elif version.share < 1:
-        typer.echo("more customers: `engage rules stage 25%`; all: `engage rules stage 100%`")
+        more = f"{(1 + version.share) / 2:.0%}" if version.share > 0.25 else "25%"
+        typer.echo(f"more customers: `engage rules stage {more}`; all: `engage rules stage 100%`")
     if settings.rules.source == "files":
         typer.echo('workers of these settings take rules from files: set rules.source = "topic"')
 
