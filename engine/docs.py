@@ -9,15 +9,20 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from engine.authoring.cookbook import recipe
 from engine.authoring.fixtures.schema import fixtures_schema
 from engine.features.reference import document
 from engine.metrics import METRICS
+from engine.resources import shipped
 from engine.rules.codes import page as codes_page
+from engine.rules.load import journey_files
 from engine.rules.schema import journey_schema, policy_schema, template_schema
 from engine.settings import SETTINGS
 
 _FOLDER = Path(__file__).resolve().parent.parent / "docs"
 _SCHEMA_FOLDER = _FOLDER.parent / "schemas"
+_TABLE_START = "<!-- recipes: written by `make docs` from deploy/cookbook/ -->"
+_TABLE_END = "<!-- recipes: end -->"
 _NOTE = "<!-- Written by `make docs` from {source}. Change it there. -->\n\n"
 
 
@@ -94,11 +99,25 @@ def rule_errors() -> str:
     )
 
 
+def cookbook(present: str) -> str:
+    """Return the cookbook's page with its table anew; the rest of the page stays."""
+    table = _table(
+        ("journey", "who gets what", "shows"),
+        (
+            (f"[{each.name}](../deploy/cookbook/{each.name}.yaml)", each.description, ", ".join(each.shows))
+            for each in (recipe(path.read_text("utf-8")) for path in journey_files([shipped("cookbook")]))
+        ),
+    )
+    head, rest = present.split(_TABLE_START, 1)
+    return f"{head}{_TABLE_START}\n\n{table}\n{_TABLE_END}{rest.split(_TABLE_END, 1)[1]}"
+
+
 PAGES: dict[str, Callable[[str], str]] = {
     "configuration.md": lambda _: configuration(),
     "metrics.md": lambda _: metrics(),
     "rule-errors.md": lambda _: rule_errors(),
-    "features.md": document,  # only a part of it is written here
+    "features.md": document,  # only a part of it is written here, and
+    "cookbook.md": cookbook,  # of this
 }
 
 

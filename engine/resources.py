@@ -9,6 +9,7 @@ _IN_CHECKOUT = {
     "schemas": "schemas",
     "journeys": "deploy/journeys",
     "templates": "deploy/templates",
+    "cookbook": "deploy/cookbook",
     "segments.yaml": "deploy/segments.yaml",
     "policy.yaml": "deploy/policy.yaml",
 }
@@ -18,7 +19,7 @@ def shipped(name: str) -> Path:
     """Return the path of a shipped file or folder.
 
     Args:
-        name: `schemas`, `journeys`, `templates`, `segments.yaml` or `policy.yaml`.
+        name: `schemas`, `journeys`, `cookbook`, `templates`, `segments.yaml` or `policy.yaml`.
 
     Returns:
         The path; it exists.

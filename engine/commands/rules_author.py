@@ -119,7 +119,10 @@ def new(
     settings: Settings,
     name: Annotated[str | None, typer.Option("--name", help="Its name; asked for if left out.")] = None,
     template: Annotated[
-        str, typer.Option("--template", metavar="NAME", help="A shipped journey to begin with, or blank.")
+        str,
+        typer.Option(
+            "--template", metavar="NAME", help="A journey of docs/cookbook.md to begin with, or blank."
+        ),
     ] = _BLANK,
     owner: Annotated[str, typer.Option("--owner", help="Who answers for it.")] = "marketing@example.com",
     event: Annotated[str, typer.Option("--event", help="For a blank one: the event it begins with.")] = (
@@ -131,37 +134,37 @@ def new(
     ] = "",
     folder: Annotated[Path, typer.Option("--folder", help="Where to write the files.")] = Path(),
 ) -> None:
-    """Write a new journey and its first test cases: blank, or after a shipped journey.
+    """Write a new journey and its first test cases: blank, or after one of docs/cookbook.md.
 
     Left without --name it asks. Never writes over a file. Exit code 1 when it would, or when the result would
     not pass `check`.
     """
     from engine.authoring.starters import Wishes  # noqa: PLC0415 - help must be fast
+    from engine.rules.source import nearest  # noqa: PLC0415
 
     if name is None:
         name = typer.prompt("Name of the journey")
-        template = typer.prompt(f"Begin with ({', '.join(_choices())})", default=template)
+        template = typer.prompt("Begin with (blank, or a journey of docs/cookbook.md)", default=template)
         if template == _BLANK:
             event = typer.prompt("Event it begins with", default=event)
             channel = typer.prompt("Channel of its message", default=channel)
     assert name is not None
     if not _NAME.fullmatch(name):
         raise complain(f"{name[:80]!r} is not a name: lower case letters, digits, - and _", EXIT_USAGE)
-    if template not in _choices():
-        raise complain(
-            f"no journey {template[:80]!r} to begin with; one of {', '.join(_choices())}", EXIT_USAGE
-        )
+    if template not in (known := (_BLANK, *_models())):
+        hint = nearest(template, known) or f"one of {', '.join(known)}"
+        raise complain(f"no journey {template[:80]!r} to begin with; {hint}", EXIT_USAGE)
     message = message or _a_template(settings, name, channel)
     _write(_starter(template, Wishes(name, owner, event, channel, message)), name, folder, settings)
 
 
-def _choices() -> list[str]:
+def _models() -> dict[str, Path]:
+    """Return the journeys one can begin with, by name: the shipped ones, then those of the cookbook."""
     from engine.resources import shipped  # noqa: PLC0415 - help must be fast
+    from engine.rules.load import journey_files  # noqa: PLC0415
 
-    names = sorted(
-        path.stem for path in shipped("journeys").glob("*.yaml") if not path.stem.endswith(".test")
-    )
-    return [_BLANK, *names]
+    files = (*journey_files([shipped("journeys")]), *journey_files([shipped("cookbook")]))
+    return {path.stem: path for path in files}
 
 
 def _a_template(settings: Settings, name: str, channel: str) -> str:

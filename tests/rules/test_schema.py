@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from engine.authoring.fixtures.parse import CASE_KEYS, FILE_KEYS
 from engine.docs import SCHEMAS, schema_text
 from engine.resources import shipped
+from engine.rules.load import journey_files, yaml_files
 from engine.rules.parse import JOURNEY_KEYS
 from engine.rules.parse_entry import ENTRY_KEYS, ENTRY_KINDS
 from engine.rules.parse_guards import GUARD_KEYS
@@ -22,9 +23,11 @@ from engine.rules.parse_waits import AWAIT_KEYS, UNTIL_KEYS
 from tests.rules.journeys import ASK, DRIP, SERVICE, TRIGGER
 
 FOLDER = Path(__file__).parents[2] / "schemas"
-JOURNEYS = sorted(path for path in shipped("journeys").glob("*.yaml") if ".test." not in path.name)
-FIXTURES = sorted(shipped("journeys").glob("*.test.yaml"))
-TEMPLATES = sorted(shipped("templates").glob("*.yaml"))
+JOURNEYS = journey_files([shipped("journeys"), shipped("cookbook")])
+FIXTURES = [
+    path for folder in ("journeys", "cookbook") for path in sorted(shipped(folder).glob("*.test.yaml"))
+]
+TEMPLATES = yaml_files([shipped("templates")])
 EVERYTHING = """
 journey: all
 entry: {on: {schedule: "0 9 * * MON", zone: customer, segment: new}}

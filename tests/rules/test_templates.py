@@ -10,7 +10,7 @@ import pytest
 from engine.errors import RuleError
 from engine.features.catalog import TEXTS
 from engine.resources import shipped
-from engine.rules.load import compile_sources, load_templates, vocabulary_of
+from engine.rules.load import compile_sources, journey_files, load_templates, vocabulary_of
 from engine.rules.templates import read_templates
 from engine.settings import RuleSettings, Settings, TemplateSettings
 from engine.streams.wiring import templates_of
@@ -41,11 +41,11 @@ def test_every_required_field_of_a_message_is_in_every_language() -> None:
 
 
 def test_the_shipped_journeys_keep_to_their_templates() -> None:
-    """No shipped journey names an unknown template or gives a wrong value, and none is left over."""
+    """No shipped journey or recipe names an unknown template or gives a wrong value; none is left over."""
     errors: list[RuleError] = []
     templates = load_templates([shipped("templates")], CHANNELS, errors)
     vocabulary = vocabulary_of(SPACE.kinds, SPACE.names, SEGMENTS, TEXTS, CHANNELS, templates=templates)
-    files = [path for path in sorted(shipped("journeys").glob("*.yaml")) if ".test." not in path.name]
+    files = journey_files([shipped("journeys"), shipped("cookbook")])
     found = compile_sources([(path.name, path.read_bytes()) for path in files], vocabulary, errors)
     used = {getattr(step, "template", "") for journey in found.journeys for step in journey.program}
     assert used - {""} == set(templates)
