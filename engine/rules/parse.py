@@ -12,7 +12,7 @@ from engine.rules.parsed import ParsedExit, ParsedJourney
 from engine.rules.reader import Reader
 from engine.rules.silence import parse_silence
 from engine.rules.source import START, ErrorList, Placed, SourceText
-from engine.rules.yaml_nodes import Mapping, Node, Scalar, read_text, read_yaml
+from engine.rules.yaml_nodes import Mapping, Node, Scalar, Sequence, read_text, read_yaml
 
 JOURNEY_KEYS = (
     "journey",
@@ -30,6 +30,7 @@ JOURNEY_KEYS = (
     "silence",
 )
 EXIT_KEYS = ("on", "where")
+EXIT_KINDS = ("segment_entered", "segment_exited")  # besides an event
 
 
 def parse_journey(file: str, data: bytes) -> ParsedJourney:
@@ -117,14 +118,17 @@ def _exits(node: Node | None, read: Reader) -> tuple[ParsedExit, ...]:
         where = read.expression(fields.get("where"), "where")
         if isinstance(on, Mapping):
             exits += _exit_by_segment(on, where, read)
+        elif isinstance(on, Sequence):
+            hint = "write `- on: EVENT` for each of them, each with its `where`"
+            read.errors.add("E0203", "an exit has one event, not a list", on.place, hint)
         elif event := read.placed_text(on, "the event of exit"):
             exits.append(ParsedExit(event, where))
     return tuple(exits)
 
 
 def _exit_by_segment(node: Mapping, where: Scalar | None, read: Reader) -> list[ParsedExit]:
-    fields = read.fields(node, ("segment_entered", "segment_exited"), "exit")
-    kinds = [key for key, _ in node.items if key.text in ("segment_entered", "segment_exited")]
+    fields = read.fields(node, EXIT_KINDS, "exit")
+    kinds = [key for key, _ in node.items if key.text in EXIT_KINDS]
     if len(kinds) != 1:
         hint = "an event type, {segment_entered: NAME} or {segment_exited: NAME}"
         read.errors.add("E0210", "an exit has one event or one change of segment", node.place, hint)

@@ -19,7 +19,7 @@ from engine.rules.limits import (
     MAX_STEPS,
     MAX_TEXT_CHARS,
 )
-from engine.rules.parse import EXIT_KEYS, JOURNEY_KEYS
+from engine.rules.parse import EXIT_KEYS, EXIT_KINDS, JOURNEY_KEYS
 from engine.rules.parse_branches import ARM_KEYS, VARIANT_KEYS
 from engine.rules.parse_entry import ENTRY_KEYS, ENTRY_KINDS, GOAL_KEYS
 from engine.rules.parse_guards import GUARD_KEYS
@@ -69,6 +69,7 @@ _BASICS: Final[dict[str, Schema]] = {
         "pattern": r"^\s*[0-9]{1,6}\s+per\s+[0-9]{1,9}[smhd]\s*$",
         "description": "N per DURATION, as in 1 per 7d.",
     },
+    "time": {"type": "string", "pattern": "^[0-9]{2}:[0-9]{2}$", "description": 'As in "09:00".'},
     "share": {"type": "string", "pattern": r"^[0-9]{1,3}(\.[0-9]{1,2})?%$", "description": "As in 10%."},
 }
 # What stands under a key, wherever in a journey it stands; `where.key` for a key of one place.
@@ -100,6 +101,12 @@ _VALUES: Final[dict[str, Schema]] = {
     "absent": _ref("event"),
     "count": _ref("event"),
     "unanswered": {"enum": ["inquiry"]},
+    "rises": {"type": "string", "description": "A feature, as customer.churn_risk."},
+    "falls": {"type": "string", "description": "A feature, as customer.churn_risk."},
+    "above": {"type": "number"},
+    "below": {"type": "number"},
+    "date": {"type": "string", "description": "The trait that holds the date, YYYY-MM-DD."},
+    "at": _ref("time"),
     "at_least": {"type": "integer", "minimum": 2},
     "schedule": {"type": "string", "description": 'Cron: "0 9 * * MON".'},
     "goal.value": _ref("condition"),
@@ -125,7 +132,7 @@ _VALUES: Final[dict[str, Schema]] = {
     "wait_until": _ref("wait_until"),
     "wait_until.on": _either(_ref("event"), _list(_ref("event"), MAX_AWAITED)),
     "wait_until.until": _either({"type": "string"}, _ref("until")),
-    "until": {"type": "string", "pattern": "^[0-9]{2}:[0-9]{2}$"},
+    "until": _ref("time"),
     "any_of": _list(_ref("awaited"), MAX_AWAITED),
     "weekday": _either({"enum": list(WEEKDAYS)}, {"type": "array", "items": {"enum": list(WEEKDAYS)}}),
     "before": _ref("duration"),
@@ -154,6 +161,8 @@ def _keys(where: str, keys: tuple[str, ...], *required: str, **values: Schema) -
 def journey_schema() -> Schema:
     """Return the schema of journey files."""
     triggers = [_keys("trigger", keys, kind) for kind, keys in ENTRY_KINDS.items()]
+    by_segment = [_keys("trigger", ENTRY_KINDS[kind], kind) for kind in EXIT_KINDS]
+    events = _either(_ref("event"), _list(_ref("event"), MAX_AWAITED))
     steps = [
         _keys(kind, keys, kind, *(["template"] if kind == "send" else [])) for kind, keys in STEP_KEYS.items()
     ]
@@ -164,8 +173,8 @@ def journey_schema() -> Schema:
         **_keys("journey", JOURNEY_KEYS, "journey", "entry", "steps"),
         "$defs": {
             **_BASICS,
-            "entry": _keys("entry", ENTRY_KEYS, "on", on=_either(_ref("event"), *triggers)),
-            "exit": _keys("exit", EXIT_KEYS, "on"),
+            "entry": _keys("entry", ENTRY_KEYS, "on", on=_either(events, *triggers)),
+            "exit": _keys("exit", EXIT_KEYS, "on", on=_either(_ref("event"), *by_segment)),
             "goal": _keys("goal", GOAL_KEYS, "on", "within"),
             "guards": _keys("guards", GUARD_KEYS),
             "steps": _list(_either({"const": "exit"}, *steps), MAX_STEPS),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.authoring.fixtures_run import Report, run_fixtures
+from engine.authoring.fixtures.run import Report, run_fixtures
 from engine.commands.rules import load_rules, with_paths
 from engine.errors import RuleError
 from engine.resources import shipped
