@@ -18,7 +18,7 @@ from engine.errors import ConfigError, RuleError, RuleErrors
 from engine.settings import Settings
 
 if TYPE_CHECKING:
-    from engine.rules.publication import Operation, Publication, Version
+    from engine.rules.publishing.publication import Operation, Publication, Version
     from engine.streams.rule_desk import Draft, RuleDesk, Steps
 
 _AUTO = "auto"
@@ -103,7 +103,7 @@ def stage(
     as_json: AsJson = False,
 ) -> None:
     """Give the newest version to more customers; who had it already keeps it."""
-    from engine.rules.requests import stage_request  # noqa: PLC0415
+    from engine.rules.publishing.requests import stage_request  # noqa: PLC0415
 
     wanted = _share(share)
     _operate(settings, author, lambda found, who, now_ms: stage_request(found, wanted, who, now_ms), as_json)
@@ -116,7 +116,7 @@ def approve(
     as_json: AsJson = False,
 ) -> None:
     """Let a version that waits for a second person go live (setting rules.approvals)."""
-    from engine.rules.requests import approve_request  # noqa: PLC0415
+    from engine.rules.publishing.requests import approve_request  # noqa: PLC0415
 
     _operate(
         settings, author, lambda found, who, now_ms: approve_request(found, version, who, now_ms), as_json
@@ -131,7 +131,7 @@ def pause(
     as_json: AsJson = False,
 ) -> None:
     """Stop a journey at once: nobody enters, and what is to be sent waits hour by hour until it expires."""
-    from engine.rules.requests import pause_request  # noqa: PLC0415
+    from engine.rules.publishing.requests import pause_request  # noqa: PLC0415
 
     _operate(
         settings,
@@ -149,7 +149,7 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Let a paused journey go on; what waits is sent at its next hourly try."""
-    from engine.rules.requests import resume_request  # noqa: PLC0415
+    from engine.rules.publishing.requests import resume_request  # noqa: PLC0415
 
     _operate(
         settings,
@@ -189,7 +189,7 @@ def history(
 def _require_sound(settings: Settings) -> None:
     """Let only rules that pass the check, with fixtures that pass, be published."""
     from engine.commands.rules_test import run as run_fixtures  # noqa: PLC0415
-    from engine.rules.requests import require_fixtures  # noqa: PLC0415
+    from engine.rules.publishing.requests import require_fixtures  # noqa: PLC0415
 
     warnings: list[RuleError] = []
     try:
@@ -313,7 +313,7 @@ def _headline(version: Version) -> str:
 
 
 def _show_status(found: Publication, *, as_json: bool) -> None:
-    from engine.rules.publication import open_contents  # noqa: PLC0415
+    from engine.rules.publishing.publication import open_contents  # noqa: PLC0415
 
     live, head = found.live, found.head
     files = open_contents(live.record).journeys if live is not None else ()

@@ -25,7 +25,7 @@ from engine.authoring.backtest.result import (
 from engine.errors import ConfigError
 from engine.events import Family
 from engine.features.churn.snapshot import Snapshot, shipped_prior
-from engine.rules.publication import open_contents
+from engine.rules.publishing.publication import open_contents
 from engine.rules.units import read_duration
 from engine.settings import Settings
 from engine.streams.backtest import (

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 
 import structlog
 
-from engine.rules.bundle import Compiled, compile_here
-from engine.rules.publication import JourneyFile
+from engine.rules.publishing.bundle import Compiled, compile_here
+from engine.rules.publishing.publication import JourneyFile
 from engine.rules.scope import Vocabulary
 
 log = structlog.get_logger(__name__)

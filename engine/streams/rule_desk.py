@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import ConfigError
-from engine.rules.bundle import BundleCompiler
-from engine.rules.compose import Authored, Signed, compose, with_migrations
 from engine.rules.journey import Journey
 from engine.rules.limits import MAX_MESSAGE_CHARS
 from engine.rules.load import journey_files, yaml_files
-from engine.rules.meaning import read_authored
-from engine.rules.publication import Contents, Operation, Publication, Publish, Version
-from engine.rules.requests import (
+from engine.rules.publishing.bundle import BundleCompiler
+from engine.rules.publishing.compose import Authored, Signed, compose, with_migrations
+from engine.rules.publishing.meaning import read_authored
+from engine.rules.publishing.publication import Contents, Operation, Publication, Publish, Version
+from engine.rules.publishing.requests import (
     authored_of,
     changed_journeys,
     plan_migrations,

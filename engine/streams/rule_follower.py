@@ -10,7 +10,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from engine.errors import EngineError, TransientError
-from engine.rules.publication import Publication
+from engine.rules.publishing.publication import Publication
 from engine.streams.kafka import KafkaSettings, common_config
 from engine.streams.rule_loader import LoadedRules, RuleLoader, explain
 from engine.streams.rule_topic import RuleLog

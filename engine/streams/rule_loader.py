@@ -12,10 +12,10 @@ from engine.errors import EngineError, RuleErrors, StateError
 from engine.features.churn.snapshot import Snapshot, shipped_prior
 from engine.features.definitions import Definitions
 from engine.pipeline.core import Pipeline
-from engine.rules.bundle import BundleCompiler
 from engine.rules.journey import Journey
-from engine.rules.publication import Publication, Version, open_contents
-from engine.rules.requests import release_of
+from engine.rules.publishing.bundle import BundleCompiler
+from engine.rules.publishing.publication import Publication, Version, open_contents
+from engine.rules.publishing.requests import release_of
 from engine.settings import Settings
 from engine.streams.rule_compiler import compile_aside
 from engine.streams.wiring import definitions_of, pipeline_of, rule_set_of, vocabulary_over

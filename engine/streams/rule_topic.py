@@ -13,7 +13,7 @@ from confluent_kafka import Message
 
 from engine.errors import StateError
 from engine.rules.limits import MAX_PUBLICATION_BYTES
-from engine.rules.publication import (
+from engine.rules.publishing.publication import (
     Contents,
     Operation,
     Publication,

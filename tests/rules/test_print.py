@@ -13,8 +13,8 @@ from engine.rules.check import check_journey
 from engine.rules.compile import compile_journey
 from engine.rules.format import format_text
 from engine.rules.lint import find_oddities
-from engine.rules.meaning import meaning_of
 from engine.rules.parse import parse_journey
+from engine.rules.publishing.meaning import meaning_of
 from engine.rules.source import ErrorList, Place, SourceText
 from engine.rules.yaml_nodes import Mapping, Node, Scalar, Sequence, read_yaml
 from tests.rules.driver import VOCABULARY

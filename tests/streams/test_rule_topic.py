@@ -13,9 +13,9 @@ import pytest
 from engine import metrics as table
 from engine.errors import RuleErrors, StateError
 from engine.metrics import Metrics
-from engine.rules.publication import Contents, JourneyFile, Pause, Publication, Publish
-from engine.rules.refused import Refused
-from engine.rules.requests import approve_request, pause_request, stage_request
+from engine.rules.publishing.publication import Contents, JourneyFile, Pause, Publication, Publish
+from engine.rules.publishing.refused import Refused
+from engine.rules.publishing.requests import approve_request, pause_request, stage_request
 from engine.settings import RuleSettings, Settings, TopicSettings
 from engine.streams.health import WorkerHealth
 from engine.streams.kafka import KafkaSettings, create_topics
@@ -28,7 +28,7 @@ from engine.streams.rule_switch import RuleSwitch
 from engine.streams.rule_topic import append
 from engine.streams.topics import topic_specs
 from engine.streams.wiring import build_pipeline
-from tests.publish.test_publication import BYE, CHANGED, HELLO
+from tests.rules.publishing.test_publication import BYE, CHANGED, HELLO
 
 pytestmark = pytest.mark.kafka
 
@@ -266,7 +266,7 @@ def test_the_topic_is_cleared_but_for_what_counts(place: Place, monkeypatch: pyt
 
 
 def _keep_three(found: Publication) -> list[str]:
-    from engine.rules.publication import to_clear  # noqa: PLC0415
+    from engine.rules.publishing.publication import to_clear  # noqa: PLC0415
 
     return to_clear(found, keep=3)
 

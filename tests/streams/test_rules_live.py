@@ -18,15 +18,15 @@ import pytest
 from engine.config import load_settings
 from engine.events import EVENT_TYPES
 from engine.rules.guards import share_of
-from engine.rules.requests import pause_request, resume_request, stage_request
+from engine.rules.publishing.requests import pause_request, resume_request, stage_request
 from engine.streams.codec import encode_json
 from engine.streams.kafka import KafkaSettings
 from engine.streams.local import ApacheKafka, ValkeyServer
 from engine.streams.producer import ActionProducer
 from engine.streams.rule_desk import RuleDesk
 from tests.faults.harness import Deployment, end
-from tests.publish.test_publication import CHANGED, HELLO
 from tests.rules.driver import event
+from tests.rules.publishing.test_publication import CHANGED, HELLO
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 

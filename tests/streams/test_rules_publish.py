@@ -15,7 +15,7 @@ from engine.settings import Settings, TopicSettings
 from engine.streams.kafka import KafkaSettings, create_topics
 from engine.streams.local import ApacheKafka
 from engine.streams.topics import topic_specs
-from tests.publish.test_publication import BYE, CHANGED, HELLO
+from tests.rules.publishing.test_publication import BYE, CHANGED, HELLO
 
 pytestmark = pytest.mark.kafka
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from engine.rules.bundle import BundleCompiler
-from engine.rules.compose import Authored, Signed, compose, with_migrations
 from engine.rules.journey import Journey
-from engine.rules.meaning import meaning_of
 from engine.rules.parse import parse_journey
-from engine.rules.publication import (
+from engine.rules.publishing.bundle import BundleCompiler
+from engine.rules.publishing.compose import Authored, Signed, compose, with_migrations
+from engine.rules.publishing.meaning import meaning_of
+from engine.rules.publishing.publication import (
     Contents,
     Operation,
     Publication,
@@ -20,7 +20,7 @@ from engine.rules.publication import (
     fold,
     open_contents,
 )
-from engine.rules.requests import authored_of, plan_migrations, release_of, require_version
+from engine.rules.publishing.requests import authored_of, plan_migrations, release_of, require_version
 from engine.rules.ruleset import RuleSet
 from tests.rules.driver import NOON, VOCABULARY
 

@@ -14,7 +14,7 @@ import msgspec
 
 from engine.errors import StateError
 from engine.rules.limits import MAX_PUBLICATION_BYTES, MAX_PUBLICATION_TEXT, MAX_VERSIONS
-from engine.rules.refused import Refused
+from engine.rules.publishing.refused import Refused
 
 _FORMAT: Final = b"engage-rules/1 "
 

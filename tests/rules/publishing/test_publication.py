@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from engine.errors import StateError
-from engine.rules.meaning import meaning_of
-from engine.rules.publication import (
+from engine.rules.publishing.meaning import meaning_of
+from engine.rules.publishing.publication import (
     Approve,
     Pause,
     Resume,
@@ -16,9 +16,9 @@ from engine.rules.publication import (
     open_contents,
     to_clear,
 )
-from engine.rules.refused import Refused
-from engine.rules.requests import require_place
-from tests.publish.desk import Desk
+from engine.rules.publishing.refused import Refused
+from engine.rules.publishing.requests import require_place
+from tests.rules.publishing.desk import Desk
 
 HELLO = """journey: hello
 description: what it is for

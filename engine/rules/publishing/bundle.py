@@ -11,7 +11,7 @@ from engine.rules.check import find_problems
 from engine.rules.compile import compile_journey
 from engine.rules.journey import Journey
 from engine.rules.parse import read_journey
-from engine.rules.publication import Contents, JourneyFile
+from engine.rules.publishing.publication import Contents, JourneyFile
 from engine.rules.scope import Vocabulary
 from engine.rules.source import ErrorList
 

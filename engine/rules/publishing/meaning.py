@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from engine.errors import RuleErrors
-from engine.rules.compose import Authored
+from engine.rules.publishing.compose import Authored
 from engine.rules.source import ErrorList
 from engine.rules.yaml_nodes import Mapping, Node, Scalar, read_text, read_yaml
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from engine.rules.compose import Authored
 from engine.rules.journey import Journey
-from engine.rules.publication import (
+from engine.rules.publishing.compose import Authored
+from engine.rules.publishing.publication import (
     Approve,
     Contents,
     JourneyFile,
@@ -18,7 +18,7 @@ from engine.rules.publication import (
     Version,
     open_contents,
 )
-from engine.rules.refused import Refused
+from engine.rules.publishing.refused import Refused
 from engine.rules.release import Lane, Release, percent, plan_move, resolve_move, standing
 from engine.rules.source import nearest
 

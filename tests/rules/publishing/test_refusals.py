@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.rules.publication import Contents, Pause, Stage
-from engine.rules.refused import Refused
-from engine.rules.requests import (
+from engine.rules.publishing.publication import Contents, Pause, Stage
+from engine.rules.publishing.refused import Refused
+from engine.rules.publishing.requests import (
     approve_request,
     pause_request,
     plan_migrations,
@@ -20,8 +20,8 @@ from engine.rules.requests import (
     resume_request,
     stage_request,
 )
-from tests.publish.desk import Desk
-from tests.publish.test_publication import BYE, CHANGED, HELLO
+from tests.rules.publishing.desk import Desk
+from tests.rules.publishing.test_publication import BYE, CHANGED, HELLO
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -43,7 +43,7 @@ def _second_place() -> None:
 
 def _too_large() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("engine.rules.publication.MAX_PUBLICATION_TEXT", 1000)
+        patch.setattr("engine.rules.publishing.publication.MAX_PUBLICATION_TEXT", 1000)
         _desk(*(HELLO.replace("hello", f"hello{number}") for number in range(9)))
 
 

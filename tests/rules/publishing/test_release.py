@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from engine.actions import Outcome
 from engine.rules.limits import MAX_KEPT_VERSIONS
 from engine.rules.machine import JourneyMachine
-from engine.rules.publication import Pause, Resume, Stage
-from engine.rules.refused import Refused
+from engine.rules.publishing.publication import Pause, Resume, Stage
+from engine.rules.publishing.refused import Refused
 from engine.rules.ruleset import RuleSet
-from tests.publish.desk import Desk
-from tests.publish.test_publication import BYE, CHANGED, HELLO
 from tests.rules.driver import DAY, HOUR, NOON, Driver
+from tests.rules.publishing.desk import Desk
+from tests.rules.publishing.test_publication import BYE, CHANGED, HELLO
 
 WAITS = """journey: path
 entry: {on: order.placed, reentry: always}

@@ -9,7 +9,7 @@ from hashlib import blake2b
 import msgspec
 
 from engine.rules.limits import MAX_KEPT_MS, MAX_KEPT_VERSIONS
-from engine.rules.publication import (
+from engine.rules.publishing.publication import (
     Contents,
     JourneyFile,
     Migration,
@@ -18,7 +18,7 @@ from engine.rules.publication import (
     Version,
     open_contents,
 )
-from engine.rules.refused import Refused
+from engine.rules.publishing.refused import Refused
 from engine.rules.release import percent
 
 
