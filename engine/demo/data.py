@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 
 from engine.demo import texts
 from engine.demo.cdnow import Purchases, load_purchases
-from engine.demo.history import Columns, Population, build_history
+from engine.demo.columns import Columns, Population
+from engine.demo.history import build_history
 from engine.events import (
     EVENT_TYPES,
     TYPE_BY_CODE,
@@ -113,6 +115,8 @@ class EventWriter:
     def __init__(self, population: Population) -> None:
         self._ids = [f"{number + 1:05d}" for number in range(population.size)]
         self._zone = population.zone.tolist()
+        self._birthday = population.birthday.tolist()
+        self._since = population.customer_since.tolist()
         self._writers: dict[int, tuple[Family, str, Callable[[str, Row], Event]]] = {}
         by_family: dict[Family, Callable[[str, Row], Event]] = {
             Family.CLICK: self._click,
@@ -164,7 +168,7 @@ class EventWriter:
             amount=row.value,
             currency="USD",
             items=row.detail,
-            reason="" if name == "order.placed" else _REASONS[row.number % len(_REASONS)],
+            reason=_REASONS[row.number % len(_REASONS)] if name in _FAILED_ORDERS else "",
         )
 
     def _service(self, name: str, row: Row) -> Event:
@@ -197,6 +201,10 @@ class EventWriter:
                 "first_name": texts.first_name(locale, row.customer),
                 "newsletter": bool(row.customer % 3),
             }
+            if born := self._birthday[row.customer]:
+                traits["birthday"] = date.fromordinal(born).isoformat()
+            if since := self._since[row.customer]:
+                traits["customer_since"] = date.fromordinal(since).isoformat()
         elif name == "profile.updated":
             traits = {"favourite_category": texts.CATEGORIES[row.customer % len(texts.CATEGORIES)]}
         return ProfileEvent(
@@ -212,15 +220,14 @@ class EventWriter:
         )
 
     def _engagement(self, name: str, row: Row) -> Event:
-        is_nps = name == "feedback.nps"
         return EngagementEvent(
             id=f"{_SHORT[name]}-{row.number}",
             type=name,
             customer_id=self._ids[row.customer],
             time=row.time_ms,
-            source="survey" if is_nps else "newsletter-tool",
+            source="newsletter-tool" if name.startswith("message.") else "survey",
             channel="email",
-            template="after-purchase-survey" if is_nps else "monthly-newsletter",
+            template=_TEMPLATES.get(name, "monthly-newsletter"),
             score=row.value,
             reason="mailbox unknown" if name == "message.bounced" else "",
         )
@@ -230,6 +237,8 @@ class EventWriter:
 
 
 _PRODUCT_CLICKS = ("product.viewed", "cart.added", "cart.removed")
+_FAILED_ORDERS = ("order.cancelled", "order.refunded")
+_TEMPLATES = {"feedback.nps": "after-purchase-survey", "feedback.csat": "after-service-survey"}
 _REASONS = ("changed my mind", "ordered twice", "damaged", "late")
 _SHORT = {name: name.replace(".", "-").replace("_", "-") for name in EVENT_TYPES}
 

@@ -6,103 +6,23 @@ its own, so changing one leaves the others as they are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.demo.cdnow import DAY_MS, END_MS, START_MS, Purchases
+from engine.demo.columns import Bools, Columns, Ints, Population, columns, concatenate
 from engine.demo.texts import ZONES, Mood
 from engine.events import EVENT_TYPES
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 NEVER_BUYERS = 2_600  # sign up in the course of the log, look around, buy nothing
+_TRACKED = 0.2  # share of the orders whose carrier tells of the delivery
+_LONG_FORM = 0.3  # share of the customers who tell their birthday and since when they have been buying here
+_EPOCH_ORDINAL = 719_163  # 1970-01-01, as `date.toordinal` counts
 # Share of a day's purchases by the customer's own hour of the day.
 _HOURS = (1, 1, 0, 0, 0, 1, 2, 4, 6, 7, 8, 9, 11, 10, 8, 8, 8, 9, 10, 12, 13, 12, 8, 4)
-
-
-@dataclass(frozen=True, slots=True)
-class Population:
-    """The customers; all arrays have the shape (customers,).
-
-    Args:
-        zone: index into `texts.ZONES`.
-        signup_ms: when they signed up.
-        consent_ms: when they agreed to marketing; 0 = never.
-        last_purchase_ms: their last purchase; 0 = none.
-    """
-
-    zone: Ints
-    signup_ms: Ints
-    consent_ms: Ints
-    last_purchase_ms: Ints
-
-    @property
-    def size(self) -> int:
-        """Number of customers."""
-        return len(self.zone)
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Rows of the log; all arrays have the shape (rows,).
-
-    Args:
-        time_ms: when.
-        customer: who, 0-based.
-        code: event type's code.
-        number: the thing's number (order, session, inquiry, message); events about one thing share it.
-        value: amount, score, or sentiment.
-        detail: what else the event needs: items, mood, choice of text.
-    """
-
-    time_ms: Ints
-    customer: Ints
-    code: Ints
-    number: Ints
-    value: Floats
-    detail: Ints
-
-    def __len__(self) -> int:
-        return len(self.time_ms)
-
-    def take(self, rows: Ints | Bools) -> Self:
-        """Return the rows at these indices or where the mask holds."""
-        return type(self)(
-            self.time_ms[rows],
-            self.customer[rows],
-            self.code[rows],
-            self.number[rows],
-            self.value[rows],
-            self.detail[rows],
-        )
-
-
-def columns(
-    name: str,
-    time_ms: Ints,
-    customer: Ints,
-    *,
-    number: Ints | int = 0,
-    value: Floats | float = 0.0,
-    detail: Ints | int = 0,
-) -> Columns:
-    """Make rows of one event type; scalars hold for every row."""
-    rows = len(time_ms)
-    return Columns(
-        time_ms=time_ms,
-        customer=customer,
-        code=np.full(rows, EVENT_TYPES[name].code, dtype=np.int64),
-        number=np.broadcast_to(np.asarray(number, dtype=np.int64), rows),
-        value=np.broadcast_to(np.asarray(value, dtype=np.float64), rows),
-        detail=np.broadcast_to(np.asarray(detail, dtype=np.int64), rows),
-    )
 
 
 def build_history(seed: int, purchases: Purchases) -> tuple[Population, Columns]:
@@ -112,36 +32,29 @@ def build_history(seed: int, purchases: Purchases) -> tuple[Population, Columns]
         seed: any integer; the same seed gives the same log.
         purchases: the real orders everything is drawn around.
     """
-    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(7)]
+    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(10)]
     zone = (
         streams[0]
         .choice(len(ZONES), purchases.customers + NEVER_BUYERS, p=[share for *_, share in ZONES])
         .astype(np.int64)
     )
     purchase_ms = _purchase_times(streams[1], purchases, zone)
-    population = _population(streams[2], purchases, purchase_ms, zone)
+    population = _with_dates(streams[7], _population(streams[2], purchases, purchase_ms, zone))
+    orders = _orders(streams[3], purchases, purchase_ms)
+    service = _service(streams[5], purchases, purchase_ms)
     parts = [
         *_profiles(streams[2], population),
-        *_orders(streams[3], purchases, purchase_ms),
+        *orders,
+        _deliveries(streams[8], concatenate(orders)),
         *_visits(streams[4], purchases, purchase_ms, population),
-        *_service(streams[5], purchases, purchase_ms),
+        *service,
+        _ratings(streams[9], concatenate(service)),
         *_messages(streams[6], purchases, purchase_ms, population),
     ]
-    log = _concatenate(parts)
+    log = concatenate(parts)
     log = log.take((log.time_ms >= START_MS) & (log.time_ms < END_MS))
     log = _erase_some(log, population)
     return population, log.take(np.lexsort((log.code, log.customer, log.time_ms)))
-
-
-def _concatenate(parts: list[Columns]) -> Columns:
-    return Columns(
-        np.concatenate([part.time_ms for part in parts]),
-        np.concatenate([part.customer for part in parts]),
-        np.concatenate([part.code for part in parts]),
-        np.concatenate([part.number for part in parts]),
-        np.concatenate([part.value for part in parts]),
-        np.concatenate([part.detail for part in parts]),
-    )
 
 
 def _purchase_times(rng: np.random.Generator, purchases: Purchases, zone: Ints) -> Ints:
@@ -175,7 +88,32 @@ def _population(rng: np.random.Generator, purchases: Purchases, purchase_ms: Int
     at_once = signup_ms + rng.integers(100, 900, len(zone))
     later = signup_ms + rng.integers(DAY_MS, 90 * DAY_MS, len(zone))
     consent_ms = np.where(choice < 0.82, at_once, np.where(choice < 0.88, later, 0))
-    return Population(zone=zone, signup_ms=signup_ms, consent_ms=consent_ms, last_purchase_ms=last_ms)
+    nothing = np.zeros(len(zone), dtype=np.int64)
+    return Population(
+        zone=zone,
+        signup_ms=signup_ms,
+        consent_ms=consent_ms,
+        last_purchase_ms=last_ms,
+        birthday=nothing,
+        customer_since=nothing,
+    )
+
+
+def _with_dates(rng: np.random.Generator, population: Population) -> Population:
+    """Let some fill in the long form: when they were born, and since when they have been customers.
+
+    Half of those bought by mail before there was a web shop, up to seven years back.
+    """
+    signup_day = population.signup_ms // DAY_MS + _EPOCH_ORDINAL
+    told = rng.random(population.size) < _LONG_FORM
+    age_days = rng.integers(18 * 365, 66 * 365, population.size)
+    by_mail = rng.random(population.size) < 0.5
+    before_days = np.where(by_mail, rng.integers(1, 7 * 365, population.size), 0)
+    return replace(
+        population,
+        birthday=np.where(told, signup_day - age_days, 0),
+        customer_since=np.where(told, signup_day - before_days, 0),
+    )
 
 
 def _profiles(rng: np.random.Generator, population: Population) -> list[Columns]:
@@ -230,6 +168,18 @@ def _orders(rng: np.random.Generator, purchases: Purchases, purchase_ms: Ints) -
             )
         )
     return parts
+
+
+def _deliveries(rng: np.random.Generator, orders: Columns) -> Columns:
+    """Return the deliveries the shop hears of, two to nine days after orders that were not cancelled."""
+    placed = orders.take(orders.code == EVENT_TYPES["order.placed"].code)
+    cancelled = orders.number[orders.code == EVENT_TYPES["order.cancelled"].code]
+    delay_ms = rng.integers(2 * DAY_MS, 9 * DAY_MS, len(placed))
+    arrived = (rng.random(len(placed)) < _TRACKED) & ~np.isin(placed.number, cancelled)
+    picked = placed.take(arrived)
+    return columns(
+        "order.delivered", picked.time_ms + delay_ms[arrived], picked.customer, number=picked.number
+    )
 
 
 def _gaps(purchases: Purchases, purchase_ms: Ints) -> tuple[Bools, Ints]:
@@ -331,6 +281,25 @@ def _service(rng: np.random.Generator, purchases: Purchases, purchase_ms: Ints) 
     ]
 
 
+def _ratings(rng: np.random.Generator, service: Columns) -> Columns:
+    """Return what a third of the customers say once their inquiry is resolved: CSAT, lower when angry."""
+    opened = service.take(service.code == EVENT_TYPES["inquiry.opened"].code)
+    resolved = service.take(service.code == EVENT_TYPES["inquiry.resolved"].code)
+    angry = opened.number[opened.detail % 3 == Mood.ANGRY]
+    mean = np.where(np.isin(resolved.number, angry), 2.4, 4.2)
+    score = np.clip(np.round(rng.normal(mean, 0.9)), 1, 5)
+    delay_ms = rng.integers(10 * MINUTE_MS, DAY_MS, len(resolved))
+    rated = rng.random(len(resolved)) < 0.33
+    picked = resolved.take(rated)
+    return columns(
+        "feedback.csat",
+        picked.time_ms + delay_ms[rated],
+        picked.customer,
+        number=picked.number,
+        value=score[rated],
+    )
+
+
 def _messages(
     rng: np.random.Generator, purchases: Purchases, purchase_ms: Ints, population: Population
 ) -> list[Columns]:
@@ -367,4 +336,4 @@ def _erase_some(log: Columns, population: Population) -> Columns:
     time_ms = last_ms[picked] + 20 * DAY_MS
     inside = time_ms < END_MS
     erasures = columns("erasure.requested", time_ms[inside], picked[inside], number=picked[inside])
-    return _concatenate([log, erasures])
+    return concatenate([log, erasures])

@@ -140,6 +140,7 @@ class _DemoRun:
             status=self._status.latest,
             feed=self._stack.feeder.progress,
             actions=dict(topics.actions),
+            decisions=dict(topics.decisions),
             shown=topics.shown.items(now_s),
             kept_back=topics.kept_back.items(now_s),
             first_action_s=None if first_s is None else first_s - self._started_s,

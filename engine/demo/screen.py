@@ -13,16 +13,17 @@ from rich.text import Text
 
 from engine.actions import Action, Decision
 from engine.demo.cdnow import END_MS, START_MS
-from engine.demo.view import Phase, View
+from engine.demo.view import Arm, Phase, View
 
 TITLE = "Engage · 18 months of a record shop, replayed"
 SEGMENTS = ("high_value", "potential", "new", "regular", "churn_risk")
 _FIGURE_ROWS = 6
+_JOURNEY_ROWS = 12  # of a tall and wide terminal, beneath the table's head
+_TALL, _WIDE = 36, 100
 _HEADER_LINES = 5
 _KEPT_BACK_LINES = 4
 _MIN_ACTIONS = 2
-_WIDE = 100
-_TALL_ENOUGH = 16  # lines below the figures that leave room for what was held back
+_TALL_ENOUGH = 14  # lines below the figures that leave room for what was held back
 _MISSING = "–"
 
 
@@ -49,7 +50,7 @@ def share_done(view: View) -> float:
 
 
 class Screen:
-    """The live screen; it takes the height it is given, so that more actions show on a tall terminal.
+    """The live screen; it takes the size it is given: journeys and goals in full on a tall and wide terminal.
 
     Args:
         view: what to show.
@@ -61,14 +62,17 @@ class Screen:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the screen."""
         view = self._view
-        left = (options.height or console.height) - _HEADER_LINES - (_FIGURE_ROWS + 2) - 1
+        height = options.height or console.height
+        is_large = height >= _TALL and options.max_width >= _WIDE
+        figure_lines = _JOURNEY_ROWS + 3 if is_large else _FIGURE_ROWS + 2
+        left = height - _HEADER_LINES - figure_lines - 1
         with_kept_back = left >= _TALL_ENOUGH
         if with_kept_back:
             left -= _KEPT_BACK_LINES + 2
         actions = max((left - 2) // 2, _MIN_ACTIONS)
         yield Group(
             _header(view),
-            _figures(view, options.max_width),
+            _large_figures(view) if is_large else _figures(view),
             _panel(_action_list(view.shown[:actions]), "What it did, and why", 2 * actions),
         )
         if with_kept_back:
@@ -118,28 +122,62 @@ def _ms(value: float | None) -> str:
     return _MISSING if value is None else f"{value:.1f}"
 
 
-def _figures(view: View, width: int) -> RenderableType:
-    right = 1 if width >= _WIDE else 0  # on a narrow terminal every column counts
+def _figures(view: View) -> RenderableType:
+    """Draw the figures in six rows, for a small terminal: of the journeys those that act most."""
     panels = Table.grid(expand=True)
     contents = (
         ("Segments", "magenta", _segment_rows(view)),
         ("Actions", "green", _count_rows(view.by_journey())),
-        ("Held back", "yellow", _count_rows(_held_back(view))),
+        ("Held back", "yellow", _count_rows(view.held_back())),
         ("Churn model", "blue", _model_rows(view)),
     )
     for _ in contents:
         panels.add_column(ratio=1)
+    # right at the border: on a narrow terminal every column counts
+    panels.add_row(*(_panel(_pairs(rows), title, _FIGURE_ROWS, color, 0) for title, color, rows in contents))
+    return panels
+
+
+def _large_figures(view: View) -> RenderableType:
+    """Draw the figures with a row for each of up to twelve journeys, and their goals."""
+    lines = _JOURNEY_ROWS + 1
+    panels = Table.grid(expand=True)
+    for ratio in (12, 7, 7):
+        panels.add_column(ratio=ratio)
     panels.add_row(
-        *(_panel(_pairs(rows), title, _FIGURE_ROWS, color, right) for title, color, rows in contents)
+        _panel(_journeys(view), "Journeys", lines, "green"),
+        _panel(_pairs(_count_rows(view.held_back(), lines)), "Held back", lines, "yellow"),
+        Group(
+            _panel(_pairs(_segment_rows(view)[: len(SEGMENTS)]), "Segments", len(SEGMENTS), "magenta"),
+            _panel(_pairs(_model_rows(view)), "Churn model", lines - len(SEGMENTS) - 2, "blue"),
+        ),
     )
     return panels
+
+
+def _journeys(view: View) -> RenderableType:
+    """List the journeys by actions; of those with a goal, which share of each arm has reached it."""
+    table = Table.grid(expand=True, padding=(0, 0, 0, 1))
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    for _ in range(3):
+        table.add_column(no_wrap=True, justify="right")
+    table.add_row("", "actions", "goal", "holdout", style="dim")
+    goals = {_words(name): arms for name, arms in view.goals().items()}
+    for name, figure in _count_rows(view.by_journey(), _JOURNEY_ROWS):
+        arms = goals.get(name)
+        table.add_row(name, figure, *(("", "") if arms is None else (_share(arm) for arm in arms)))
+    return table
+
+
+def _share(arm: Arm) -> str:
+    return _MISSING if arm.share is None else f"{arm.share:.1%}"
 
 
 def _pairs(rows: list[tuple[str, str]]) -> Table:
     table = Table.grid(expand=True, padding=(0, 1, 0, 0))
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     table.add_column(no_wrap=True, justify="right")
-    for name, figure in rows[:_FIGURE_ROWS]:
+    for name, figure in rows:
         table.add_row(name, figure)
     return table
 
@@ -147,22 +185,19 @@ def _pairs(rows: list[tuple[str, str]]) -> Table:
 def _segment_rows(view: View) -> list[tuple[str, str]]:
     counts = view.status.segments
     names = [*SEGMENTS, *sorted(set(counts) - set(SEGMENTS))]
-    return [(name.replace("_", " "), f"{counts.get(name, 0):,}") for name in names]
+    return [(_words(name), f"{counts.get(name, 0):,}") for name in names]
 
 
-def _held_back(view: View) -> dict[str, int]:
-    counts = dict(view.status.suppressed)
-    if view.status.deferred:
-        counts["deferred"] = view.status.deferred
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _count_rows(counts: dict[str, int]) -> list[tuple[str, str]]:
-    rows = [(name.replace("_", " "), f"{count:,}") for name, count in counts.items()]
-    if len(rows) > _FIGURE_ROWS:
-        rest = sum(list(counts.values())[_FIGURE_ROWS - 1 :])
-        rows = [*rows[: _FIGURE_ROWS - 1], ("others", f"{rest:,}")]
+def _count_rows(counts: dict[str, int], most: int = _FIGURE_ROWS) -> list[tuple[str, str]]:
+    rows = [(_words(name), f"{count:,}") for name, count in counts.items()]
+    if len(rows) > most:
+        rest = sum(list(counts.values())[most - 1 :])
+        rows = [*rows[: most - 1], ("others", f"{rest:,}")]
     return rows or [("none yet", "")]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _model_rows(view: View) -> list[tuple[str, str]]:
@@ -245,10 +280,11 @@ def summary(view: View) -> str:
     lines.append(f"{view.actions_total:,} actions:")
     for (journey, channel), count in sorted(view.actions.items(), key=lambda item: (-item[1], item[0])):
         lines.append(f"  {count:>9,}  {journey} -> {channel}")
-    held = _held_back(view)
+    held = view.held_back()
     if held:
         lines.append("held back:")
-        lines.extend(f"  {count:>9,}  {name.replace('_', ' ')}" for name, count in held.items())
+        lines.extend(f"  {count:>9,}  {_words(name)}" for name, count in held.items())
+    lines.extend(_goal_lines(view))
     lines.append("segments:")
     lines.extend(f"  {figure:>9}  {name}" for name, figure in _segment_rows(view))
     lines.append(_model_sentence(view))
@@ -256,6 +292,19 @@ def summary(view: View) -> str:
         refused = ", ".join(f"{count} {reason}" for reason, count in sorted(status.dead_letters.items()))
         lines.append(f"dead letters: {refused}")
     return "\n".join(lines)
+
+
+def _goal_lines(view: View) -> list[str]:
+    goals = view.goals()
+    if not goals:
+        return []
+    lines = [
+        "goals reached by those treated and by the holdout (a replay can't react: chance tells them apart):"
+    ]
+    for journey, (treated, held_out) in goals.items():
+        entered = f"{treated.entered:,} and {held_out.entered:,} entered"
+        lines.append(f"  {_share(treated):>9} {_share(held_out):>9}  {journey} ({entered})")
+    return lines
 
 
 def _model_sentence(view: View) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
-from engine.actions import Action, Decision
+from engine.actions import Action, Decision, Outcome
 from engine.demo.feed import Progress
 from engine.features.churn.snapshot import Snapshot
+from engine.rules.goals import HELD_OUT, TREATED
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,9 +37,6 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: Latency = Latency()
     customers: int = 0
     segments: dict[str, int] = {}
-    actions: dict[str, int] = {}
-    suppressed: dict[str, int] = {}
-    deferred: int = 0
     dead_letters: dict[str, int] = {}
     duplicates: int = 0
     timers: int = 0
@@ -47,6 +46,23 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     def settled(self) -> int:
         """Events the worker has dealt with, the repeated and the refused included."""
         return self.events_total + self.duplicates + sum(self.dead_letters.values())
+
+
+class Arm(NamedTuple):
+    """How many of those who entered a journey reached its goal.
+
+    Args:
+        entered: entries.
+        reached: goals reached.
+    """
+
+    entered: int
+    reached: int
+
+    @property
+    def share(self) -> float | None:
+        """Share that reached the goal; None when nobody entered."""
+        return self.reached / self.entered if self.entered else None
 
 
 class Phase(StrEnum):
@@ -67,6 +83,7 @@ class View:
         status: the worker's figures.
         feed: the feeder's progress, or None before its first report.
         actions: actions read from the action topics, by journey and channel.
+        decisions: decisions read, by journey, outcome, and the guard that decided; of goals reached the arm.
         shown: the actions picked to be shown, newest first.
         kept_back: decisions not to send picked to be shown, newest first.
         first_action_s: when the first action was read, or None.
@@ -78,6 +95,7 @@ class View:
     status: Status
     feed: Progress | None
     actions: dict[tuple[str, str], int]
+    decisions: dict[tuple[str, str, str], int]
     shown: tuple[Action, ...]
     kept_back: tuple[Decision, ...]
     first_action_s: float | None
@@ -94,3 +112,31 @@ class View:
         for (journey, _), count in self.actions.items():
             total[journey] = total.get(journey, 0) + count
         return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
+
+    def held_back(self) -> dict[str, int]:
+        """Return how often each guard suppressed or held out, and how often one deferred; most first."""
+        total: dict[str, int] = {}
+        for (_, outcome, guard), count in self.decisions.items():
+            if outcome in (Outcome.SUPPRESSED, Outcome.HELD_OUT):
+                total[guard] = total.get(guard, 0) + count
+            elif outcome == Outcome.DEFERRED:
+                total["deferred"] = total.get("deferred", 0) + count
+        return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
+
+    def goals(self) -> dict[str, tuple[Arm, Arm]]:
+        """Return treated and held-out customers of each journey whose goal anybody has reached."""
+        entered: dict[tuple[str, str], int] = {}
+        reached: dict[tuple[str, str], int] = {}
+        for (journey, outcome, what), count in self.decisions.items():
+            if outcome in (Outcome.ENTERED, Outcome.HELD_OUT):
+                arm = TREATED if outcome == Outcome.ENTERED else HELD_OUT
+                entered[journey, arm] = entered.get((journey, arm), 0) + count
+            elif outcome == Outcome.CONVERTED:
+                reached[journey, what] = count
+        return {
+            name: (
+                Arm(entered.get((name, TREATED), 0), reached.get((name, TREATED), 0)),
+                Arm(entered.get((name, HELD_OUT), 0), reached.get((name, HELD_OUT), 0)),
+            )
+            for name in sorted({journey for journey, _ in reached})
+        }

@@ -89,12 +89,17 @@ class TopicWatcher:
         bootstrap: Kafka's address.
         topics: what to read.
         clock_s: a monotonic clock, s.
+
+    Attributes:
+        actions: number of actions by journey and channel.
+        decisions: number of decisions, as `View` counts them.
     """
 
     def __init__(
         self, bootstrap: str, topics: WatchedTopics, clock_s: Callable[[], float] = time.monotonic
     ) -> None:
         self.actions: dict[tuple[str, str], int] = {}
+        self.decisions: dict[tuple[str, str, str], int] = {}
         self.shown: Showcase[Action] = Showcase(SHOWN)
         self.kept_back: Showcase[Decision] = Showcase(KEPT_BACK, 2 * SHOW_EVERY_S)
         self.first_action_at_s: float | None = None
@@ -165,6 +170,11 @@ class TopicWatcher:
     def _read_decision(self, value: bytes) -> None:
         decision: Decision = decode_decision(value)
         self.last_read_at_s = self._clock_s()
+        if decision.outcome is Outcome.ENTERED and decision.step != "entry":
+            return  # the variant of a split, inside the journey
+        what = decision.reason.guard or str(decision.reason.values.get("arm", ""))
+        key = (decision.journey, decision.outcome.value, what)
+        self.decisions[key] = self.decisions.get(key, 0) + 1
         if decision.outcome in (Outcome.SUPPRESSED, Outcome.DEFERRED, Outcome.HELD_OUT):
             self.kept_back.offer(decision)
 

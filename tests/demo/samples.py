@@ -11,6 +11,48 @@ from engine.features.churn.hazard import FEATURE_COUNT
 from engine.features.churn.mbg import MbgParameters
 from engine.features.churn.snapshot import HazardParameters, Snapshot
 
+ACTIONS = {
+    ("welcome", "email"): 41_233,
+    ("win-back", "email"): 4_120,
+    ("win-back", "agent"): 1_312,
+    ("churn-early-warning", "email"): 2_955,
+    ("churn-early-warning", "agent"): 31,
+    ("first-order-thanks", "email"): 1_850,
+    ("high-value-care", "agent"): 570,
+    ("high-value-care", "email"): 519,
+    ("churn-activity-drop", "email"): 532,
+    ("abandoned-cart", "push"): 473,
+    ("abandoned-cart", "email"): 257,
+    ("inquiry-escalation", "agent"): 235,
+    ("detractor-follow-up", "agent"): 171,
+    ("detractor-follow-up", "email"): 171,
+    ("tier-up", "email"): 115,
+    ("high-value-birthday", "email"): 61,
+    ("high-value-anniversary", "email"): 12,
+}
+DECISIONS = {
+    ("welcome", "suppressed", "consent"): 3_000,
+    ("win-back", "suppressed", "consent"): 122,
+    ("win-back", "suppressed", "cap"): 811,
+    ("tier-up", "suppressed", "policy"): 390,
+    ("churn-early-warning", "suppressed", "exclusion_group"): 46,
+    ("tier-up", "suppressed", "global_cap"): 12,
+    ("welcome", "suppressed", "suppression"): 92,
+    ("welcome", "deferred", "quiet_hours"): 2_210,
+    ("win-back", "held_out", "holdout"): 502,
+    ("churn-early-warning", "held_out", "holdout"): 318,
+    ("tier-up", "held_out", "holdout"): 11,
+    ("win-back", "entered", ""): 4_511,
+    ("churn-early-warning", "entered", ""): 2_986,
+    ("tier-up", "entered", ""): 115,
+    ("welcome", "entered", ""): 41_233,
+    ("win-back", "converted", "treated"): 171,
+    ("win-back", "converted", "holdout"): 20,
+    ("churn-early-warning", "converted", "treated"): 744,
+    ("churn-early-warning", "converted", "holdout"): 77,
+    ("tier-up", "converted", "treated"): 50,
+    ("welcome", "fired", ""): 41_233,
+}
 NOW_MS = START_MS + 200 * 86_400_000 + 45_000_000
 
 
@@ -89,13 +131,12 @@ def running_view() -> View:
             latency_ms=Latency(p50=4.21, p99=12.78),
             customers=24_881,
             segments={"high_value": 3, "potential": 12, "new": 31, "regular": 9_120, "churn_risk": 14_402},
-            suppressed={"consent": 3_122, "cap": 811, "holdout": 1_024, "suppression": 92},
-            deferred=2_210,
             timers=601_233,
             lag=418,
         ),
         feed=Progress(sent=244_001, total=381_869, records=250_001, time_ms=NOW_MS),
-        actions={("welcome", "email"): 41_233, ("win-back", "email"): 4_120, ("win-back", "agent"): 1_312},
+        actions=ACTIONS,
+        decisions=DECISIONS,
         shown=(
             action("00042", "win-back", "no order for 90 days and churn risk 0.71 >= 0.60"),
             action("00913", "inquiry-escalation", "an inquiry had no reply for 5 minutes", channel="agent"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, date, datetime
 from itertools import islice
 
 import numpy as np
@@ -114,6 +115,70 @@ def test_service_has_quick_late_and_missing_replies(log: Log) -> None:
     never = sum(wait > 1 << 50 for wait in waits) / len(waits)
     assert 0.7 < quick < 0.85
     assert 0.02 < never < 0.08
+
+
+def test_deliveries_follow_orders_that_stand(log: Log) -> None:
+    """A fifth of the orders is delivered, two to nine days later; a cancelled one never."""
+    placed, delivered, cancelled = (
+        log.columns.take(log.columns.code == EVENT_TYPES[f"order.{name}"].code)
+        for name in ("placed", "delivered", "cancelled")
+    )
+    assert 0.17 < len(delivered) / len(placed) < 0.23
+    placed_ms = dict(zip(placed.number.tolist(), placed.time_ms.tolist(), strict=True))
+    days = [
+        (at - placed_ms[number]) / 86_400_000
+        for number, at in zip(delivered.number.tolist(), delivered.time_ms.tolist(), strict=True)
+    ]
+    assert min(days) >= 2
+    assert max(days) < 9
+    assert not set(delivered.number.tolist()) & set(cancelled.number.tolist())
+
+
+def test_carts_are_ordered_or_left(log: Log) -> None:
+    """Most carts become an order within the hour, and some thousand never do."""
+    carts = log.columns.take(log.columns.code == EVENT_TYPES["cart.added"].code)
+    placed = log.columns.take(log.columns.code == EVENT_TYPES["order.placed"].code)
+    orders: dict[int, list[int]] = {}
+    for customer, at in zip(placed.customer.tolist(), placed.time_ms.tolist(), strict=True):
+        orders.setdefault(customer, []).append(at)
+    left = sum(
+        not any(at < order_ms <= at + 3_600_000 for order_ms in orders.get(customer, ()))
+        for customer, at in zip(carts.customer.tolist(), carts.time_ms.tolist(), strict=True)
+    )
+    assert 2_000 < left < 0.2 * len(carts)
+
+
+def test_service_is_rated_after_it_is_over(log: Log) -> None:
+    """CSAT answers are 1 to 5, follow the resolution of an inquiry within a day, and some are bad."""
+    rated = log.columns.take(log.columns.code == EVENT_TYPES["feedback.csat"].code)
+    resolved = log.columns.take(log.columns.code == EVENT_TYPES["inquiry.resolved"].code)
+    at_ms = dict(zip(resolved.number.tolist(), resolved.time_ms.tolist(), strict=True))
+    assert all(
+        0 < at - at_ms[number] < 86_400_000
+        for number, at in zip(rated.number.tolist(), rated.time_ms.tolist(), strict=True)
+    )
+    assert set(rated.value.tolist()) == {1.0, 2.0, 3.0, 4.0, 5.0}
+    assert 50 < (rated.value <= 2).sum() < 0.3 * len(rated)
+
+
+def test_some_tell_their_dates(log: Log) -> None:
+    """Three in ten tell at the sign-up when they were born and since when they have bought here."""
+    told = 0
+    sign_ups = [
+        event
+        for _, event in islice(log.events(), 60_000)
+        if isinstance(event, ProfileEvent) and event.type == "customer.signed_up"
+    ]
+    for event in sign_ups:
+        assert ("birthday" in event.traits) == ("customer_since" in event.traits)
+        if "birthday" not in event.traits:
+            continue
+        told += 1
+        today = datetime.fromtimestamp(event.time / 1000, UTC).date()
+        born, since = (date.fromisoformat(str(event.traits[name])) for name in ("birthday", "customer_since"))
+        assert 18 * 365 <= (today - born).days < 66 * 365
+        assert 0 <= (today - since).days < 7 * 365
+    assert 0.25 < told / len(sign_ups) < 0.35
 
 
 def test_fields_marketers_rely_on_are_filled(log: Log) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from engine.demo.cdnow import START_MS
 from engine.demo.screen import Screen, action_line, plain_line, share_done, summary
-from engine.demo.view import Phase, Status, View
+from engine.demo.view import Arm, Phase, Status, View
 from tests.demo.samples import running_view
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -25,6 +26,7 @@ def starting_view() -> View:
         status=Status(obstacles=["waiting for partitions"]),
         feed=None,
         actions={},
+        decisions={},
         shown=(),
         kept_back=(),
         first_action_s=None,
@@ -39,7 +41,7 @@ def draw(view: View, width: int, height: int) -> str:
     return out.getvalue()
 
 
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 36)])
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (110, 40)])
 def test_screen_looks_as_recorded(width: int, height: int) -> None:
     """The screen is the one in the golden file; to renew it, look at the new one and copy it there."""
     assert draw(running_view(), width, height) == (GOLDEN / f"screen-{width}x{height}.txt").read_text("utf-8")
@@ -53,6 +55,38 @@ def test_screen_fits_the_terminal(view: View, width: int, height: int) -> None:
     lines = draw(view, width, height).splitlines()
     assert len(lines) < height
     assert max(map(len, lines)) <= width
+
+
+def test_large_screen_has_a_row_for_each_journey() -> None:
+    """Twelve journeys show by name on a large terminal; a thirteenth makes the least busy two `others`."""
+    view = running_view()
+    names = set(view.by_journey())
+    assert len(names) == 12
+    assert all(name in draw(view, 110, 40) for name in names)
+    more = draw(replace(view, actions={**view.actions, ("late", "email"): 3}), 110, 40)
+    assert {name for name in names if name not in more} == {"high-value-anniversary"}
+    assert re.search(r"others +15 ", more)
+
+
+def test_held_back_counts_guards_and_deferrals() -> None:
+    """Suppressions and the holdout count by guard over all journeys, deferrals in one figure; most first."""
+    held = running_view().held_back()
+    assert held["consent"] == 3_122
+    assert held["holdout"] == 831
+    assert held["policy"] == 390
+    assert held["deferred"] == 2_210
+    assert list(held.values()) == sorted(held.values(), reverse=True)
+
+
+def test_goals_compare_the_arms_of_a_journey() -> None:
+    """Each arm's goals are held against its own entries; a journey without a goal has none."""
+    goals = running_view().goals()
+    assert set(goals) == {"win-back", "churn-early-warning", "tier-up"}
+    treated, held_out = goals["win-back"]
+    assert (treated.entered, treated.reached) == (4_511, 171)
+    assert (held_out.entered, held_out.reached) == (502, 20)
+    assert goals["tier-up"][1].share == 0.0
+    assert Arm(0, 0).share is None
 
 
 def test_summary_looks_as_recorded() -> None:
@@ -72,7 +106,7 @@ def test_plain_lines_carry_the_figures_and_the_reason() -> None:
     """Without a terminal every line stands alone with its figures, and an action has its reason."""
     view = running_view()
     assert plain_line(view) == (
-        "1997-07-20  64% | 243,511 events (6,812/s) | p50 4.2 p99 12.8 ms | 24,881 customers | 46,665 actions"
+        "1997-07-20  64% | 243,511 events (6,812/s) | p50 4.2 p99 12.8 ms | 24,881 customers | 54,617 actions"
         " | churn AUC 0.791"
     )
     assert action_line(view.shown[0]) == (

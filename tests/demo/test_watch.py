@@ -8,8 +8,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from confluent_kafka import Producer
+from msgspec.structs import replace
 
-from engine.actions import Action, Outcome
+from engine.actions import Action, Outcome, Reason
 from engine.demo.watch import Showcase, StatusPoller, TopicWatcher, WatchedTopics, fetch_status
 from engine.features.churn.snapshot import encode_snapshot
 from engine.streams.codec import encode_action, encode_decision
@@ -37,7 +38,7 @@ def test_showcase_lets_a_person_read() -> None:
 
 
 def test_watcher_reads_actions_decisions_and_model(embedded_broker: EmbeddedBroker) -> None:
-    """Actions are counted by journey and channel, decisions not to send are shown, the last model stays."""
+    """Actions and decisions count, variants of a split don't; what was held back is shown; a model stays."""
     topics = WatchedTopics(
         actions=("w.actions.email", "w.actions.agent"), decisions="w.decisions", models="w.models"
     )
@@ -54,6 +55,12 @@ def test_watcher_reads_actions_decisions_and_model(embedded_broker: EmbeddedBrok
     )
     held = decision("2", "welcome", Outcome.SUPPRESSED, "consent", "no consent to marketing")
     producer.produce("w.decisions", encode_decision(held)[0])
+    for number, step in enumerate(("entry", "steps[0].split.a")):
+        entered = replace(decision(f"{number}", "win-back", Outcome.ENTERED, "", "no order"), step=step)
+        producer.produce("w.decisions", encode_decision(entered)[0])
+    reached = decision("7", "win-back", Outcome.CONVERTED, "", "order placed")
+    reached = replace(reached, reason=Reason(text="order placed", values={"arm": "holdout", "value": 9.5}))
+    producer.produce("w.decisions", encode_decision(reached)[0])
     producer.produce("w.models", b"{}")
     producer.produce("w.models", encode_snapshot(snapshot()), partition=0)
     assert producer.flush(10) == 0
@@ -61,10 +68,16 @@ def test_watcher_reads_actions_decisions_and_model(embedded_broker: EmbeddedBrok
     watcher.open()
     for _ in range(50):
         watcher.poll(0.1)
-        if sum(watcher.actions.values()) == 31 and watcher.model and watcher.kept_back.items(0):
+        if (sum(watcher.actions.values()), sum(watcher.decisions.values())) == (31, 4) and watcher.model:
             break
     watcher.close()
     assert watcher.actions == {("welcome", "email"): 30, ("win-back", "agent"): 1}
+    assert watcher.decisions == {
+        ("welcome", "fired", ""): 1,
+        ("welcome", "suppressed", "consent"): 1,
+        ("win-back", "entered", ""): 1,
+        ("win-back", "converted", "holdout"): 1,
+    }
     assert watcher.kept_back.items(0) == (held,)
     assert watcher.model == snapshot()
     assert watcher.first_action_at_s is not None
