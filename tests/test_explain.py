@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from engine.cli import app
-from engine.streams.local import ValkeyServer
+from engine.streams.local.stack import ValkeyServer
 from tests.faults.harness import Deployment
 
 FAMILIES = ("click", "order", "service", "profile", "engagement")

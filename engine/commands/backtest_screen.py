@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.authoring.backtest.result import BacktestResult, JourneyFigures
-from engine.streams.backtest_job import Screen
+from engine.streams.backtest.job import Screen
 
 MAX_SHOWN = 30  # rows of a table
 SAMPLES = 3  # customers named; the report names more

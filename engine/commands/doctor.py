@@ -15,7 +15,7 @@ from engine.errors import ConfigError, EngineError, RuleErrors, TransientError
 from engine.settings import Settings
 
 if TYPE_CHECKING:
-    from engine.streams.store import StoreHealth
+    from engine.streams.store.contract import StoreHealth
 
 MAX_SKEW_MS = 1_000
 MEMORY_WARNING_SHARE = 0.8
@@ -141,7 +141,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
 
 
 async def _ask_redis(settings: Settings) -> tuple[StoreHealth, int]:
-    from engine.streams.store_redis import RedisStore  # noqa: PLC0415
+    from engine.streams.store.redis import RedisStore  # noqa: PLC0415
 
     store = RedisStore(settings.redis.url, settings.redis.prefix, settings.redis.timeout_ms / 1000)
     try:

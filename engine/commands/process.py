@@ -84,7 +84,7 @@ def stack(
     In another terminal: paste the lines it prints, then `engage topics create`, `engage worker`.
     """
     from engine.streams.kafka import EMBEDDED_PARTITIONS  # noqa: PLC0415
-    from engine.streams.local import LocalStack, run_stack  # noqa: PLC0415
+    from engine.streams.local.stack import LocalStack, run_stack  # noqa: PLC0415
 
     def announce(started: LocalStack) -> None:
         typer.echo(f"export ENGAGE_KAFKA_BOOTSTRAP_SERVERS={started.bootstrap}")

@@ -23,7 +23,7 @@ from engine.settings import Settings
 
 if TYPE_CHECKING:
     from engine.authoring.rules_diff import JourneyDiff
-    from engine.streams.backtest import RuleFiles
+    from engine.streams.backtest.run import RuleFiles
 
 MAX_WORKERS = 64
 _LIVE = "live"
@@ -82,7 +82,7 @@ def backtest(  # noqa: PLR0913 - options
     """
     from engine.authoring.backtest.page import page  # noqa: PLC0415 - help must be fast
     from engine.commands.backtest_screen import screen, show  # noqa: PLC0415
-    from engine.streams import backtest_job  # noqa: PLC0415
+    from engine.streams.backtest import job as backtest_job  # noqa: PLC0415
 
     if html is not None and not html.parent.is_dir():
         raise ConfigError(f"--html {html}: there is no folder {html.parent}")
@@ -132,7 +132,7 @@ def diff(
     those of the same name, as when they are published. Exit code 1 when they differ, as `diff` does.
     """
     from engine.authoring.rules_diff import diff_rules  # noqa: PLC0415 - help must be fast
-    from engine.streams.backtest import overlay  # noqa: PLC0415
+    from engine.streams.backtest.run import overlay  # noqa: PLC0415
 
     try:
         old, new = _rules(settings, before), _rules(settings, after)
@@ -150,8 +150,8 @@ def diff(
 
 
 def _rules(settings: Settings, which: str) -> RuleFiles:
-    from engine.streams.backtest import read_rules  # noqa: PLC0415
-    from engine.streams.backtest_job import live_rules  # noqa: PLC0415
+    from engine.streams.backtest.job import live_rules  # noqa: PLC0415
+    from engine.streams.backtest.run import read_rules  # noqa: PLC0415
 
     return (
         live_rules(settings, kafka_settings(settings)) if which == _LIVE else read_rules([Path(which)], which)

@@ -19,7 +19,7 @@ from engine.settings import Settings
 
 if TYPE_CHECKING:
     from engine.rules.publishing.publication import Operation, Publication, Version
-    from engine.streams.rule_desk import Draft, RuleDesk, Steps
+    from engine.streams.rules.desk import Draft, RuleDesk, Steps
 
 _AUTO = "auto"
 
@@ -205,7 +205,7 @@ def _require_sound(settings: Settings) -> None:
 
 
 def _desk(settings: Settings, author: str | None) -> RuleDesk:
-    from engine.streams.rule_desk import RuleDesk  # noqa: PLC0415
+    from engine.streams.rules.desk import RuleDesk  # noqa: PLC0415
 
     return RuleDesk(settings, kafka_settings(settings), author or settings.rules.author or _user())
 
@@ -227,7 +227,7 @@ def _share(text: str) -> float:
 
 
 def _steps(migrate: str | None) -> Steps | None:
-    from engine.streams.rule_desk import read_steps  # noqa: PLC0415
+    from engine.streams.rules.desk import read_steps  # noqa: PLC0415
 
     if migrate is None:
         return None

@@ -21,7 +21,7 @@ from engine.demo.stack import DemoStack
 from engine.demo.view import Phase, View
 from engine.demo.watch import StatusPoller, TopicWatcher
 from engine.errors import EngineError
-from engine.streams.local_server import HOST
+from engine.streams.local.server import HOST
 
 FULL_DURATION_S = 50.0  # of the whole log at speed 1, if the worker keeps up
 MIN_SPEED = 0.05

@@ -16,8 +16,8 @@ from engine.demo.feed import MAX_AHEAD, FeedSettings, Progress, read_progress
 from engine.demo.watch import WatchedTopics
 from engine.events import Family
 from engine.settings import Settings, TopicSettings
-from engine.streams.local import LocalStack
-from engine.streams.local_server import HOST, LocalServer
+from engine.streams.local.server import HOST, LocalServer
+from engine.streams.local.stack import LocalStack
 from engine.streams.topics import topic_specs
 
 _SEGMENTS = Path(__file__).with_name("segments.yaml")

@@ -20,7 +20,7 @@ from engine.features.state import CustomerState
 from engine.rules.ruleset import RuleSet
 from engine.streams.holdings import Holdings
 from engine.streams.partitions import OwnedPartition
-from engine.streams.store import Store
+from engine.streams.store.contract import Store
 
 log = structlog.get_logger(__name__)
 

@@ -24,7 +24,7 @@ from engine.streams.kafka import KafkaSettings, partition_counts
 from engine.streams.partition import partition_of
 from engine.streams.partitions import RATE_FIELD
 from engine.streams.reader import TopicReader
-from engine.streams.store_redis import RedisStore
+from engine.streams.store.redis import RedisStore
 from engine.streams.wiring import definitions_of
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from engine.settings import Settings
 from engine.streams.holdings import Holdings
 from engine.streams.partitions import OwnedPartition
-from engine.streams.store import Store
+from engine.streams.store.contract import Store
 
 REPLAY_HORIZON_MS = 7 * 86_400_000
 UNBOUNDED = 2**31  # the replay clock bounds a step's timers by its span of time instead

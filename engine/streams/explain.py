@@ -20,8 +20,8 @@ from engine.streams.codec import Decoder, decode_decision
 from engine.streams.customer import CustomerView, read_stored, view_stored
 from engine.streams.kafka import KafkaSettings
 from engine.streams.reader import TopicReader
-from engine.streams.rule_loader import RuleLoader
-from engine.streams.rule_topic import read_rules
+from engine.streams.rules.loader import RuleLoader
+from engine.streams.rules.topic import read_rules
 
 MAX_DECISIONS = 10_000  # of one customer; the newest are kept
 _ERASURE = "erasure.requested"

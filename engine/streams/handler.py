@@ -37,7 +37,7 @@ from engine.streams.kafka import TopicPartition
 from engine.streams.partitions import ARMED_FIELD, Mark
 from engine.streams.producer import ActionProducer, OutRecord
 from engine.streams.sink import Sink
-from engine.streams.store import PartitionFenced, PartitionWrite, Refusal, StateRolledBack, Store
+from engine.streams.store.contract import PartitionFenced, PartitionWrite, Refusal, StateRolledBack, Store
 from engine.streams.tally import Tally
 from engine.streams.writes import lay_out
 

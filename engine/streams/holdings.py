@@ -13,7 +13,7 @@ from engine.streams.health import WorkerHealth
 from engine.streams.intake import Intake
 from engine.streams.kafka import TopicPartition
 from engine.streams.partitions import OwnedPartition
-from engine.streams.store import Refusal, StateRolledBack, Store
+from engine.streams.store.contract import Refusal, StateRolledBack, Store
 from engine.streams.tally import Tally
 
 log = structlog.get_logger(__name__)

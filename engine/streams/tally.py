@@ -14,7 +14,7 @@ from engine.pipeline.core import Outcome
 from engine.streams.batch import Batch
 from engine.streams.intake import Step
 from engine.streams.partitions import OwnedPartition
-from engine.streams.store import PartitionFenced, StateRolledBack
+from engine.streams.store.contract import PartitionFenced, StateRolledBack
 
 NS_PER_S = 1e9
 

@@ -30,7 +30,7 @@ from engine.streams.logs import configure_logs
 from engine.streams.models import MODEL_KEY
 from engine.streams.producer import ActionProducer
 from engine.streams.sink import CLOCK_HEADER
-from engine.streams.store_link import address_of
+from engine.streams.store.link import address_of
 from engine.streams.wiring import kafka_settings
 
 log = structlog.get_logger(__name__)

@@ -30,10 +30,10 @@ from engine.streams.logs import configure_logs
 from engine.streams.models import ModelFollower
 from engine.streams.producer import ActionProducer
 from engine.streams.registry import open_registry
-from engine.streams.rule_follower import RuleFollower
-from engine.streams.rule_loader import RuleLoader
-from engine.streams.rule_switch import RuleSwitch
-from engine.streams.store_redis import RedisStore
+from engine.streams.rules.follower import RuleFollower
+from engine.streams.rules.loader import RuleLoader
+from engine.streams.rules.switch import RuleSwitch
+from engine.streams.store.redis import RedisStore
 from engine.streams.topics import topic_specs
 from engine.streams.wiring import build_pipeline, kafka_settings
 

@@ -11,7 +11,7 @@ from engine.features.state import CustomerState, pack
 from engine.pipeline.core import Outcome
 from engine.streams.intake import Step
 from engine.streams.partitions import LEDGER_FIELD, RATE_FIELD, SEGMENTS_FIELD, Mark, OwnedPartition
-from engine.streams.store import PartitionWrite
+from engine.streams.store.contract import PartitionWrite
 
 
 def lay_out(

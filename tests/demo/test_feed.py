@@ -16,7 +16,7 @@ from engine.demo.feed import Feeder, FeedSettings, Progress, _write_progress, re
 from engine.events import Family
 from engine.streams.codec import Decoder
 from engine.streams.intake import END_OF_STREAM_MS, WATERMARK_HEADER
-from engine.streams.local import EmbeddedBroker
+from engine.streams.local.stack import EmbeddedBroker
 
 PARTITIONS = 2
 MAX_AHEAD = 100

@@ -12,7 +12,7 @@ from engine.demo.data import build_log
 from engine.demo.feed import Feeder, FeedSettings
 from engine.events import Family
 from engine.settings import Settings
-from engine.streams.local import ApacheKafka, ValkeyServer
+from engine.streams.local.stack import ApacheKafka, ValkeyServer
 from tests.faults.harness import Deployment, end, end_offsets
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(900)]

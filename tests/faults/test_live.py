@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.streams.local import EmbeddedBroker, ValkeyServer
+from engine.streams.local.stack import EmbeddedBroker, ValkeyServer
 from tests.faults.harness import Deployment
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]

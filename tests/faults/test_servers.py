@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from engine.streams.local import ApacheKafka, ValkeyServer
+from engine.streams.local.stack import ApacheKafka, ValkeyServer
 from tests.faults.harness import Deployment, end_offsets
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(240)]

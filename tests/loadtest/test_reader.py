@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from engine.streams.local import EmbeddedBroker
+from engine.streams.local.stack import EmbeddedBroker
 from loadtest import generator, reader, relay
 from loadtest.generator import Order, Sent
 from loadtest.reader import Latencies

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 import redis
 
-from engine.streams.local import RedisServer, ValkeyServer
-from engine.streams.store import Store
-from engine.streams.store_memory import MemoryServer, MemoryStore
-from engine.streams.store_redis import RedisStore
+from engine.streams.local.stack import RedisServer, ValkeyServer
+from engine.streams.store.contract import Store
+from engine.streams.store.memory import MemoryServer, MemoryStore
+from engine.streams.store.redis import RedisStore
 
 
 class Backing(Protocol):

@@ -19,8 +19,8 @@ from engine.streams.health import WorkerHealth
 from engine.streams.intake import END_OF_STREAM_MS, WATERMARK_HEADER
 from engine.streams.partition import partition_of
 from engine.streams.producer import OutRecord
-from engine.streams.store import PartitionWrite
-from engine.streams.store_memory import MemoryServer, MemoryStore
+from engine.streams.store.contract import PartitionWrite
+from engine.streams.store.memory import MemoryServer, MemoryStore
 from engine.streams.wiring import build_pipeline
 
 

@@ -12,10 +12,10 @@ from engine.features.profile import Inquiry, OpenGoal, Position
 from engine.features.state import CustomerState
 from engine.settings import Settings
 from engine.streams.customer import CustomerView, read_customer
-from engine.streams.local import EmbeddedBroker, ValkeyServer
+from engine.streams.local.stack import EmbeddedBroker, ValkeyServer
 from engine.streams.partition import partition_of
-from engine.streams.store import PartitionWrite
-from engine.streams.store_redis import RedisStore
+from engine.streams.store.contract import PartitionWrite
+from engine.streams.store.redis import RedisStore
 from engine.streams.wiring import kafka_settings
 
 NAME = "客户-7"

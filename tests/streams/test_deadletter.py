@@ -17,7 +17,7 @@ from engine.streams import deadletter, letters
 from engine.streams.codec import Decoder
 from engine.streams.deadletter import DeadLetter, Origin, Selection, as_line, dead_letter, from_line, parse
 from engine.streams.kafka import KafkaSettings, producer_config
-from engine.streams.local import ApacheKafka, EmbeddedBroker
+from engine.streams.local.stack import ApacheKafka, EmbeddedBroker
 from engine.streams.producer import ActionProducer
 from tests.conftest import TopicMaker
 

@@ -14,7 +14,7 @@ from engine.errors import EngineError
 from engine.events import Event
 from engine.streams.batch import Batch
 from engine.streams.producer import DeliveryError, OutRecord
-from engine.streams.store_memory import MemoryStore
+from engine.streams.store.memory import MemoryStore
 from tests.streams.replay import MemoryRecord
 from tests.streams.stage import Stage, event, place
 

@@ -17,7 +17,7 @@ from engine.streams import holdings
 from engine.streams.batch import Batch
 from engine.streams.partition import partition_of
 from engine.streams.producer import DeliveryError
-from engine.streams.store_memory import MemoryStore
+from engine.streams.store.memory import MemoryStore
 from tests.streams.stage import NOW_MS, PARTITIONS, Stage, down, event, place
 
 MINUTE_MS = 60_000

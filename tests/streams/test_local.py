@@ -15,14 +15,14 @@ import redis
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
-from engine.streams.local import ApacheKafka, EmbeddedBroker, LocalServerError, LocalStack, ValkeyServer
-from engine.streams.local_server import reserve_port
+from engine.streams.local.server import reserve_port
+from engine.streams.local.stack import ApacheKafka, EmbeddedBroker, LocalServerError, LocalStack, ValkeyServer
 from tests.conftest import create_topic
 
 _WAIT_S = 10.0
 _STACK = """
 import sys
-from engine.streams.local import LocalStack, run_stack
+from engine.streams.local.stack import LocalStack, run_stack
 
 def announce(stack):
     print(stack.broker.pid, stack.store.pid, stack.store.folder, flush=True)

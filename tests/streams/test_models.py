@@ -16,7 +16,7 @@ from engine.metrics import Metrics
 from engine.settings import ChurnSettings, Settings
 from engine.streams.health import WorkerHealth
 from engine.streams.kafka import KafkaSettings
-from engine.streams.local import EmbeddedBroker
+from engine.streams.local.stack import EmbeddedBroker
 from engine.streams.models import MODEL_KEY, ModelFollower
 from engine.streams.producer import ActionProducer
 from engine.streams.wiring import build_pipeline

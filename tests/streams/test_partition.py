@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.streams.local import EmbeddedBroker
+from engine.streams.local.stack import EmbeddedBroker
 from engine.streams.partition import murmur2, partition_of
 
 

@@ -10,7 +10,7 @@ import pytest
 from engine.errors import ConfigError, InvalidEvent, TransientError
 from engine.streams.intake import END_OF_STREAM_MS, WATERMARK_HEADER
 from engine.streams.kafka import KafkaSettings
-from engine.streams.local import EmbeddedBroker
+from engine.streams.local.stack import EmbeddedBroker
 from engine.streams.reader import TopicReader
 from engine.streams.sender import EventSender, parse_line
 

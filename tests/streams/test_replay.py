@@ -13,7 +13,7 @@ import pytest
 from engine.demo.data import build_log
 from engine.resources import shipped
 from engine.settings import CacheSettings, IdSettings, RuleSettings, Settings, TopicSettings
-from engine.streams.store_memory import MemoryServer
+from engine.streams.store.memory import MemoryServer
 from tests.streams.replay import Log, Tap, replay, write_log
 
 # One journey of each kind of entry, beside the shipped ones. Transactional, so that none waits for consent.

@@ -23,7 +23,7 @@ from engine.features.churn.trainer import TrainerCore, TrainerSettings
 from engine.settings import ChurnSettings, RedisSettings, Settings, TopicSettings
 from engine.streams import trainer as module
 from engine.streams.kafka import KafkaSettings
-from engine.streams.local import EmbeddedBroker, ValkeyServer
+from engine.streams.local.stack import EmbeddedBroker, ValkeyServer
 from engine.streams.models import ModelFollower
 from engine.streams.producer import ActionProducer, OutRecord
 from engine.streams.sink import CLOCK_HEADER

@@ -1,6 +1,6 @@
 """Published rules as a log: each record is one operation, and folding them in order says what is live.
 
-Nothing here talks to a server: `streams/rule_topic.py` reads and writes the records.
+Nothing here talks to a server: `streams/rules/topic.py` reads and writes the records.
 """
 
 from __future__ import annotations

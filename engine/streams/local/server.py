@@ -18,7 +18,7 @@ from typing import Any, Self
 from engine.errors import EngineError
 
 HOST = "127.0.0.1"
-_GUARD = Path(__file__).with_name("local_guard.py")
+_GUARD = Path(__file__).with_name("guard.py")
 _POLL_S = 0.02
 _STOP_TIMEOUT_S = 20.0
 _LOG_TAIL_LINES = 15

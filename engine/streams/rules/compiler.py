@@ -1,6 +1,6 @@
 """Compiles many journeys in a process of its own, so that the worker's interpreter stays free for batches.
 
-As a program (`python -m engine.streams.rule_compiler`) it reads a vocabulary and journey files from its
+As a program (`python -m engine.streams.rules.compiler`) it reads a vocabulary and journey files from its
 standard input and writes what became of each to its standard output, both pickled: it is started by a worker
 for one publication and talks to nobody else.
 """
@@ -51,7 +51,7 @@ def compile_aside(files: Sequence[JourneyFile], vocabulary: Vocabulary) -> Itera
 
 def _in_process(files: Sequence[JourneyFile], vocabulary: Vocabulary) -> Iterator[Compiled]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "engine.streams.rule_compiler"],
+        [sys.executable, "-m", "engine.streams.rules.compiler"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )

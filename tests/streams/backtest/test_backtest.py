@@ -17,10 +17,10 @@ from engine.demo.data import build_log
 from engine.events import Event, Family
 from engine.features.churn.snapshot import shipped_prior
 from engine.settings import BatchSettings, DecisionSettings, IdSettings, Settings
-from engine.streams import backtest
-from engine.streams.backtest import Plan, RuleFiles, pipeline_of, plan_groups, run_backtest
-from engine.streams.backtest_log import LogIndex
-from engine.streams.backtest_read import LogReader
+from engine.streams.backtest import run as backtest
+from engine.streams.backtest.log import LogIndex
+from engine.streams.backtest.read import LogReader
+from engine.streams.backtest.run import Plan, RuleFiles, pipeline_of, plan_groups, run_backtest
 from engine.streams.codec import decode_action, decode_decision, encode_json
 from engine.streams.intake import WATERMARK_HEADER
 from tests.streams.replay import Log, MemoryRecord, Tap, replay, write_log

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from engine.errors import TransientError
-from engine.streams.local import RedisServer, ValkeyServer
-from engine.streams.local_redis import redis_binary
-from engine.streams.store import (
+from engine.streams.local.redis import redis_binary
+from engine.streams.local.stack import RedisServer, ValkeyServer
+from engine.streams.store.contract import (
     PartitionFenced,
     PartitionMeta,
     PartitionWrite,

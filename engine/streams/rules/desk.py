@@ -25,7 +25,7 @@ from engine.rules.publishing.requests import (
 )
 from engine.settings import Settings
 from engine.streams.kafka import KafkaSettings
-from engine.streams.rule_topic import append, clear, read_rules
+from engine.streams.rules.topic import append, clear, read_rules
 from engine.streams.wiring import definitions_of, rule_paths, vocabulary_over
 
 Steps = Mapping[str, Mapping[str, str]]

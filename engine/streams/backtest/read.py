@@ -15,7 +15,7 @@ import msgspec
 from engine.errors import ConfigError, InvalidEvent
 from engine.events import EVENT_TYPES, LATEST_MS, Event, Family
 from engine.streams.avro import Registry
-from engine.streams.backtest_log import FAMILIES, LogIndex, LogWriter
+from engine.streams.backtest.log import FAMILIES, LogIndex, LogWriter
 from engine.streams.codec import Decoder, encode_json
 from engine.streams.intake import END_OF_STREAM_MS, watermark_ms
 from engine.streams.kafka import KafkaSettings

@@ -13,7 +13,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from engine.streams.local_server import HOST, LocalServer, LocalServerError
+from engine.streams.local.server import HOST, LocalServer, LocalServerError
 
 KAFKA_VERSION = "4.1.0"
 _LOG4J_VERSION = "2.25.1"

@@ -12,8 +12,8 @@ from engine.metrics import Metrics
 from engine.pipeline.core import Pipeline
 from engine.rules.ruleset import RuleSet
 from engine.streams.health import WorkerHealth
-from engine.streams.rule_follower import RuleFollower
-from engine.streams.rule_loader import LoadedRules
+from engine.streams.rules.follower import RuleFollower
+from engine.streams.rules.loader import LoadedRules
 
 log = structlog.get_logger(__name__)
 

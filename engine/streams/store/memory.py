@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from engine.errors import TransientError
-from engine.streams.store import PartitionMeta, PartitionWrite, StoreHealth
-from engine.streams.store_ownership import Ownership, Verdict, judge
+from engine.streams.store.contract import PartitionMeta, PartitionWrite, StoreHealth
+from engine.streams.store.ownership import Ownership, Verdict, judge
 
 T = TypeVar("T")
 

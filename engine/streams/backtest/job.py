@@ -28,7 +28,9 @@ from engine.features.churn.snapshot import Snapshot, shipped_prior
 from engine.rules.publishing.publication import open_contents
 from engine.rules.units import read_duration
 from engine.settings import Settings
-from engine.streams.backtest import (
+from engine.streams.backtest.log import LogIndex
+from engine.streams.backtest.read import LogReader
+from engine.streams.backtest.run import (
     Found,
     Plan,
     RuleFiles,
@@ -38,12 +40,10 @@ from engine.streams.backtest import (
     read_rules,
     run_backtest,
 )
-from engine.streams.backtest_log import LogIndex
-from engine.streams.backtest_read import LogReader
 from engine.streams.customer import newest_model
 from engine.streams.kafka import KafkaSettings
 from engine.streams.registry import open_registry
-from engine.streams.rule_topic import read_rules as read_published
+from engine.streams.rules.topic import read_rules as read_published
 from engine.streams.wiring import rule_paths
 
 LIVE = "live"

@@ -9,15 +9,15 @@ from typing import Any
 from redis.exceptions import NoScriptError
 
 from engine.errors import StateError
-from engine.streams.store import (
+from engine.streams.store.contract import (
     META_FORMAT,
     PartitionMeta,
     PartitionWrite,
     StoreHealth,
 )
-from engine.streams.store_link import Command, Link, checked, open_link
-from engine.streams.store_ownership import Ownership, Verdict
-from engine.streams.store_scripts import ACQUIRE, COMMIT
+from engine.streams.store.link import Command, Link, checked, open_link
+from engine.streams.store.ownership import Ownership, Verdict
+from engine.streams.store.scripts import ACQUIRE, COMMIT
 
 _DEFAULT_TIMEOUT_S = 5.0
 _SCAN_PAGE = 1000

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from engine.streams.local_server import HOST, LocalServer, LocalServerError
+from engine.streams.local.server import HOST, LocalServer, LocalServerError
 
 _PROBE_TIMEOUT_S = 1.0
 

@@ -23,7 +23,7 @@ from engine.rules.load import compile_sources, journey_files
 from engine.rules.ruleset import RuleSet
 from engine.settings import Settings
 from engine.streams import wiring
-from engine.streams.backtest_log import LogIndex, OrderedLog
+from engine.streams.backtest.log import LogIndex, OrderedLog
 from engine.streams.wiring import definitions_of, rule_set_of, vocabulary_over
 
 SLICE_EVENTS = 8_192

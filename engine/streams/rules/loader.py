@@ -17,7 +17,7 @@ from engine.rules.publishing.bundle import BundleCompiler
 from engine.rules.publishing.publication import Publication, Version, open_contents
 from engine.rules.publishing.requests import release_of
 from engine.settings import Settings
-from engine.streams.rule_compiler import compile_aside
+from engine.streams.rules.compiler import compile_aside
 from engine.streams.wiring import definitions_of, pipeline_of, rule_set_of, vocabulary_over
 
 log = structlog.get_logger(__name__)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from engine.cli import app
 from engine.settings import Settings, TopicSettings
 from engine.streams.kafka import KafkaSettings, create_topics
-from engine.streams.local import ApacheKafka
+from engine.streams.local.stack import ApacheKafka
 from engine.streams.topics import topic_specs
 from tests.rules.publishing.test_publication import BYE, CHANGED, HELLO
 

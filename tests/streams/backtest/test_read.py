@@ -25,13 +25,13 @@ from engine.events import Event, Family
 from engine.settings import KafkaSettings as KafkaSection
 from engine.settings import RedisSettings, RuleSettings, Settings, TopicSettings
 from engine.streams import wiring
-from engine.streams.backtest import compile_rules
-from engine.streams.backtest_job import Request, backtest, live_rules, period
-from engine.streams.backtest_read import LogReader
+from engine.streams.backtest.job import Request, backtest, live_rules, period
+from engine.streams.backtest.read import LogReader
+from engine.streams.backtest.run import compile_rules
 from engine.streams.codec import encode_json
 from engine.streams.kafka import TopicSpec, create_topics
-from engine.streams.local import ApacheKafka, EmbeddedBroker, ValkeyServer
-from engine.streams.rule_desk import RuleDesk
+from engine.streams.local.stack import ApacheKafka, EmbeddedBroker, ValkeyServer
+from engine.streams.rules.desk import RuleDesk
 from engine.streams.sender import EventSender
 from engine.streams.topics import topic_specs
 

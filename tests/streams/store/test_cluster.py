@@ -11,10 +11,10 @@ import pytest
 import redis
 
 from engine.errors import TransientError
-from engine.streams.local import ValkeyServer
-from engine.streams.local_server import HOST, reserve_port
-from engine.streams.store import PartitionFenced, PartitionWrite, StateRolledBack, retrying
-from engine.streams.store_redis import RedisStore
+from engine.streams.local.server import HOST, reserve_port
+from engine.streams.local.stack import ValkeyServer
+from engine.streams.store.contract import PartitionFenced, PartitionWrite, StateRolledBack, retrying
+from engine.streams.store.redis import RedisStore
 from tests.conftest import empty
 
 _NODES = 3

@@ -6,7 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from engine.streams.store import MAX_CUSTOMERS_PER_COMMIT, PartitionFenced, PartitionWrite, StateRolledBack
+from engine.streams.store.contract import (
+    MAX_CUSTOMERS_PER_COMMIT,
+    PartitionFenced,
+    PartitionWrite,
+    StateRolledBack,
+)
 
 
 class Verdict(IntEnum):

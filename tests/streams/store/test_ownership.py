@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.streams.store import PartitionFenced, PartitionWrite, StateRolledBack
-from engine.streams.store_ownership import Ownership, Verdict, judge
+from engine.streams.store.contract import PartitionFenced, PartitionWrite, StateRolledBack
+from engine.streams.store.ownership import Ownership, Verdict, judge
 
 _WRITE = PartitionWrite(0, 7, ids=b"1")
 

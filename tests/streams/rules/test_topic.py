@@ -19,13 +19,13 @@ from engine.rules.publishing.requests import approve_request, pause_request, sta
 from engine.settings import RuleSettings, Settings, TopicSettings
 from engine.streams.health import WorkerHealth
 from engine.streams.kafka import KafkaSettings, create_topics
-from engine.streams.local import ApacheKafka
+from engine.streams.local.stack import ApacheKafka
 from engine.streams.producer import ActionProducer
-from engine.streams.rule_desk import RuleDesk
-from engine.streams.rule_follower import RuleFollower
-from engine.streams.rule_loader import RuleLoader
-from engine.streams.rule_switch import RuleSwitch
-from engine.streams.rule_topic import append
+from engine.streams.rules.desk import RuleDesk
+from engine.streams.rules.follower import RuleFollower
+from engine.streams.rules.loader import RuleLoader
+from engine.streams.rules.switch import RuleSwitch
+from engine.streams.rules.topic import append
 from engine.streams.topics import topic_specs
 from engine.streams.wiring import build_pipeline
 from tests.rules.publishing.test_publication import BYE, CHANGED, HELLO
@@ -256,7 +256,7 @@ def test_nothing_that_runs_is_the_first_to_fail(place: Place) -> None:
 
 def test_the_topic_is_cleared_but_for_what_counts(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Old versions go, in an order in which every reader sees the same live version at any time."""
-    monkeypatch.setattr("engine.streams.rule_topic.to_clear", _keep_three)
+    monkeypatch.setattr("engine.streams.rules.topic.to_clear", _keep_three)
     for number in range(6):
         assert place.publish(HELLO.replace("template: hello", f"template: t{number}")) == number + 1
     topic = place.settings.topics.rules

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Literal, Protocol, Self
 
-from engine.streams.local_kafka import ApacheKafka
-from engine.streams.local_redis import RedisServer, ValkeyServer
-from engine.streams.local_server import LocalServerError
+from engine.streams.local.kafka import ApacheKafka
+from engine.streams.local.redis import RedisServer, ValkeyServer
+from engine.streams.local.server import LocalServerError
 
 __all__ = [
     "ApacheKafka",
@@ -31,7 +31,7 @@ __all__ = [
 
 KafkaKind = Literal["embedded", "apache"]
 RedisKind = Literal["valkey", "redis"]
-_MOCK = Path(__file__).with_name("local_mock.py")
+_MOCK = Path(__file__).with_name("mock.py")
 _STOP_TIMEOUT_S = 5.0
 _PARENT_POLL_S = 0.5
 

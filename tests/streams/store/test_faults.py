@@ -10,10 +10,16 @@ import pytest
 import redis
 
 from engine.errors import StateError, TransientError
-from engine.streams.local import RedisServer, ValkeyServer
-from engine.streams.local_redis import redis_binary
-from engine.streams.store import META_FORMAT, PartitionFenced, PartitionWrite, StateRolledBack, retrying
-from engine.streams.store_redis import RedisStore
+from engine.streams.local.redis import redis_binary
+from engine.streams.local.stack import RedisServer, ValkeyServer
+from engine.streams.store.contract import (
+    META_FORMAT,
+    PartitionFenced,
+    PartitionWrite,
+    StateRolledBack,
+    retrying,
+)
+from engine.streams.store.redis import RedisStore
 
 
 @pytest.fixture(params=["valkey", *(["redis"] if redis_binary() else [])])

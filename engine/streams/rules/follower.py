@@ -12,8 +12,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from engine.errors import EngineError, TransientError
 from engine.rules.publishing.publication import Publication
 from engine.streams.kafka import KafkaSettings, common_config
-from engine.streams.rule_loader import LoadedRules, RuleLoader, explain
-from engine.streams.rule_topic import RuleLog
+from engine.streams.rules.loader import LoadedRules, RuleLoader, explain
+from engine.streams.rules.topic import RuleLog
 
 log = structlog.get_logger(__name__)
 

@@ -1,0 +1,1 @@
+"""Backtests: the log read and indexed, and its partitions replayed on processes."""

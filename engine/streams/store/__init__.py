@@ -1,0 +1,1 @@
+"""Stores of customer state, timers and offsets: the contract, its twin in memory, and Redis."""
