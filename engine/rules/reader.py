@@ -43,6 +43,8 @@ class Reader:
                 found[key.text] = value
             else:
                 hint = nearest(key.text, known) or "known keys: " + ", ".join(sorted(known))
+                if _without_colon(key, value):
+                    hint = "a comma within { } ends a text; put a text with commas into quotes"
                 self.errors.add("E0201", f"unknown key {key.text[:40]!r} in {what}", key.place, hint)
         return Fields(found, node.place)
 
@@ -162,6 +164,14 @@ class Reader:
             )
             return ()
         return node.items
+
+
+def _without_colon(key: Scalar, value: Node) -> bool:
+    """Whether a key is what follows a comma in a text, as in `{meaning: friends, in total}`."""
+    if not isinstance(value, Scalar) or value.raw:
+        return False
+    same_line = value.place.line == key.place.line
+    return same_line and value.place.column <= key.place.column + len(key.raw)
 
 
 def kind_of(node: Node) -> str:
