@@ -345,7 +345,7 @@ def test_warnings_pass_unless_strict_or_silenced(run: Run, tmp_path: Path) -> No
 
 def test_a_new_journey_is_valid_and_passes_its_cases(run: Run, tmp_path: Path) -> None:
     """`new` writes a journey and cases that check and pass as they are, and never writes over a file."""
-    for name, begin in (("thanks", "blank"), ("hello", "welcome"), ("urgent", "inquiry-escalation")):
+    for name, begin in (("thanks", "blank"), ("hello", "welcome"), ("restock", "replenishment")):
         assert run("rules", "new", "--name", name, "--template", begin).exit_code == 0
         assert run("rules", "check", f"{name}.yaml").exit_code == 0
         assert run("rules", "test", f"{name}.yaml").exit_code == 0

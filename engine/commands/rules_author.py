@@ -182,14 +182,12 @@ def _a_template(settings: Settings, name: str, channel: str) -> str:
 
 def _starter(template: str, wishes: Wishes) -> Starter:
     from engine.authoring.starters import after, blank  # noqa: PLC0415 - help must be fast
-    from engine.resources import shipped  # noqa: PLC0415
 
     if template == _BLANK:
         return blank(wishes)
-    journey, cases = (
-        (shipped("journeys") / f"{template}{suffix}").read_text("utf-8") for suffix in (".yaml", ".test.yaml")
-    )
-    return after(journey, cases, template, wishes)
+    model = _models()[template]
+    cases = model.with_name(f"{template}.test.yaml").read_text("utf-8")
+    return after(model.read_text("utf-8"), cases, template, wishes)
 
 
 def _write(starter: Starter, name: str, folder: Path, settings: Settings) -> None:
