@@ -367,3 +367,23 @@ def named(
         confluent_kafka.TopicPartition(*p, known.get(p, confluent_kafka.OFFSET_BEGINNING))
         for p in sorted(partitions)
     ]
+
+
+def assign_from_start(consumer: confluent_kafka.Consumer, topic: str, most: int | None = None) -> bool:
+    """Let a consumer read a topic from its start; tell whether the topic and the broker are there.
+
+    Args:
+        consumer: in no group.
+        topic: what it is to read.
+        most: how many partitions, the first ones; None = all.
+    """
+    try:
+        found = consumer.list_topics(topic, timeout=5).topics[topic]
+    except (KafkaException, KeyError):
+        return False
+    if found.error is not None or not found.partitions:
+        return False
+    start = confluent_kafka.OFFSET_BEGINNING
+    numbers = sorted(found.partitions)[:most]
+    consumer.assign([confluent_kafka.TopicPartition(topic, number, start) for number in numbers])
+    return True

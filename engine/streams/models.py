@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer
 
 from engine.errors import EngineError
 from engine.features.churn.snapshot import Snapshot, decode_snapshot
-from engine.streams.kafka import KafkaSettings, common_config
+from engine.streams.kafka import KafkaSettings, assign_from_start, common_config
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,7 @@ class ModelFollower:
             | {"group.id": f"{self._kafka.group_id}-models", "enable.auto.commit": False}
         )
         try:
-            while not self._stopped.is_set() and not self._assign(consumer):
+            while not self._stopped.is_set() and not assign_from_start(consumer, self._topic):
                 self._stopped.wait(_ABSENT_RETRY_S)
             while not self._stopped.is_set():
                 message = consumer.poll(0.5)
@@ -61,19 +61,6 @@ class ModelFollower:
                     self._read(message.value())
         finally:
             consumer.close()
-
-    def _assign(self, consumer: Consumer) -> bool:
-        """Read every partition from the start; False while the topic or the broker is not there."""
-        try:
-            found = consumer.list_topics(self._topic, timeout=5).topics[self._topic]
-        except (KafkaException, KeyError):
-            return False
-        if found.error is not None or not found.partitions:
-            return False
-        consumer.assign(
-            [TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in found.partitions]
-        )
-        return True
 
     def _read(self, payload: bytes) -> None:
         try:

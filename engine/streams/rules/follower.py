@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message
 
 from engine.errors import EngineError, TransientError
 from engine.rules.publishing.publication import Publication
-from engine.streams.kafka import KafkaSettings, common_config
+from engine.streams.kafka import KafkaSettings, assign_from_start, common_config
 from engine.streams.rules.loader import LoadedRules, RuleLoader, explain
 from engine.streams.rules.topic import RuleLog
 
@@ -96,25 +96,12 @@ class RuleFollower:
             }
         )
         try:
-            while not self._stopped.is_set() and not self._assign(consumer):
+            while not self._stopped.is_set() and not assign_from_start(consumer, self._topic, 1):
                 self._stopped.wait(_ABSENT_RETRY_S)
             while not self._stopped.is_set():
                 self._take_in(consumer.poll(_POLL_S))
         finally:
             consumer.close()
-
-    def _assign(self, consumer: Consumer) -> bool:
-        """Read every partition from the start; False while the topic or the broker is not there."""
-        try:
-            found = consumer.list_topics(self._topic, timeout=5).topics[self._topic]
-        except (KafkaException, KeyError):
-            return False
-        if found.error is not None or not found.partitions:
-            return False
-        consumer.assign(
-            [TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in sorted(found.partitions)[:1]]
-        )
-        return True
 
     def _take_in(self, message: Message | None) -> None:
         """Note a record; at the end of what there is, see what it all means."""
