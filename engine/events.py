@@ -233,3 +233,8 @@ def event_key(event: Event) -> int:
     """Return the 64-bit key by which a repeated event is known: a hash of its source and id."""
     key: int = xxhash.xxh3_64_intdigest(f"{event.source}\0{event.id}".encode())
     return key
+
+
+def say_type(name: str) -> str:
+    """Return an event type in words: `order.placed` is said "order placed"."""
+    return name.replace(".", " ").replace("_", " ")

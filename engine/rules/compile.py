@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from engine.events import TYPE_BY_CODE
+from engine.events import TYPE_BY_CODE, say_type
 from engine.rules.cel import Kind
 from engine.rules.checked import (
     CheckedBranch,
@@ -216,7 +216,7 @@ class _Compiler:
         """Emit `wait; then…; jump end; otherwise…; end`."""
         path = self.prefix + step.path
         awaited = tuple(Awaited(each.code, self.condition(each.where, each.code)) for each in step.awaited)
-        names = [TYPE_BY_CODE[each.code].name.replace(".", " ").replace("_", " ") for each in awaited]
+        names = [say_type(TYPE_BY_CODE[each.code].name) for each in awaited]
         thing = " or ".join(dict.fromkeys(names))
         limit = f"until {step.until}" if step.until else f"within {say_duration(step.timeout_ms)}"
         at = self._keep_place(path)

@@ -7,7 +7,7 @@ none.
 from __future__ import annotations
 
 from engine.actions import Outcome, Reason
-from engine.events import Scalar
+from engine.events import Scalar, say_type
 from engine.features.profile import MAX_GOALS, OpenGoal, Position
 from engine.rules.cel import CelFailure
 from engine.rules.condition import Bound
@@ -88,7 +88,7 @@ def _facts(runner: Runner, opened: OpenGoal) -> Facts:
 
 
 def _tell(runner: Runner, goal: Goal, opened: OpenGoal) -> None:
-    thing = goal.event_type.replace(".", " ").replace("_", " ")
+    thing = say_type(goal.event_type)
     values: dict[str, Scalar] = {"arm": HELD_OUT if opened.held_out else TREATED}
     value = _value(runner, goal, opened)
     if value is not None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import msgspec
 
 from engine.actions import Outcome, Reason
+from engine.events import say_type
 from engine.features.profile import Position
 from engine.features.state import CustomerState
 from engine.rules.context import EXITED, CustomerValues, MachineSettings, Outbox, RowContext
@@ -200,7 +201,7 @@ def _exit_reason(runner: Runner, journey: Journey, position: Position) -> tuple[
         if runner.context.event is not None and each.code == runner.context.code:
             facts = runner.facts(position)
             if each.where is None:
-                return number, each.event_type.replace(".", " ").replace("_", " ")
+                return number, say_type(each.event_type)
             if facts.holds(each.where):
                 return number, f"{each.event_type.replace('.', ' ')} and {say_condition(each.where, facts)}"
     return 0, ""

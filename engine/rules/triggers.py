@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from engine.events import EVENT_TYPES
+from engine.events import EVENT_TYPES, say_type
 from engine.rules.cron import say_cron
 from engine.rules.parsed import ParsedEntry
 from engine.rules.sentences import say_name, say_number
@@ -18,7 +18,7 @@ def say_trigger(entry: ParsedEntry) -> str:
 
 def _event(entry: ParsedEntry) -> str:
     events = entry.events or ((entry.event,) if entry.event else ())
-    return " or ".join(each.value.replace(".", " ").replace("_", " ") for each in events)
+    return " or ".join(say_type(each.value) for each in events)
 
 
 def _absent(entry: ParsedEntry) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from engine.authoring.explain.moments import say_moment
-from engine.events import TYPE_BY_CODE
+from engine.events import TYPE_BY_CODE, say_type
 from engine.features.profile import Position
 from engine.rules.condition import Condition
 from engine.rules.journey import Exit, Instruction, Journey, Send, Wait, WaitUntil
@@ -101,5 +101,5 @@ def _say_exit(leave: Exit) -> str:
 
 def say_event(code: int, where: Condition | None) -> str:
     """Return an event in words, with the condition it must meet as written."""
-    name = TYPE_BY_CODE[code].name.replace(".", " ").replace("_", " ")
+    name = say_type(TYPE_BY_CODE[code].name)
     return f"{name} where `{where.whole.program.text}`" if where is not None else name

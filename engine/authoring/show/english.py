@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.authoring.show.words import Words, code
-from engine.events import EVENT_TYPES
+from engine.events import EVENT_TYPES, say_type
 from engine.rules.cron import say_cron
 from engine.rules.limits import DEFAULT_EXPIRES_MS
 from engine.rules.parsed import (
@@ -68,7 +68,7 @@ class English(Words):
 
     def event(self, name: str) -> str:
         """See `Words`."""
-        return name.replace(".", " ").replace("_", " ")
+        return say_type(name)
 
     def name(self, path: Sequence[str]) -> str:
         """See `Words`."""
