@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from engine.rules.cron import Cron, read_cron
 from engine.rules.limits import MAX_AWAITED, MAX_COUNT, MAX_COUNT_WINDOW_MS, MAX_SCHEDULE_PER_DAY, MIN_COUNT
-from engine.rules.local_time import is_zone
-from engine.rules.parse_waits import read_before, read_minute
+from engine.rules.parse_waits import read_before, read_minute, read_zone
 from engine.rules.parsed import NEVER_AGAIN, ParsedEntry, ParsedGoal, Reentry
 from engine.rules.reader import Fields, Reader, kind_of
 from engine.rules.source import Placed, nearest
@@ -217,13 +216,11 @@ def _cron(node: Node | None, read: Reader) -> Cron | None:
 
 def _zone(node: Node | None, read: Reader) -> str:
     """Return the zone's name, or an empty text for each customer's own."""
-    placed = read.placed_text(node, "zone")
-    if placed is None or placed.value == CUSTOMER_ZONE:
+    text = node.text if isinstance(node, Scalar) else ""
+    if text == CUSTOMER_ZONE:
         return ""
-    if not is_zone(placed.value):
-        hint = nearest(placed.value, (CUSTOMER_ZONE,)) or "customer, or an IANA name such as Europe/Berlin"
-        read.errors.add("E0242", f"unknown time zone {placed.value[:60]!r}", placed.place, hint)
-    return placed.value
+    hint = nearest(text, (CUSTOMER_ZONE,)) or "customer, or an IANA name such as Europe/Berlin"
+    return read_zone(node, read, "E0242", hint)
 
 
 def _reentry(node: Node | None, read: Reader) -> Reentry:

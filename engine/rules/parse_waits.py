@@ -15,6 +15,7 @@ from engine.rules.yaml_nodes import Mapping, Node, Scalar, Sequence
 UNTIL_KEYS = ("until", "weekday", "trait", "before", "yearly", "zone")
 AWAITED_KEYS = ("on", "where")
 AWAIT_KEYS = ("on", "where", "any_of", "timeout", "until", "then", "otherwise")
+_ZONE_HINT = "an IANA name, such as Europe/Berlin; left out, it is the customer's own"
 
 
 def parse_wait(fields: Fields, path: str, read: Reader) -> ParsedWait | None:
@@ -91,7 +92,7 @@ def _until(node: Mapping, read: Reader) -> Until | None:
     trait = read.name(fields.get("trait"), "a trait")
     before_days = read_before(fields.get("before"), read)
     yearly = read.boolean(fields.get("yearly"), False, "yearly")
-    zone = _zone(fields.get("zone"), read)
+    zone = read_zone(fields.get("zone"), read, "E0222", _ZONE_HINT)
     if fields.get("trait") is not None and fields.get("weekday") is not None:
         read.errors.add("E0210", "`trait` together with `weekday`", node.place, "keep one of them")
     for name in ("before", "yearly"):
@@ -144,10 +145,17 @@ def read_before(node: Node | None, read: Reader) -> int:
     return days
 
 
-def _zone(node: Node | None, read: Reader) -> str:
+def read_zone(node: Node | None, read: Reader, code: str, hint: str) -> str:
+    """Read an IANA name of a time zone; empty is the customer's own.
+
+    Args:
+        node: where it stands, or None.
+        read: takes the error.
+        code: of an unknown zone.
+        hint: what may stand there.
+    """
     name = read.text(node, "zone")
     if node is not None and name and not is_zone(name):
-        hint = "an IANA name, such as Europe/Berlin; left out, it is the customer's own"
-        read.errors.add("E0222", f"unknown time zone {name[:60]!r}", node.place, hint)
+        read.errors.add(code, f"unknown time zone {name[:60]!r}", node.place, hint)
         return ""
     return name
