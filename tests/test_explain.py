@@ -15,28 +15,10 @@ from typer.testing import CliRunner, Result
 
 from engine.cli import app
 from engine.streams.local.stack import ValkeyServer
+from tests.authoring.explain.test_docs import RULE
 from tests.faults.harness import Deployment
 
 FAMILIES = ("click", "order", "service", "profile", "engagement")
-JOURNEYS = """\
-journey: big-order
-entry:
-  on: order.placed
-  where: event.amount > 100
-  when: customer.orders_lifetime >= 2
-  reentry: after 30d
-exit:
-  - on: order.cancelled
-guards:
-  consent: marketing
-  cap: [1 per 7d]
-steps:
-  - send: email
-    template: thanks
-  - wait_until: {on: message.responded, timeout: 7d}
-    otherwise:
-      - {send: email, template: reminder}
-"""
 _TIMEOUT_S = 60.0
 
 
@@ -46,7 +28,7 @@ def deployment(request: pytest.FixtureRequest, valkey: ValkeyServer, tmp_path: P
     server = request.getfixturevalue("apache_kafka" if request.param == "apache" else "embedded_broker")
     name = f"ex{uuid.uuid4().hex[:8]}"
     rules = tmp_path / "big-order.yaml"
-    rules.write_text(JOURNEYS, "utf-8")
+    rules.write_text(RULE, "utf-8")
     config = tmp_path / "engage.toml"
     config.write_text(
         f'rules.paths = ["{rules}"]\ntopics.partitions = 2\ndecisions.not_matched_sample = 1.0\n', "utf-8"
@@ -175,7 +157,7 @@ def test_the_published_rules_are_those_explained(deployment: Deployment) -> None
     wait_for(lambda: bool(decisions(deployment, "eve")))
     run(deployment, "rules", "publish", "-m", "first", "--author", "ann")
     run(deployment, "rules", "pause", "big-order", "-m", "look", "--author", "ann")
-    (deployment.folder / "big-order.yaml").write_text(JOURNEYS.replace("> 100", "> 40"), "utf-8")
+    (deployment.folder / "big-order.yaml").write_text(RULE.replace("> 100", "> 40"), "utf-8")
     explained = json.loads(run(deployment, "explain", "eve", "--json"))
     assert explained["rules"] == 1
     (journey,) = explained["journeys"]
