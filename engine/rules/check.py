@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from engine.errors import RuleErrors
 from engine.events import EVENT_TYPES, PURPOSES
 from engine.rules.check_expression import check_condition, check_value, is_expression
+from engine.rules.check_segment import check_segment, check_when
 from engine.rules.check_table import check_table
 from engine.rules.check_template import check_template
 from engine.rules.checked import (
@@ -29,7 +30,6 @@ from engine.rules.checked import (
     CheckedWaitUntil,
     DataValue,
 )
-from engine.rules.expression import Binary, Literal, Name, walk
 from engine.rules.parsed import (
     ParsedBranch,
     ParsedEntry,
@@ -44,7 +44,6 @@ from engine.rules.parsed import (
     ParsedWait,
     ParsedWaitUntil,
 )
-from engine.rules.placement import place_in
 from engine.rules.ranges import Range
 from engine.rules.scope import (
     INQUIRY_FIELDS,
@@ -88,55 +87,6 @@ def find_problems(parsed: ParsedJourney, vocabulary: Vocabulary, errors: ErrorLi
         errors: takes every problem.
     """
     return _Checker(parsed, vocabulary, errors).journey()
-
-
-def check_segment(segment: Placed[str], vocabulary: Vocabulary, errors: ErrorList) -> None:
-    """Note a segment that does not exist.
-
-    Args:
-        segment: its name.
-        vocabulary: knows the segments.
-        errors: takes the problem.
-    """
-    if segment.value not in vocabulary.segments:
-        hint = nearest(segment.value, vocabulary.segments) or "see the segments file"
-        errors.add("E0212", f"unknown segment {segment.value[:60]!r}", segment.place, hint)
-
-
-def check_when(
-    scalar: Scalar | None, scope: Scope, vocabulary: Vocabulary, errors: ErrorList
-) -> CheckedExpression | None:
-    """Check a condition on the customer.
-
-    Args:
-        scalar: the expression, or None when there is none.
-        scope: the names it may use.
-        vocabulary: knows the segments.
-        errors: takes every problem.
-    """
-    if scalar is None:
-        return None
-    when = check_condition(scalar, scope, errors)
-    if when is not None:
-        _compared_segments(when, scalar, vocabulary, errors)
-    return when
-
-
-def _compared_segments(
-    when: CheckedExpression, scalar: Scalar, vocabulary: Vocabulary, errors: ErrorList
-) -> None:
-    """A comparison with a segment that does not exist could never be true."""
-    for part in walk(when.node):
-        if not isinstance(part, Binary) or part.operator not in ("==", "!=", "in"):
-            continue
-        sides = (part.left, part.right)
-        if not any(isinstance(side, Name) and side.dotted == "customer.segment" for side in sides):
-            continue
-        for constant in (each for side in sides for each in walk(side) if isinstance(each, Literal)):
-            if isinstance(constant.value, str) and constant.value not in vocabulary.segments:
-                hint = nearest(constant.value, vocabulary.segments) or "see the segments file"
-                place = place_in(scalar, max(scalar.text.find(constant.value) - 1, 0))
-                errors.add("E0212", f"unknown segment {constant.value[:60]!r}", place, hint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,16 +19,15 @@ from engine.actions import Outcome, Reason
 from engine.events import say_type
 from engine.features.profile import Position
 from engine.features.state import CustomerState
+from engine.rules.admission import enter_grouped
 from engine.rules.context import EXITED, CustomerValues, MachineSettings, Outbox, RowContext
 from engine.rules.entries import (
     enter_absent,
     enter_by_event,
     enter_crossed,
-    enter_grouped,
     enter_scheduled,
     enter_segments,
     enter_unanswered,
-    explain_mismatches,
     unmark_closed,
 )
 from engine.rules.goals import reach_goals
@@ -36,6 +35,7 @@ from engine.rules.journey import Journey, WaitUntil
 from engine.rules.keys import mark_of
 from engine.rules.limits import MAX_DURATION_MS
 from engine.rules.local_time import MIN_DEFERRAL_MS
+from engine.rules.mismatches import explain_mismatches
 from engine.rules.release import OUT_PC, moved
 from engine.rules.ruleset import RuleSet
 from engine.rules.runner import Runner, step_path

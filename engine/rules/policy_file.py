@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.errors import RuleErrors
-from engine.rules.check import check_segment, check_when
+from engine.rules.check_segment import check_segment, check_when
 from engine.rules.condition import compile_condition
 from engine.rules.limits import MAX_CONTACT_KINDS, MAX_POLICY_ROWS
 from engine.rules.parse_guards import parse_caps
