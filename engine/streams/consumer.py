@@ -25,6 +25,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from engine.errors import EngineError
 from engine.streams.batch import Batch, ConsumerStats, PartitionListener, check_together
 from engine.streams.kafka import KafkaSettings, TopicPartition, consumer_config, given_up, judge, keys, named
+from engine.streams.marks import Marks
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +36,6 @@ RebalanceHook = Callable[[frozenset[TopicPartition], frozenset[TopicPartition]],
 
 #: How long a seek may be refused because the partition's fetcher has not started yet.
 SEEK_PATIENCE_S = 5.0
-#: How often lag is looked at.
-MARKS_EVERY_S = 0.25
-_UNKNOWN = (-1, -1)
 
 
 class BatchConsumer:
@@ -66,8 +64,7 @@ class BatchConsumer:
         self._durable: dict[TopicPartition, int] = {}
         self._mirrored: dict[TopicPartition, int] = {}
         self._commit_due = 0.0
-        self._marks: dict[TopicPartition, tuple[int, int]] = {}
-        self._marks_due = 0.0
+        self._marks = Marks()
         self._close_by: float | None = None
         self._fatal: KafkaError | None = None
         self.generation = 0
@@ -162,16 +159,11 @@ class BatchConsumer:
 
     def end_offset(self, partition: TopicPartition) -> int:
         """Offset after the last record of a partition, as of the last poll; -1 when unknown."""
-        return self._marks.get(partition, _UNKNOWN)[1]
+        return self._marks.end_offset(partition)
 
     def lag(self) -> dict[TopicPartition, int]:
         """Records of each assigned partition that are not durable yet, as of the last poll."""
-        behind = {}
-        for partition in self._assigned:
-            low, end = self._marks.get(partition, _UNKNOWN)
-            done = self._durable.get(partition, self._starts.get(partition, 0))
-            behind[partition] = max(0, end - max(0, low, done))
-        return behind
+        return self._marks.behind(self._assigned, {**self._starts, **self._durable})
 
     def begin_close(self) -> None:
         """Take no more partitions; what is given up must be within `drain_timeout_s` from now."""
@@ -204,7 +196,7 @@ class BatchConsumer:
         first = self._consumer.poll(wait_s)
         if self._fatal is not None:
             raise given_up(self._fatal)
-        self._look_at_marks()
+        self._marks.look(self._consumer, self._assigned)
         if first is None:
             return []
         self._touched.clear()
@@ -213,19 +205,6 @@ class BatchConsumer:
         if len(records) <= len(rest):
             judge(record.error() for record in (first, *rest))
         return self._without_touched(records) if self._touched else records
-
-    def _look_at_marks(self) -> None:
-        """Note first and end offset of each partition, as the last fetch told them."""
-        assert self._consumer is not None
-        now = time.monotonic()
-        if now < self._marks_due:
-            return
-        self._marks_due = now + MARKS_EVERY_S
-        marks = {}
-        for partition in self._assigned:
-            low, end = self._consumer.get_watermark_offsets(named([partition])[0], cached=True)
-            marks[partition] = max(-1, low), max(-1, end)
-        self._marks = marks
 
     def _without_touched(self, records: list[Message]) -> list[Message]:
         """Drop what a rebalance inside `consume` overtook, and read it again from the listener's offsets."""
