@@ -19,6 +19,7 @@ MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 NEVER_BUYERS = 2_600  # sign up in the course of the log, look around, buy nothing
 _TRACKED = 0.2  # share of the orders whose carrier tells of the delivery
+_BY_CART = 0.4  # share of the purchases seen coming that lead through the cart
 _LONG_FORM = 0.3  # share of the customers who tell their birthday and since when they have been buying here
 _EPOCH_ORDINAL = 719_163  # 1970-01-01, as `date.toordinal` counts
 # Share of a day's purchases by the customer's own hour of the day.
@@ -32,7 +33,7 @@ def build_history(seed: int, purchases: Purchases) -> tuple[Population, Columns]
         seed: any integer; the same seed gives the same log.
         purchases: the real orders everything is drawn around.
     """
-    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(10)]
+    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(11)]
     zone = (
         streams[0]
         .choice(len(ZONES), purchases.customers + NEVER_BUYERS, p=[share for *_, share in ZONES])
@@ -46,7 +47,7 @@ def build_history(seed: int, purchases: Purchases) -> tuple[Population, Columns]
         *_profiles(streams[2], population),
         *orders,
         _deliveries(streams[8], concatenate(orders)),
-        *_visits(streams[4], purchases, purchase_ms, population),
+        *_visits(streams[4], streams[10], purchases, purchase_ms, population),
         *service,
         _ratings(streams[9], concatenate(service)),
         *_messages(streams[6], purchases, purchase_ms, population),
@@ -190,9 +191,15 @@ def _gaps(purchases: Purchases, purchase_ms: Ints) -> tuple[Bools, Ints]:
 
 
 def _visits(
-    rng: np.random.Generator, purchases: Purchases, purchase_ms: Ints, population: Population
+    rng: np.random.Generator,
+    cart_rng: np.random.Generator,
+    purchases: Purchases,
+    purchase_ms: Ints,
+    population: Population,
 ) -> list[Columns]:
     """Clicks: the way to half of the purchases (the rest refused the tracker), and visits ending without one.
+
+    Some purchases lead through the cart, the others are made at one click.
 
     Between two purchases visits lead up to the second; after the last purchase they fade within weeks. So a
     customer's activity falls before the customer is known to have lapsed.
@@ -202,16 +209,12 @@ def _visits(
     span_ms = np.minimum(
         rng.uniform(6, 40, len(rows)) * MINUTE_MS, (end_ms - population.signup_ms[who]) * 0.95
     )
+    by_cart = cart_rng.random(len(rows)) < _BY_CART
+    cart_ms, carted = end_ms - (span_ms * 0.2).astype(np.int64), rows[by_cart]
     parts = [
         columns("session.started", end_ms - span_ms.astype(np.int64), who, number=rows),
         columns("product.viewed", end_ms - (span_ms * 0.6).astype(np.int64), who, number=rows),
-        columns(
-            "cart.added",
-            end_ms - (span_ms * 0.2).astype(np.int64),
-            who,
-            number=rows,
-            value=purchases.amount[rows],
-        ),
+        columns("cart.added", cart_ms[by_cart], who[by_cart], number=carted, value=purchases.amount[carted]),
     ]
     last, gap_ms = _gaps(purchases, purchase_ms)
     count = rng.poisson(np.where(last, 0.8, np.minimum(1.3, 0.3 + gap_ms / (60 * DAY_MS))))

@@ -55,10 +55,12 @@ def newly_beyond(journeys: Sequence[Journey], state: CustomerState, beyond: Sequ
     known = state.profile.beyond
     if not beyond and not known:
         return ()
-    names = {journeys[index].name for index in beyond}
+    names = [journeys[index].name for index in beyond]
+    if names == known:  # the usual row: nothing has been crossed
+        return ()
     kept = [name for name in known if name in names]
     room = MAX_BEYOND - len(kept)
-    fresh = sorted(names.difference(kept))[:room]
+    fresh = sorted(set(names).difference(kept))[:room]
     if fresh or len(kept) < len(known):
         state.note().beyond = sorted([*kept, *fresh])
     return [index for index in beyond if journeys[index].name in fresh]
