@@ -91,7 +91,9 @@ def format_text(text: str) -> str:
         return text
     even = _tidy(_even(formed))
     same = _plain_of(even) == meaning and _tidy(_even(even)) == even
-    return even if same and not _widened(formed, even) else formed
+    # the YAML library loses comments between some flows, and braces around `[{a: b}]`; signs of both stay
+    kept = all(even.count(sign) == formed.count(sign) for sign in "#{}")
+    return even if same and kept and not _widened(formed, even) else formed
 
 
 def _tree(text: str) -> Node | None:
@@ -162,6 +164,17 @@ def _blank_behind(lines: list[str]) -> int:
     return next((number for number, line in enumerate(reversed(lines)) if line.strip()), len(lines))
 
 
+def _outside(lines: list[str], column: int) -> int:
+    """Return how many lines at the end are comments further left than the keys, or blank lines among them."""
+    count = 0
+    for number, line in enumerate(reversed(lines), start=1):
+        indent = len(line) - len(line.lstrip())
+        if line.strip() and not (line.lstrip().startswith("#") and indent < column):
+            break
+        count = number if line.strip() else count
+    return count
+
+
 def _is_section(lines: list[str]) -> bool:
     """Tell whether a top-level key has its value on lines of its own, as `steps` has."""
     return len(lines) > 1 or lines[0].startswith(_SECTIONS)
@@ -204,6 +217,10 @@ class _Sorter:
             own += self._value(value, rows[number], stop, below)
             chunks.append((_rank(key.text, order), self.lines[starts[number] : rows[number]], own))
         ordered = sorted(chunks, key=lambda chunk: chunk[0])
+        last_own = chunks[-1][2]
+        cut = len(last_own) - _outside(last_own, column)
+        behind = last_own[cut:]
+        del last_own[cut:]
         tail = _blank_behind(chunks[-1][2])
         if ordered != chunks or where in _SPACED:
             for _, _, own in chunks:
@@ -218,7 +235,7 @@ class _Sorter:
         for (_, _, last), (_, more, rest) in itertools.pairwise(ordered):
             spaced = where in _SPACED and (_is_section(last) or _is_section(rest))
             found += [*([""] if spaced else []), *more, *rest]
-        return found + [""] * tail
+        return [*found, *[""] * tail, *behind]
 
     def _value(self, value: Node, row: int, end: int, where: str) -> list[str]:
         """Return the lines behind the one of a key, at `row`."""

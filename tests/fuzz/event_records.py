@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import time
@@ -115,7 +116,7 @@ def _other_value(rng: random.Random, data: bytes) -> bytes:
     for _ in range(rng.choice((1, 1, 2))):
         place = rng.choice((fields, fields, fields.setdefault("props", {})))
         if isinstance(place, dict):
-            place[rng.choice([*place, "extra"])] = rng.choice(_VALUES)
+            place[rng.choice([*place, "extra"])] = copy.deepcopy(rng.choice(_VALUES))
     return json.dumps(fields).encode("utf-8", "surrogatepass")
 
 

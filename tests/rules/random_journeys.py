@@ -209,11 +209,13 @@ class Author:
         self.maybe(
             0.3, guards, "cap", lambda: rng.choice(("1 per 1d", ["1 per 1h", "2 per 7d"], ["3 per 1d"]))
         )
-        self.maybe(0.25, guards, "quiet_hours", lambda: rng.choice(("22:00-09:00", "12:00-13:30")))
+        self.maybe(
+            0.35, guards, "quiet_hours", lambda: rng.choice(("21:30-11:00", "22:00-09:00", "12:00-13:30"))
+        )
         windows = ("10:00-18:00", ["MON-FRI 09:00-18:00", "SAT 10:00-14:00"], ["SUN,WED 20:00-02:00"])
         self.maybe(0.25, guards, "send_window", lambda: rng.choice(windows))
         self.maybe(0.4, guards, "priority", lambda: rng.choice((0, 20, 60, 100)))
-        self.maybe(0.3, guards, "exclusion_group", lambda: rng.choice(("one", "two")))
+        self.maybe(0.4, guards, "exclusion_group", lambda: rng.choice(("one", "one", "two")))
         self.maybe(0.2, guards, "entry_cap", lambda: rng.choice(("2 per 1h", "3 per 1d", "1 per 7d")))
         self.maybe(0.2, guards, "holdout", lambda: rng.choice(("10%", "50%")))
         return guards
@@ -264,7 +266,7 @@ class Author:
         """Write a message or task."""
         send: Data = {"send": self.rng.choice(CHANNELS), "template": f"t{self.rng.randrange(4)}"}
         self.maybe(0.2, send, "priority", lambda: self.rng.choice(("normal", "high")))
-        self.maybe(0.3, send, "expires", lambda: self.rng.choice(("1h", "12h", "2d")))
+        self.maybe(0.4, send, "expires", lambda: self.rng.choice(("1h", "1h", "12h", "2d")))
         self.maybe(0.3, send, "data", lambda: {name: self.value() for name in self.some(("x", "y", "days"))})
         self.maybe(0.15, send, "table", self.table)
         return send
