@@ -16,6 +16,7 @@ from typing import Any
 from cel_expr_python import cel
 
 from engine.events import Scalar
+from engine.rules.limits import MAX_CACHED_EXPRESSIONS
 
 Kind = str  # "double", "int", "string", "bool", "map" (text to anything) or "dyn"
 
@@ -52,20 +53,21 @@ class CelProgram:
         text: the expression.
         kind: name of its static type in lower case.
         variables: the dotted variables it reads.
+        declared: the same with their kinds.
     """
 
     text: str
     kind: str
     variables: tuple[str, ...]
-    _kinds: tuple[tuple[str, Kind], ...]
+    declared: tuple[tuple[str, Kind], ...]
     _expression: Any
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as text between processes; the copy is compiled when it is first asked."""
-        return CelProgram, (self.text, self.kind, self.variables, self._kinds, None)
+        return CelProgram, (self.text, self.kind, self.variables, self.declared, None)
 
     def _compiled(self) -> Any:
-        object.__setattr__(self, "_expression", _environment(self._kinds).compile(self.text))
+        object.__setattr__(self, "_expression", _environment(self.declared).compile(self.text))
         return self._expression
 
     def value(self, bindings: Mapping[str, Any]) -> Scalar:
@@ -107,15 +109,29 @@ def compile_cel(text: str, variables: Mapping[str, Kind]) -> CelProgram | list[C
     Returns:
         the program, or everything that is wrong with it.
     """
-    kinds = tuple(sorted(variables.items()))
+    return _compile(text, tuple(sorted(variables.items())))
+
+
+@lru_cache(maxsize=MAX_CACHED_EXPRESSIONS)
+def _compile(text: str, kinds: tuple[tuple[str, Kind], ...]) -> CelProgram | list[CelProblem]:
     environment = _environment(kinds)
     try:
         expression = environment.compile(text)
     except RuntimeError as error:
         return _problems(str(error))
-    return CelProgram(
-        text, expression.return_type().name().lower(), tuple(sorted(variables)), kinds, expression
-    )
+    kind = expression.return_type().name().lower()
+    return CelProgram(text, kind, tuple(name for name, _ in kinds), kinds, expression)
+
+
+def part_of(text: str, program: CelProgram) -> CelProgram:
+    """Return a piece of a program, a condition of its own; compiled when it is first asked.
+
+    Args:
+        text: the piece; it has passed the type check as a part of the whole.
+        program: the whole.
+    """
+    kinds = tuple((name, kind) for name, kind in program.declared if name in text)
+    return CelProgram(text, "bool", tuple(name for name, _ in kinds), kinds, None)
 
 
 def _problems(text: str) -> list[CelProblem]:

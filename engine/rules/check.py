@@ -255,7 +255,9 @@ class _Checker:
     def _customer_scope(self, what: str, with_entry: bool = True) -> Scope:
         entry = self._entry_variables() if with_entry else {}
         roots = ("customer", "entry.event") if entry else ("customer",)
-        ranges = prefixed("customer", self.vocabulary.ranges) | (self._entry_ranges() if entry else {})
+        if not entry:
+            return Scope(what, self.vocabulary.customer, roots, self.vocabulary.customer_ranges)
+        ranges = {**self.vocabulary.customer_ranges, **self._entry_ranges()}
         return Scope(what, {**self.vocabulary.customer, **entry}, roots, ranges)
 
     def _entry_ranges(self) -> dict[str, Range]:

@@ -109,7 +109,8 @@ def _check(scalar: Scalar, scope: Scope, errors: ErrorList) -> CheckedExpression
 
 def _warn(node: Node, scalar: Scalar, scope: Scope, errors: ErrorList) -> None:
     """Note what is right by its types, but hardly meant."""
-    certain = frozenset(name for name, kind in scope.variables.items() if kind not in ("dyn", "map"))
+    names = [part.dotted for part in walk(node) if isinstance(part, Name)]
+    certain = frozenset(name for name in names if scope.variables.get(name, "dyn") not in ("dyn", "map"))
     for oddity in find_oddities_in(node, scope.ranges, certain):
         said = scalar.text[oddity.node.start : oddity.node.end].strip()
         code, verdict = _VERDICTS[oddity.kind]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.events import Event
-from engine.rules.cel import CelProgram, Kind, compile_cel
+from engine.rules.cel import CelProgram, Kind, part_of
 from engine.rules.checked import CheckedExpression
 from engine.rules.expression import Binary, Literal, Name, Node, Unary
 
@@ -133,25 +133,16 @@ def compile_condition(
             rest.append(part)
         else:
             comparisons.append(comparison)
+    whole = bind(checked.program, kinds)
     residual = None
     if rest:
         text = " && ".join(f"({checked.text[part.start : part.end]})" for part in rest)
-        residual = _compile_part(text, checked, kinds)
+        residual = bind(part_of(text, checked.program), kinds) if comparisons else whole
+    texts = [checked.text[part.start : part.end] for part in _alternatives(checked.node)]
     parts = {
-        checked.text[part.start : part.end]: _compile_part(
-            checked.text[part.start : part.end], checked, kinds
-        )
-        for part in _alternatives(checked.node)
+        text: whole if text == checked.text else bind(part_of(text, checked.program), kinds) for text in texts
     }
-    return Condition(bind(checked.program, kinds), tuple(comparisons), residual, checked.node, parts)
-
-
-def _compile_part(text: str, checked: CheckedExpression, kinds: Mapping[str, Kind]) -> Bound:
-    """Compile a piece of a checked expression; it has passed the type check as part of the whole."""
-    used = {name: kinds[name] for name in checked.program.variables if name in text}
-    compiled = compile_cel(text, used)
-    assert isinstance(compiled, CelProgram), compiled
-    return bind(compiled, kinds)
+    return Condition(whole, tuple(comparisons), residual, checked.node, parts)
 
 
 def conjuncts(node: Node) -> Iterator[Node]:

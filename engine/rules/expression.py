@@ -7,10 +7,12 @@ rule language allows: no comprehensions, no message or map construction.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
-from engine.rules.limits import MAX_EXPRESSION_CHARS, MAX_EXPRESSION_DEPTH
+from engine.rules.limits import MAX_CACHED_EXPRESSIONS, MAX_EXPRESSION_CHARS, MAX_EXPRESSION_DEPTH
 from engine.rules.tokens import ExpressionSyntaxError, Token, tokenize
 
 __all__ = [
@@ -138,8 +140,9 @@ class ListOf:
 Node = Literal | Name | Select | Index | Call | Unary | Binary | Ternary | ListOf
 
 
+@lru_cache(maxsize=MAX_CACHED_EXPRESSIONS)
 def parse_expression(text: str) -> Node:
-    """Read an expression.
+    """Read an expression; the same text gives the same tree.
 
     Raises:
         ExpressionSyntaxError: it is no expression, too long, too deep, or uses what the language leaves out.
@@ -156,32 +159,29 @@ def parse_expression(text: str) -> Node:
 
 def walk(node: Node) -> Iterator[Node]:
     """Yield the node and all below it, left to right."""
-    yield node
-    for child in children(node):
-        yield from walk(child)
+    left = [node]
+    while left:
+        part = left.pop()
+        yield part
+        left.extend(reversed(children(part)))
 
 
-_PARTS: dict[type, tuple[str, ...]] = {
-    Select: ("target",),
-    Index: ("target", "key"),
-    Call: ("target", "arguments"),
-    Unary: ("operand",),
-    Binary: ("left", "right"),
-    Ternary: ("condition", "then", "otherwise"),
-    ListOf: ("elements",),
+_CHILDREN: dict[type, Callable[[Any], tuple[Node, ...]]] = {
+    Literal: lambda _: (),
+    Name: lambda _: (),
+    Select: lambda node: (node.target,),
+    Index: lambda node: (node.target, node.key),
+    Call: lambda node: node.arguments if node.target is None else (node.target, *node.arguments),
+    Unary: lambda node: (node.operand,),
+    Binary: lambda node: (node.left, node.right),
+    Ternary: lambda node: (node.condition, node.then, node.otherwise),
+    ListOf: lambda node: node.elements,
 }
 
 
 def children(node: Node) -> tuple[Node, ...]:
     """Return the direct parts of a node, left to right."""
-    found: list[Node] = []
-    for name in _PARTS.get(type(node), ()):
-        part = getattr(node, name)
-        if isinstance(part, tuple):
-            found.extend(part)
-        elif part is not None:
-            found.append(part)
-    return tuple(found)
+    return _CHILDREN[type(node)](node)
 
 
 class _Parser:

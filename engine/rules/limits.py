@@ -12,6 +12,7 @@ MAX_FILES: Final = 10_000
 
 MAX_EXPRESSION_CHARS: Final = 2_000
 MAX_EXPRESSION_DEPTH: Final = 24
+MAX_CACHED_EXPRESSIONS: Final = 2_048  # trees and programs kept for the next time the same text is read
 MAX_EXPRESSION_COST: Final = 400  # of `ranges.cost_of`; more is a warning
 MAX_TEXT_CHARS: Final = 500
 MAX_NAME_CHARS: Final = 64

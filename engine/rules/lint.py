@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from typing import Any
 
 from engine.rules.check import AGENT
 from engine.rules.check_expression import is_expression
@@ -98,23 +100,30 @@ def _own_words(parsed: ParsedJourney, problems: ErrorList) -> None:
 
 def _scalars(value: object) -> Iterator[Scalar]:
     """Yield every YAML value below a parsed part."""
-    if isinstance(value, Scalar):
-        yield value
-    elif isinstance(value, tuple):
-        for each in value:
-            yield from _scalars(each)
-    elif is_dataclass(value):
-        for part in fields(value):
-            yield from _scalars(getattr(value, part.name))
+    return (each for each in _below(value, (Scalar,)) if isinstance(each, Scalar))
 
 
 def _steps(value: object) -> Iterator[ParsedSend | ParsedSet]:
     """Yield every step below a parsed part that gives values."""
-    if isinstance(value, ParsedSend | ParsedSet):
-        yield value
-    elif isinstance(value, tuple):
-        for each in value:
-            yield from _steps(each)
-    elif is_dataclass(value):
-        for part in fields(value):
-            yield from _steps(getattr(value, part.name))
+    found = _below(value, (ParsedSend, ParsedSet))
+    return (each for each in found if isinstance(each, ParsedSend | ParsedSet))
+
+
+def _below(value: object, wanted: tuple[type, ...]) -> Iterator[object]:
+    """Yield what is of the wanted types below a parsed part, in its order, and nothing below that."""
+    left: list[Any] = [value]
+    while left:
+        part = left.pop()
+        kind: Any = type(part)
+        if kind in wanted:
+            yield part
+        elif isinstance(part, tuple):
+            left.extend(reversed(part))
+        else:
+            left.extend(getattr(part, name) for name in _parts_of(kind))
+
+
+@lru_cache(maxsize=64)
+def _parts_of(kind: type) -> tuple[str, ...]:
+    """Return the names of a dataclass's fields, the last one first; of others none."""
+    return tuple(part.name for part in reversed(fields(kind))) if is_dataclass(kind) else ()

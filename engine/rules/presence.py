@@ -28,10 +28,10 @@ def unguarded(node: Node, maps: Mapping[str, Kind]) -> Iterator[Missing]:
         node: the expression.
         maps: the variables; those of kind `map` are looked at.
     """
-    yield from _check(node, frozenset(), {name for name, kind in maps.items() if kind == "map"})
+    yield from _check(node, frozenset(), maps)
 
 
-def _check(node: Node, known: frozenset[str], maps: set[str]) -> Iterator[Missing]:
+def _check(node: Node, known: frozenset[str], maps: Mapping[str, Kind]) -> Iterator[Missing]:
     match node:
         case Binary(operator="&&", left=left, right=right):
             yield from _check(left, known, maps)
@@ -55,11 +55,11 @@ def _check(node: Node, known: frozenset[str], maps: set[str]) -> Iterator[Missin
                 yield from _check(child, known, maps)
 
 
-def _key(node: Node, maps: set[str]) -> str:
+def _key(node: Node, maps: Mapping[str, Kind]) -> str:
     """Return the full name of a map's key that a node reads, or an empty text."""
-    if isinstance(node, Name) and ".".join(node.path[:-1]) in maps:
+    if isinstance(node, Name) and maps.get(".".join(node.path[:-1])) == "map":
         return node.dotted
-    if isinstance(node, Index) and isinstance(node.target, Name) and node.target.dotted in maps:
+    if isinstance(node, Index) and isinstance(node.target, Name) and maps.get(node.target.dotted) == "map":
         key = node.key
         constant = isinstance(key, Literal) and isinstance(key.value, str)
         return (
@@ -70,12 +70,12 @@ def _key(node: Node, maps: set[str]) -> str:
     return ""
 
 
-def _when_true(node: Node, maps: set[str]) -> frozenset[str]:
+def _when_true(node: Node, maps: Mapping[str, Kind]) -> frozenset[str]:
     match node:
         case Call(target=None, function="has", arguments=(Name() as name,)):
             return frozenset((name.dotted,))
         case Binary(operator="in", left=Literal(value=str() as key), right=Name() as name) if (
-            name.dotted in maps
+            maps.get(name.dotted) == "map"
         ):
             return frozenset((f"{name.dotted}.{key}",))
         case Binary(operator="&&", left=left, right=right):
@@ -86,7 +86,7 @@ def _when_true(node: Node, maps: set[str]) -> frozenset[str]:
             return frozenset()
 
 
-def _when_false(node: Node, maps: set[str]) -> frozenset[str]:
+def _when_false(node: Node, maps: Mapping[str, Kind]) -> frozenset[str]:
     match node:
         case Binary(operator="||", left=left, right=right):
             return _when_false(left, maps) | _when_false(right, maps)

@@ -51,11 +51,13 @@ class Vocabulary:
     ranges: Mapping[str, Range] = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
     customer: Mapping[str, Kind] = field(init=False, default_factory=dict)
+    customer_ranges: Mapping[str, Range] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Lay out every `customer.` variable once: the features, and the traits as a map."""
         variables = {**prefixed("customer", self.features), "customer.traits": "map"}
         object.__setattr__(self, "customer", variables)
+        object.__setattr__(self, "customer_ranges", prefixed("customer", self.ranges))
 
 
 @dataclass(frozen=True, slots=True)

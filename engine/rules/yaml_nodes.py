@@ -1,76 +1,22 @@
 """YAML text to a tree of nodes that know where they stand.
 
-ruamel.yaml reads the events; the tree is built here in one pass, so that depth, size, duplicate keys and
-aliases are judged before anything grows.
+libyaml reads what is plain (`yaml_fast`). Of all other files ruamel.yaml reads the events, and the tree is
+built here in one pass, so that depth, size, duplicate keys and aliases are judged before anything grows.
 """
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
 from engine.rules.limits import MAX_FILE_BYTES, MAX_YAML_DEPTH, MAX_YAML_NODES
 from engine.rules.source import START, ErrorList, Place, SourceText
+from engine.rules.yaml_fast import read_fast
+from engine.rules.yaml_tree import Mapping, Node, Plain, Scalar, Sequence, meaning_of
 
-Plain = str | int | float | bool | None
+__all__ = ["Mapping", "Node", "Plain", "Scalar", "Sequence", "read_exactly", "read_text", "read_yaml"]
 
-_INT = re.compile(r"[-+]?[0-9]{1,18}")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
-_WORDS: dict[str, Plain] = {
-    "": None,
-    "~": None,
-    "null": None,
-    "Null": None,
-    "NULL": None,
-    "true": True,
-    "True": True,
-    "TRUE": True,
-    "false": False,
-    "False": False,
-    "FALSE": False,
-}
 _KEYS_OF_EVENT = ("ScalarEvent", "MappingStartEvent", "SequenceStartEvent")
-
-
-@dataclass(frozen=True, slots=True)
-class Scalar:
-    """A text, number, truth value or null.
-
-    Args:
-        value: what it means by YAML 1.2's core rules.
-        text: the characters it stands for (quotes removed, lines folded).
-        raw: the characters in the file.
-        place: where `raw` begins.
-    """
-
-    value: Plain
-    text: str
-    raw: str
-    place: Place
-
-
-@dataclass(frozen=True, slots=True)
-class Mapping:
-    """Keys and values in file order; keys are unique texts."""
-
-    items: tuple[tuple[Scalar, Node], ...]
-    place: Place
-
-
-@dataclass(frozen=True, slots=True)
-class Sequence:
-    """A list of nodes."""
-
-    items: tuple[Node, ...]
-    place: Place
-
-
-Node = Scalar | Mapping | Sequence
 
 
 class _Stop(Exception):  # noqa: N818 - never leaves this module
@@ -103,6 +49,14 @@ def read_text(file: str, data: bytes, errors: ErrorList) -> SourceText | None:
 
 def read_yaml(source: SourceText, errors: ErrorList) -> Node | None:
     """Return the document's tree, or None after noting what is wrong with it."""
+    tree = read_fast(source.text)
+    return tree if tree is not None else read_exactly(source, errors)
+
+
+def read_exactly(source: SourceText, errors: ErrorList) -> Node | None:
+    """Do what `read_yaml` does, without the fast way: every file it gives a tree for has the same here."""
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415 - few files need it
+
     before = errors.count
     _check_tabs(source, errors)
     if errors.count > before:
@@ -142,6 +96,8 @@ def _build(source: SourceText, errors: ErrorList) -> Node | None:
     root: Node | None = None
     nodes = 0
     documents = 0
+    from ruamel.yaml import YAML  # noqa: PLC0415
+
     for event in YAML(typ="safe", pure=True, plug_ins=[]).parse(source.text):
         kind = type(event).__name__
         place = Place(event.start_mark.line + 1, event.start_mark.column + 1)
@@ -175,7 +131,8 @@ def _step(
         if not event.value.isascii() and any("\ud800" <= char <= "\udfff" for char in event.value):
             _stop(errors, "E0101", "half of a character (a lone surrogate)", place)
         raw = source.text[event.start_mark.index : event.end_mark.index]
-        return Scalar(_resolve(event), event.value, raw, place)
+        value = event.value if event.style is not None else meaning_of(event.value)
+        return Scalar(value, event.value, raw, place)
     if kind in ("MappingStartEvent", "SequenceStartEvent"):
         frames.append(_Frame(kind == "MappingStartEvent", place, []))
     elif kind in ("MappingEndEvent", "SequenceEndEvent"):
@@ -205,17 +162,3 @@ def _mapping(frame: _Frame, errors: ErrorList) -> Mapping:
 def _stop(errors: ErrorList, code: str, message: str, place: Place, hint: str = "") -> None:
     errors.add(code, message, place, hint)
     raise _Stop
-
-
-def _resolve(event: Any) -> Plain:
-    """Give a scalar its meaning: only unquoted texts can be numbers, truth values or null."""
-    text = str(event.value)
-    if event.style is not None:
-        return text
-    if text in _WORDS:
-        return _WORDS[text]
-    if _INT.fullmatch(text):
-        return int(text)
-    if _FLOAT.fullmatch(text) and math.isfinite(float(text)):
-        return float(text)
-    return text

@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz rules|events --count N`: the long run; each process has a seed of its own."""
+"""`python -m tests.fuzz rules|events|yaml --count N`: the long run; each process has a seed of its own."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 
-from tests.fuzz import event_records, rule_files
+from tests.fuzz import event_records, rule_files, yaml_readers
 
 CHUNK = 10_000
-FUZZERS = {"rules": rule_files.fuzz, "events": event_records.fuzz}
+FUZZERS = {"rules": rule_files.fuzz, "events": event_records.fuzz, "yaml": yaml_readers.fuzz}
 
 
 def main() -> None:

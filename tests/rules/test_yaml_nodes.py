@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,8 @@ from engine.rules.limits import MAX_FILE_BYTES
 from engine.rules.load import compile_sources
 from engine.rules.placement import place_in
 from engine.rules.source import ErrorList
-from engine.rules.yaml_nodes import Mapping, Scalar, read_text, read_yaml
+from engine.rules.yaml_fast import read_fast
+from engine.rules.yaml_nodes import Mapping, Scalar, read_exactly, read_text, read_yaml
 from tests.rules.driver import VOCABULARY
 from tests.rules.journeys import ASK, SERVICE
 
@@ -117,3 +119,29 @@ def test_offsets_are_found_in_every_style(text: str) -> None:
     scalar = scalars(text)["a"]
     place = place_in(scalar, scalar.text.index("TARGET"))
     assert text.splitlines()[place.line - 1][place.column - 1 :].startswith("TARGET")
+
+
+FILES = [
+    path
+    for folder in ("tests/rules/golden", "deploy")
+    for path in sorted((Path(__file__).parents[2] / folder).rglob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_the_fast_way_gives_the_same_tree_or_none(path: Path) -> None:
+    """What libyaml is trusted with, ruamel.yaml reads the same: every value, every place, every raw text."""
+    errors = ErrorList(path.name)
+    source = read_text(path.name, path.read_bytes(), errors)
+    fast = read_fast(source.text) if source is not None else None
+    exact = read_exactly(source, errors) if source is not None else None
+    assert fast is None or (repr(fast) == repr(exact) and not errors.errors)
+
+
+def test_the_shipped_files_are_read_the_fast_way() -> None:
+    """Ordinary journeys and templates hold nothing that needs the slow reader."""
+    folders = ("journeys", "templates")
+    shipped = [p for p in FILES if p.parent.name in folders and not p.name.endswith(".test.yaml")]
+    slow = [path.name for path in shipped if read_fast(path.read_text("utf-8")) is None]
+    assert len(shipped) > 20
+    assert slow == []
