@@ -125,6 +125,7 @@ def _widened(before: str, after: str) -> bool:
 def _even(text: str) -> str:
     yaml: Any = YAML(typ="rt")
     yaml.preserve_quotes = True
+    yaml.brace_single_entry_mapping_in_flow_sequence = True  # [{a: b}] stays what it is
     yaml.width = 1_000_000
     yaml.indent(mapping=2, sequence=4, offset=2)
     stream = io.StringIO()
