@@ -8,20 +8,17 @@ a partition that turns out to be another worker's is thrown away.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import time
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
 
 import msgspec
 import structlog
 from confluent_kafka import Message
 
 from engine.events import DeadLetterReason, Family, event_key
-from engine.features.state import CustomerState, unpack
+from engine.features.state import CustomerState
 from engine.metrics import Metrics
 from engine.pipeline.core import Outcome, Pipeline, Work
 from engine.pipeline.failed import set_timer_aside
@@ -30,14 +27,16 @@ from engine.streams.arming import Arming, wake
 from engine.streams.batch import Batch
 from engine.streams.delivery import Delivery
 from engine.streams.due import UNBOUNDED, DueTimers
+from engine.streams.finishing import Effects, Finishing
 from engine.streams.health import WorkerHealth
 from engine.streams.holdings import Consumer, Holdings
 from engine.streams.intake import DeadRecord, Decode, Intake, Step
 from engine.streams.kafka import TopicPartition
+from engine.streams.loading import Loading
 from engine.streams.partitions import ARMED_FIELD, Mark
-from engine.streams.producer import ActionProducer, OutRecord
+from engine.streams.producer import ActionProducer
 from engine.streams.sink import Sink
-from engine.streams.store.contract import PartitionFenced, PartitionWrite, Refusal, StateRolledBack, Store
+from engine.streams.store.contract import PartitionWrite, Store
 from engine.streams.tally import Tally
 from engine.streams.writes import lay_out
 
@@ -49,15 +48,6 @@ MAX_FRAMES = 8  # of a failed record in the log
 # fewer, waiting costs little, and lets the next batch grow.
 AHEAD_FROM = 200
 DECODE_AT_ONCE = 250
-TURNS = 4  # of the event loop: a timer that has come, what waited for it, what it sends
-
-
-@dataclass(frozen=True, slots=True)
-class _Effects:
-    """What a step sends and what it makes durable."""
-
-    records: list[OutRecord]
-    writes: list[PartitionWrite]
 
 
 class Handler:
@@ -107,13 +97,16 @@ class Handler:
         self._holdings = Holdings(
             store, self.intake, self._tally, health, families, settings.topics.partitions
         )
+        delivery = Delivery(producer, self._sink, self._holdings, self._tally)
+        clock = None if self._replay else now_ms
+        self._finishing = Finishing(
+            store, delivery, self._holdings, self._tally, health, lambda: self._at_work, clock
+        )
+        self._loading = Loading(settings, store, self._holdings, self._tally, self._finishing)
         self._due = DueTimers(settings, store, self._holdings, self.settle)
-        self._delivery = Delivery(producer, self._sink, self._holdings, self._tally)
         self.before_batch: Callable[[], None] = lambda: None
         self.arming: Arming | None = None
         self.ahead_from = AHEAD_FROM
-        self._finishing: asyncio.Task[Refusal | None] | None = None
-        self._busy: Mapping[str, CustomerState] = {}  # states of the step that is being made durable
         self._at_work = False
 
     # ---- what the transport asks -------------------------------------------------------------------
@@ -124,12 +117,12 @@ class Handler:
 
     async def on_assigned(self, partitions: frozenset[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Take partitions over and tell where to start."""
-        await self._quiet()
+        await self._finishing.quiet()
         return await self._holdings.assigned(partitions)
 
     async def on_revoked(self, partitions: frozenset[TopicPartition], *, lost: bool) -> None:
         """Let partitions go, once what was decided on them is durable."""
-        await self._quiet()
+        await self._finishing.quiet()
         self._holdings.revoked(partitions, lost=lost)
 
     @property
@@ -145,7 +138,7 @@ class Handler:
 
     def next_wakeup_s(self) -> float | None:
         """Time to the next due timer; on the replay clock only events wake."""
-        if self._finishing is not None and self._finishing.done() and _went_wrong(self._finishing):
+        if self._finishing.went_wrong():
             return 0.0
         if self._replay:
             return None
@@ -155,11 +148,6 @@ class Handler:
         if self.arming is not None and self.arming.ready and owned:
             soonest_ms = min(soonest_ms or 2**62, self.arming.due_ms())
         return None if soonest_ms is None else max(0.0, (soonest_ms - self._now_ms()) / 1000)
-
-    async def _quiet(self) -> None:
-        """Wait until no step is being made durable; how it ended is the next batch's business."""
-        if self._finishing is not None:
-            await asyncio.wait({self._finishing})
 
     # ---- a batch ----------------------------------------------------------------------------------
 
@@ -193,7 +181,7 @@ class Handler:
             await self._arm(self.arming, self._now_ms())
         if len(batch.records) < self.ahead_from:
             await self.settle()
-        if self._finishing is None:
+        if self._finishing.task is None:
             self._health.progressed()
         self._tally.end(len(batch.records))
         self._at_work = False
@@ -215,25 +203,18 @@ class Handler:
             await self.settle()
             if self._holdings.owned.get(owned.number) is owned:
                 fields = {ARMED_FIELD: msgspec.json.encode(sorted(owned.armed))}
-                refusal = await self._commit([PartitionWrite(owned.number, owned.epoch, fields=fields)])
-                await self.settle(*(() if refusal is None else (refusal,)))
+                refusal = await self._finishing.commit(
+                    [PartitionWrite(owned.number, owned.epoch, fields=fields)]
+                )
+                await self._finishing.settle(*(() if refusal is None else (refusal,)))
 
-    async def settle(self, *refusals: Refusal) -> None:
+    async def settle(self) -> None:
         """Wait until the step before is durable; give up the partitions it was refused.
-
-        Args:
-            refusals: what else was refused.
 
         Raises:
             EngineError: it can't be made durable at all.
         """
-        finishing, self._finishing = self._finishing, None
-        if finishing is not None:
-            refusal = await finishing
-            self._busy = {}
-            refusals += () if refusal is None else (refusal,)
-        if refusals:
-            await self._holdings.give_up(*refusals)
+        await self._finishing.settle()
 
     async def _decode(self, records: Sequence[Message]) -> None:
         """Hand records to the intake, a few at a time: in between, the step before comes further."""
@@ -245,13 +226,7 @@ class Handler:
                 self.intake.add(fresh.pop() if fresh else (), self._now_ms())
 
             await self._holdings.retrying("decode", add)
-            await self._let_go()
-
-    async def _let_go(self) -> None:
-        """Let the step that is being made durable come further, if it can."""
-        if self._finishing is not None and not self._finishing.done():
-            for _ in range(TURNS):
-                await asyncio.sleep(0)
+            await self._finishing.let_go()
 
     def _until_ms(self, step: Step, now_ms: int) -> dict[int, int]:
         """Timers are due up to here: the step's stream time, or the wall clock."""
@@ -294,7 +269,7 @@ class Handler:
         """
         until = self._until_ms(step, now_ms) if until_ms is None else until_ms
         started_ns = time.perf_counter_ns()
-        step, timers, states = await self._load_held(step, timers)
+        step, timers, states = await self._loading.held(step, timers)
         given_up = frozenset(self._holdings.given_up)
         until = {number: at_ms for number, at_ms in until.items() if number not in given_up}
         loaded_ns = self._tally.stage("load", started_ns)
@@ -311,13 +286,13 @@ class Handler:
             ledgers={number: owned.ledger for number, owned in self._holdings.owned.items()},
         )
         outcome = Outcome()
-        effects, failure = _Effects([], []), None
+        effects, failure = Effects([], []), None
         try:
             for _ in self.pipeline.run(work, outcome):
-                await self._let_go()
+                await self._finishing.let_go()
             # a timer that moved nothing is written as its state has it, or it would be due for ever
             outcome.touched.update({name: timers[name] for name in timers.keys() - outcome.touched.keys()})
-            await self._let_go()
+            await self._finishing.let_go()
             effects = self._lay_out(step, outcome, states, marks, until)
             self._tally.stage("rules", loaded_ns)
         except Exception as error:  # noqa: BLE001 - whatever a rule or feature raises, the batch goes on
@@ -331,7 +306,7 @@ class Handler:
             self._forget(states, marks, given_up)
             await self._isolate(step, timers, now_ms, until, failure)
         else:
-            self._begin(step, outcome, states, effects)
+            self._finishing.begin(step, outcome, states, effects)
 
     def _lay_out(
         self,
@@ -340,9 +315,9 @@ class Handler:
         states: Mapping[str, CustomerState],
         marks: Mapping[int, Mark],
         until: Mapping[int, int],
-    ) -> _Effects:
+    ) -> Effects:
         records = self._sink.records(outcome, step.dead, until)
-        return _Effects(records, lay_out(step, outcome, states, self._holdings.owned, marks))
+        return Effects(records, lay_out(step, outcome, states, self._holdings.owned, marks))
 
     async def _isolate(
         self,
@@ -396,96 +371,17 @@ class Handler:
             self.intake.forget(row.partition, key)
             step.ids[row.partition] = [each for each in step.ids.get(row.partition, ()) if each != key]
         step.events = []
-        step, timers, states = await self._load_held(step, timers)
+        step, timers, states = await self._loading.held(step, timers)
         for name, number in timers.items():
             decided = set_timer_aside(states[name], self.pipeline.rules, until[number], kind)
             outcome.outbox.decisions += decided
             outcome.touched[name] = number
         marks = {number: owned.mark() for number, owned in self._holdings.owned.items()}
         effects = self._lay_out(step, outcome, states, marks, until)
-        self._begin(step, outcome, states, effects)
+        self._finishing.begin(step, outcome, states, effects)
         await self.settle()
 
-    def _begin(
-        self, step: Step, outcome: Outcome, states: Mapping[str, CustomerState], effects: _Effects
-    ) -> None:
-        """Begin to make a step's effects durable; `settle` waits for the end."""
-        for name, number in outcome.touched.items():
-            gone = name in outcome.erased
-            self._holdings.owned[number].timers.move(name, 0 if gone else states[name].due_ms)
-        self._busy = states
-        self._finishing = asyncio.create_task(self._finish(step, outcome, effects), name="engage-finish")
-
-    async def _finish(self, step: Step, outcome: Outcome, effects: _Effects) -> Refusal | None:
-        """Produce, then persist, then take note; return the store's refusal of some partitions."""
-        started_ns = time.perf_counter_ns()
-        received_ns = self._tally.received_ns
-        await self._delivery.produce(effects.records)
-        self._tally.produced(step, outcome, received_ns, None if self._replay else self._now_ms())
-        produced_ns = self._tally.stage("produce", started_ns)
-        refusal = await self._commit(effects.writes)
-        refused = frozenset() if refusal is None else refusal.all_partitions
-        self._tally.stage("commit", produced_ns)
-        self._holdings.durable(
-            {key: offset for key, offset in step.offsets.items() if key[1] not in refused},
-            at_once=not self._at_work,
-        )
-        self._health.progressed()
-        self._health.clock_ms = max((*step.clock_ms.values(), self._health.clock_ms))
-        self._tally.step(step, outcome, received_ns, self._holdings.owned)
-        return refusal
-
-    async def _load_held(
-        self, step: Step, timers: Mapping[str, int]
-    ) -> tuple[Step, Mapping[str, int], dict[str, CustomerState]]:
-        """Load the states; what is left of the step and the timers without partitions given up meanwhile."""
-        while True:
-            if gone := self._holdings.given_up:
-                step = step.without(gone)
-                timers = {name: number for name, number in timers.items() if number not in gone}
-            try:
-                return step, timers, await self._load(step, timers)
-            except (PartitionFenced, StateRolledBack) as error:
-                await self.settle(error)
-
-    async def _load(self, step: Step, timers: Mapping[str, int]) -> dict[str, CustomerState]:
-        """Return the state of every customer of the step, from the cache or by one read."""
-        states: dict[str, CustomerState] = {}
-        missing: dict[int, dict[str, None]] = {}
-        cached = {number: owned.states for number, owned in self._holdings.owned.items()}
-        for owned in self._holdings.owned.values():
-            owned.evict(self._settings.cache.customers // len(cached), self._busy)
-        of_events = [(row.event.customer_id, row.partition) for row in step.events]
-        for name, number in chain(of_events, timers.items()):
-            if name not in states:
-                state = cached[number].get(name)
-                if state is None:
-                    missing.setdefault(number, {})[name] = None
-                else:
-                    states[name] = state
-        missed = 0
-        if missing:
-            keys = {number: [name.encode() for name in names] for number, names in missing.items()}
-            found = await self._holdings.retrying("load", lambda: self._store.load(keys))
-            for number, names in missing.items():
-                cache = cached[number]
-                missed += len(names)
-                for name, data in zip(names, found[number], strict=True):
-                    state = CustomerState(name) if data is None else unpack(name, data)
-                    states[name] = cache[name] = state
-        self._tally.cache(len(states), missed)
-        return states
-
     # ---- when something is wrong ------------------------------------------------------------------
-
-    async def _commit(self, writes: list[PartitionWrite]) -> Refusal | None:
-        """Write; return the refusal of partitions that are no longer ours, or went back in time."""
-        if writes:
-            try:
-                await self._holdings.retrying("commit", lambda: self._store.commit(writes))
-            except (PartitionFenced, StateRolledBack) as error:
-                return error
-        return None
 
     def _forget(
         self, states: Mapping[str, CustomerState], marks: Mapping[int, Mark], given_up: Collection[int]
@@ -502,7 +398,3 @@ class Handler:
                 owned.states.pop(name, None)
             if number in given_up or number not in self._holdings.given_up:
                 owned.go_back(marks[number])
-
-
-def _went_wrong(finishing: asyncio.Task[Refusal | None]) -> bool:
-    return finishing.cancelled() or finishing.exception() is not None or finishing.result() is not None

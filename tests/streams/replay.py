@@ -257,9 +257,10 @@ async def replay(
 
 async def _kill(handler: Handler) -> None:
     """End a handler with whatever it has in hand."""
-    if handler._finishing is not None:
-        handler._finishing.cancel()
-        await asyncio.wait({handler._finishing})
+    task = handler._finishing.task
+    if task is not None:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 async def _assign(handler: Handler, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:

@@ -1,0 +1,150 @@
+"""Makes a step's effects durable while the next one is decided: never more than one step at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from engine.features.state import CustomerState
+from engine.pipeline.core import Outcome
+from engine.streams.delivery import Delivery
+from engine.streams.health import WorkerHealth
+from engine.streams.holdings import Holdings
+from engine.streams.intake import Step
+from engine.streams.producer import OutRecord
+from engine.streams.store.contract import PartitionFenced, PartitionWrite, Refusal, StateRolledBack, Store
+from engine.streams.tally import Tally
+
+TURNS = 4  # of the event loop: a timer that has come, what waited for it, what it sends
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What a step sends and what it makes durable."""
+
+    records: list[OutRecord]
+    writes: list[PartitionWrite]
+
+
+class Finishing:
+    """The step that is being made durable, if there is one.
+
+    Args:
+        store: customer state.
+        delivery: the way to Kafka.
+        holdings: the partitions.
+        tally: counts.
+        health: told what was made durable.
+        at_work: whether a batch is being worked on; it then takes the offsets along.
+        now_ms: the wall clock; None on the replay clock.
+
+    Attributes:
+        task: makes the step durable; None = there is none.
+        busy: the states of its customers.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        delivery: Delivery,
+        holdings: Holdings,
+        tally: Tally,
+        health: WorkerHealth,
+        at_work: Callable[[], bool],
+        now_ms: Callable[[], int] | None,
+    ) -> None:
+        self._store = store
+        self._delivery = delivery
+        self._holdings = holdings
+        self._tally = tally
+        self._health = health
+        self._at_work = at_work
+        self._now_ms = now_ms
+        self.task: asyncio.Task[Refusal | None] | None = None
+        self.busy: Mapping[str, CustomerState] = {}
+
+    def begin(
+        self, step: Step, outcome: Outcome, states: Mapping[str, CustomerState], effects: Effects
+    ) -> None:
+        """Begin to make a step's effects durable; `settle` waits for the end.
+
+        Args:
+            step: what was worked on.
+            outcome: what came of it.
+            states: its customers.
+            effects: what it sends and writes.
+        """
+        for name, number in outcome.touched.items():
+            gone = name in outcome.erased
+            self._holdings.owned[number].timers.move(name, 0 if gone else states[name].due_ms)
+        self.busy = states
+        self.task = asyncio.create_task(self._finish(step, outcome, effects), name="engage-finish")
+
+    async def settle(self, *refusals: Refusal) -> None:
+        """Wait until the step before is durable; give up the partitions it was refused.
+
+        Args:
+            refusals: what else was refused.
+
+        Raises:
+            EngineError: it can't be made durable at all.
+        """
+        finishing, self.task = self.task, None
+        if finishing is not None:
+            refusal = await finishing
+            self.busy = {}
+            refusals += () if refusal is None else (refusal,)
+        if refusals:
+            await self._holdings.give_up(*refusals)
+
+    async def quiet(self) -> None:
+        """Wait until no step is being made durable; how it ended is the next batch's business."""
+        if self.task is not None:
+            await asyncio.wait({self.task})
+
+    async def let_go(self) -> None:
+        """Let the step that is being made durable come further, if it can."""
+        if self.task is not None and not self.task.done():
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+
+    def went_wrong(self) -> bool:
+        """Whether the step has ended otherwise than durable as a whole."""
+        task = self.task
+        if task is None or not task.done():
+            return False
+        return task.cancelled() or task.exception() is not None or task.result() is not None
+
+    async def commit(self, writes: list[PartitionWrite]) -> Refusal | None:
+        """Write; return the refusal of partitions that are no longer ours, or went back in time.
+
+        Args:
+            writes: what to make durable of each partition.
+        """
+        if writes:
+            try:
+                await self._holdings.retrying("commit", lambda: self._store.commit(writes))
+            except (PartitionFenced, StateRolledBack) as error:
+                return error
+        return None
+
+    async def _finish(self, step: Step, outcome: Outcome, effects: Effects) -> Refusal | None:
+        """Produce, then persist, then take note; return the store's refusal of some partitions."""
+        started_ns = time.perf_counter_ns()
+        received_ns = self._tally.received_ns
+        await self._delivery.produce(effects.records)
+        self._tally.produced(step, outcome, received_ns, None if self._now_ms is None else self._now_ms())
+        produced_ns = self._tally.stage("produce", started_ns)
+        refusal = await self.commit(effects.writes)
+        refused = frozenset() if refusal is None else refusal.all_partitions
+        self._tally.stage("commit", produced_ns)
+        self._holdings.durable(
+            {key: offset for key, offset in step.offsets.items() if key[1] not in refused},
+            at_once=not self._at_work(),
+        )
+        self._health.progressed()
+        self._health.clock_ms = max((*step.clock_ms.values(), self._health.clock_ms))
+        self._tally.step(step, outcome, received_ns, self._holdings.owned)
+        return refusal
