@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from engine.commands.base import command, one_of
-from engine.settings import Settings
+from engine.settings import Settings, TopicSettings
 
 Kafka = Literal["embedded", "apache"]
 Redis = Literal["valkey", "redis"]
@@ -94,4 +94,5 @@ def stack(
             typer.echo(f"export ENGAGE_TOPICS_PARTITIONS={EMBEDDED_PARTITIONS}")
         typer.echo("# running until Ctrl-C; nothing is kept afterwards")
 
-    run_stack(LocalStack(kafka, redis), announce)
+    # the embedded broker would give it as many partitions as the others; workers read the first only
+    run_stack(LocalStack(kafka, redis, topics={TopicSettings().rules: 1}), announce)
