@@ -7,6 +7,7 @@ from typing import Final
 MAX_FILE_BYTES: Final = 1024 * 1024
 MAX_YAML_NODES: Final = 10_000
 MAX_YAML_DEPTH: Final = 32
+MAX_YAML_LINE: Final = 65_536  # characters; what a reader does to one piece may take the square of its length
 MAX_ERRORS_PER_FILE: Final = 100
 MAX_FILES: Final = 10_000
 

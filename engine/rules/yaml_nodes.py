@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from engine.rules.limits import MAX_FILE_BYTES, MAX_YAML_DEPTH, MAX_YAML_NODES
+from engine.rules.limits import MAX_FILE_BYTES, MAX_YAML_DEPTH, MAX_YAML_LINE, MAX_YAML_NODES
 from engine.rules.source import START, ErrorList, Place, SourceText
 from engine.rules.yaml_fast import read_fast
 from engine.rules.yaml_tree import Mapping, Node, Plain, Scalar, Sequence, meaning_of
 
 __all__ = ["Mapping", "Node", "Plain", "Scalar", "Sequence", "read_exactly", "read_text", "read_yaml"]
 
+_EMPTY = ("E0108", "the file is empty", START, "begin with `journey: NAME`")
 _KEYS_OF_EVENT = ("ScalarEvent", "MappingStartEvent", "SequenceStartEvent")
 
 
@@ -49,6 +50,14 @@ def read_text(file: str, data: bytes, errors: ErrorList) -> SourceText | None:
 
 def read_yaml(source: SourceText, errors: ErrorList) -> Node | None:
     """Return the document's tree, or None after noting what is wrong with it."""
+    if not source.text.strip(" \n"):  # a million blank lines would take ruamel.yaml more than a second
+        errors.add(*_EMPTY)
+        return None
+    for number, line in enumerate(source.text.split("\n"), start=1):
+        if len(line) > MAX_YAML_LINE:
+            message = f"a line of {len(line)} characters, the limit is {MAX_YAML_LINE}"
+            errors.add("E0107", message, Place(number, 1))
+            return None
     tree = read_fast(source.text)
     return tree if tree is not None else read_exactly(source, errors)
 
@@ -119,7 +128,7 @@ def _build(source: SourceText, errors: ErrorList) -> Node | None:
             else:
                 root = done
     if root is None:
-        errors.add("E0108", "the file is empty", START, "begin with `journey: NAME`")
+        errors.add(*_EMPTY)
     return root
 
 
