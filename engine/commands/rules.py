@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 _MAY_BE_DEFINED = {"E0212", "E0302"}  # unknown segment, unknown name
 
-app = typer.Typer(help="Check journeys.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Write, check, read back, test and publish journeys.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 def register(root: typer.Typer) -> None:

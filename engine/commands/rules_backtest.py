@@ -129,7 +129,9 @@ def diff(
     """Tell how two rule sets differ: journeys added, removed, changed, and what in them.
 
     Layout and comments make no difference. Compared with `live`, the journeys of AFTER take the place of
-    those of the same name, as when they are published. Exit code 1 when they differ, as `diff` does.
+    those of the same name, as when they are published. `live` is what workers run by the settings: the live
+    version, or with rules.source = "files" the files of rules.paths. Exit code 1 when they differ, as `diff`
+    does.
     """
     from engine.authoring.rules_diff import diff_rules  # noqa: PLC0415 - help must be fast
     from engine.streams.backtest.run import overlay  # noqa: PLC0415

@@ -20,6 +20,10 @@ def parse_branch(fields: Fields, path: str, read: Reader, nested: Nested) -> Par
     node = fields.get("branch")
     for number, item in enumerate(read.listed(node, MAX_ARMS, "branch")):
         arm_path = f"{path}.branch[{number}]"
+        if _only_else(item):
+            hint = "write `else:` beside `branch:`, not as one of its list"
+            read.errors.add("E0201", "`else` is no arm of `branch`", item.place, hint)
+            continue
         arm = read.fields(item, ARM_KEYS, "an arm of `branch`")
         if isinstance(item, Mapping):
             when = read.expression(read.required(arm, "when", "an arm of `branch`"), "when")
@@ -30,6 +34,11 @@ def parse_branch(fields: Fields, path: str, read: Reader, nested: Nested) -> Par
         read.errors.add("E0202", "the branch leads nowhere", node.place, hint)
     otherwise = nested(fields.get("else"), f"{path}.else")
     return ParsedBranch(path, fields.place, tuple(arms), otherwise) if arms else None
+
+
+def _only_else(item: Node) -> bool:
+    """Whether an arm is `- else: …`, as other languages write it."""
+    return isinstance(item, Mapping) and [key.text for key, _ in item.items] == ["else"]
 
 
 def parse_split(fields: Fields, path: str, read: Reader, nested: Nested) -> ParsedSplit | None:

@@ -84,7 +84,9 @@ def _step(node: Node, path: str, depth: int, read: Reader) -> ParsedStep | None:
     if isinstance(node, Scalar) and node.text == "exit":
         return ParsedLeave(path, node.place)
     if not isinstance(node, Mapping):
-        read.errors.add("E0203", f"a step must be keys with values, not {kind_of(node)}", node.place)
+        word = node.text.partition(" ")[0] if isinstance(node, Scalar) else ""
+        hint = f"write it as `{word}: …`" if word in STEP_KEYS else ""
+        read.errors.add("E0203", f"a step must be keys with values, not {kind_of(node)}", node.place, hint)
         return None
     kinds = [key.text for key, _ in node.items if key.text in STEP_KEYS]
     if len(kinds) != 1:

@@ -12,6 +12,7 @@ from engine.rules.units import read_duration, write_duration
 from engine.rules.yaml_nodes import Mapping, Node, Scalar, Sequence
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
+_CALENDAR = re.compile(r"[0-9]+ ?(?:w|wk|weeks?|mo|mon|months?|y|yr|years?)")  # no units of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,8 @@ class Reader:
         found = read_duration(node.text)
         if found is None:
             bare = " (a bare number has no unit)" if isinstance(node.value, int | float) else ""
+            if _CALENDAR.fullmatch(node.text):
+                hint = "days are the largest unit: a week is 7d, a month about 30d"
             self.errors.add("E0204", f"{what} cannot be {node.text[:40]!r}{bare}", node.place, hint)
             return 0
         if not MIN_DURATION_MS <= found <= MAX_DURATION_MS:

@@ -19,6 +19,7 @@ _DAYS = {
     "FRI": "周五",
     "SAT": "周六",
 }
+_NUMBERS = {"1": "一", "2": "二", "3": "三", "4": "四", "5": "五"}
 
 
 def say_cron(text: str) -> str:
@@ -36,9 +37,10 @@ def say_cron(text: str) -> str:
     if (day, month) == ("*", "*"):
         said = _weekdays(weekday)
         return f"每{said} {time}" if said else f"按计划 `{text}`"
-    if day.isdecimal() and weekday == "*":
+    if weekday == "*" and (day.isdecimal() or (day, month) == ("L", "*")):
         if month == "*":
-            return f"每月 {int(day)} 日 {time}"
+            said = "最后一天" if day == "L" else f" {int(day)} 日"
+            return f"每月{said} {time}"
         if month.isdecimal():
             return f"每年 {int(month)} 月 {int(day)} 日 {time}"
     return f"按计划 `{text}`"
@@ -46,6 +48,9 @@ def say_cron(text: str) -> str:
 
 def _weekdays(field: str) -> str:
     """Return days of the week in words, or an empty text when they are written in another way."""
+    weekday, nth, number = field.partition("#")
+    if nth and weekday in _DAYS and number in _NUMBERS:
+        return f"月第{_NUMBERS[number]}个{_DAYS[weekday]}"
     said = []
     for part in field.split(","):
         ends = part.split("-")
