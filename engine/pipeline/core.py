@@ -350,7 +350,7 @@ class Pipeline:
                 state.journey_due_ms = machine.journey_due_ms(state)
             elif state.journey_due_ms < 0 or code in _INQUIRY_CODES:
                 state.journey_due_ms = machine.journey_due_ms(state)
-            due_ms = min(change_ms, own.next_ms)
+            due_ms = own.next_ms if own.next_ms < change_ms else change_ms
             if 0 < state.journey_due_ms < due_ms:
                 due_ms = state.journey_due_ms
             if 0 < state.next_score_ms < due_ms:
@@ -367,16 +367,14 @@ class Pipeline:
             return True
         if event is None:
             return False
-        if code in self._reacting and state.profile.positions:
-            return True
-        if code in self.rules.goal_codes and state.profile.goals:
+        if code in self._reacting and (state.profile.positions or state.profile.goals):
             return True
         return code in _INQUIRY_CODES or (self.machine.sampled(key) and code in self.rules.by_code)
 
 
 def _reacting_codes(rules: RuleSet) -> frozenset[int]:
-    """Return the event types that can move a customer who is in a journey already."""
-    codes = {leave.code for journey in rules.journeys for leave in journey.exits}
+    """Return the event types that can move a customer who is in a journey already, or reach a goal."""
+    codes = {leave.code for journey in rules.journeys for leave in journey.exits} | rules.goal_codes
     for journey in rules.journeys:
         for step in journey.program:
             if isinstance(step, WaitUntil):

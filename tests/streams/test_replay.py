@@ -19,7 +19,7 @@ from tests.streams.replay import Log, Tap, replay, write_log
 # One journey of each kind of entry, beside the shipped ones. Transactional, so that none waits for consent.
 KINDS = {
     "browse": "{count: product.viewed, at_least: 2, within: 1d}",
-    "weekly": '{schedule: "30 9 * * MON"}',
+    "monthly": '{schedule: "30 9 15 * *"}',
     "payday": '{schedule: "0 2 1,L * *", zone: Europe/Berlin, segment: churn_risk}',
     "in": "{segment_entered: churn_risk}",
     "out": "{segment_exited: new}",
@@ -111,8 +111,8 @@ def outcome(server: MemoryServer, tap: Tap) -> tuple[dict[int, Any], dict[str, b
 @pytest.fixture(scope="module")
 def log() -> Log:
     """A year and a half of some customers."""
-    events = list(build_log(seed=7, customers=60).events())
-    assert len(events) > 800
+    events = list(build_log(seed=7, customers=36).events())
+    assert len(events) > 450
     return write_log(SETTINGS, events, PARTITIONS)
 
 
