@@ -37,6 +37,7 @@ lint: setup ## ruff, mypy, import directions
 
 bench: setup ## open-loop latency and throughput, with the relay and stock Faust in the same run
 	@$(RUN) python tests/prepare.py
+	@$(RUN) python -m loadtest.curve
 	@$(RUN) python -m loadtest
 
 docs: setup ## regenerate the reference pages under docs/ from the code

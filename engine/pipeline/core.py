@@ -350,7 +350,7 @@ class Pipeline:
                 state.journey_due_ms = machine.journey_due_ms(state)
             elif state.journey_due_ms < 0 or code in _INQUIRY_CODES:
                 state.journey_due_ms = machine.journey_due_ms(state)
-            due_ms = own.next_ms if own.next_ms < change_ms else change_ms
+            due_ms = change_ms if own is NOTHING else min(change_ms, own.next_ms)
             if 0 < state.journey_due_ms < due_ms:
                 due_ms = state.journey_due_ms
             if 0 < state.next_score_ms < due_ms:
