@@ -103,7 +103,7 @@ def check(
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """Let garbage lie: what a thousand files become lives to the end; looking for cycles in it takes long."""
+    """Let garbage lie: what a thousand files become lives to the end, and looking for cycles in it takes long."""
     gc.disable()
     try:
         yield
