@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,8 +82,7 @@ def check(
     errors: list[RuleError] = []
     names: list[str] = []
     try:
-        with _no_collection():
-            found = load_rules(settings, warnings)
+        found = load_rules(settings, warnings)
         names = [f"{journey.name} v{journey.version}" for journey in found.journeys]
     except RuleErrors as error:
         errors, warnings = error.errors, list(error.warnings)
@@ -99,16 +96,6 @@ def check(
     # a wrong path must not pass for a good rule set
     if errors or not names or (strict and warnings):
         raise typer.Exit(EXIT_FAILED)
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Let garbage lie: what a thousand files become lives to the end, and looking for cycles in it takes long."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def with_paths(settings: Settings, paths: list[Path]) -> Settings:
