@@ -42,13 +42,14 @@ def check_template(
             _check_type(wanted, value, at, errors)
     missing = [name for name, each in template.fields.items() if each.required and name not in given]
     if missing:
-        needed = ", ".join(f"{name} ({template.fields[name].type})" for name in missing)
+        types = ((name, template.fields[name].type) for name in missing)
+        needed = ", ".join(f"{name} ({kind})" if kind else name for name, kind in types)
         errors.add("E0283", f"template {template.name!r} needs {needed}", place, "give it under `data`")
 
 
 def _check_type(wanted: Field, value: DataValue, place: Place, errors: ErrorList) -> None:
     found = _type_of(value)
-    if found in ("", wanted.type) or (found, wanted.type) == ("integer", "number"):
+    if not wanted.type or found in ("", wanted.type) or (found, wanted.type) == ("integer", "number"):
         return
     hint = ""
     if wanted.type == "text":

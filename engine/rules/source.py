@@ -66,8 +66,9 @@ class ErrorList:
             self.warnings.append(RuleError(code, message, self.file, place.line, place.column, hint))
 
     def in_order(self) -> list[RuleError]:
-        """Return the errors from the top of the file to its end."""
-        return sorted(self.errors, key=_place_of)
+        """Return the errors from the top of the file to its end; one found twice at its place once."""
+        once = {(*_place_of(each), each.message): each for each in self.errors}
+        return sorted(once.values(), key=_place_of)
 
     def warnings_in_order(self) -> list[RuleError]:
         """Return the warnings from the top of the file to its end."""

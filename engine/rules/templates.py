@@ -29,7 +29,7 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A value a template takes: `type` is one of `FIELD_TYPES`."""
+    """A value a template takes: `type` is one of `FIELD_TYPES`, empty where the file names none of them."""
 
     name: str
     type: str
@@ -136,7 +136,7 @@ def _fields(node: Node | None, read: Reader) -> dict[str, Field]:
         keys = read.fields(value, FIELD_KEYS, f"the field {key.text[:40]!r}")
         if not isinstance(value, MappingNode):
             continue
-        kind = read.choice(read.required(keys, "type", "the field"), FIELD_TYPES, "text", "type")
+        kind = read.choice(read.required(keys, "type", "the field"), FIELD_TYPES, "", "type")
         required = read.boolean(keys.get("required"), True, "required")
         meaning = read.text(keys.get("meaning"), "meaning")
         if name is not None:

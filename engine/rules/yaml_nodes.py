@@ -89,6 +89,8 @@ def read_exactly(source: SourceText, errors: ErrorList) -> Node | None:
 def _syntax_hint(source: SourceText, place: Place) -> str:
     lines = source.text.splitlines()
     line = lines[place.line - 1] if place.line <= len(lines) else ""
+    if line[place.column - 1 : place.column] in ("[", "{") and line[: place.column - 1].count("{"):
+        return "put a text that contains [ ] or { } in quotes"
     return "put a text that contains ': ' or ' #' in quotes" if line.count(": ") > 1 else ""
 
 
