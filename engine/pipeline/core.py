@@ -327,7 +327,7 @@ class Pipeline:
             own = found.of_customer(number, state, event, zone) if by_customer else NOTHING
             if (
                 after != before
-                or own
+                or (by_customer and own)
                 or number in entering
                 or self._concerns(state, event, code, now_ms, key)
             ):
