@@ -36,6 +36,7 @@ RebalanceHook = Callable[[frozenset[TopicPartition], frozenset[TopicPartition]],
 
 #: How long a seek may be refused because the partition's fetcher has not started yet.
 SEEK_PATIENCE_S = 5.0
+ANSWER_PATIENCE_S = 2.0
 
 
 class BatchConsumer:
@@ -63,6 +64,7 @@ class BatchConsumer:
         self._touched: set[TopicPartition] = set()
         self._durable: dict[TopicPartition, int] = {}
         self._mirrored: dict[TopicPartition, int] = {}
+        self._away = False  # at the end: whether the brokers do not answer
         self._commit_due = 0.0
         self._marks = Marks()
         self._close_by: float | None = None
@@ -259,8 +261,17 @@ class BatchConsumer:
 
     def _close(self) -> None:
         assert self._consumer is not None
+        self._away = not self._answers()
         self._commit_now(self._assigned)
         self._consumer.close()
+
+    def _answers(self) -> bool:
+        assert self._consumer is not None
+        try:
+            self._consumer.list_topics(topic=min(self._topics), timeout=ANSWER_PATIENCE_S)
+        except KafkaException:
+            return False
+        return True
 
     def _on_assign(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         added = keys(partitions)
@@ -300,7 +311,7 @@ class BatchConsumer:
     def _commit_now(self, partitions: frozenset[TopicPartition]) -> None:
         assert self._consumer is not None
         offsets = {p: offset for p, offset in dict(self._durable).items() if p in partitions}
-        if not offsets:
+        if not offsets or self._away:  # a commit would wait for the brokers, for minutes perhaps
             return
         try:
             self._consumer.commit(offsets=named(offsets, offsets), asynchronous=False)

@@ -130,3 +130,37 @@ def test_refused_access_stops_the_worker() -> None:
     judge([None, passing])
     with pytest.raises(ConfigError, match="kafka refuses access"):
         judge([passing, refused])
+
+
+@dataclass
+class EndingConsumer:
+    """A consumer that is closed; the brokers answer or not."""
+
+    answers: bool
+    done: list[str] = field(default_factory=list)
+
+    def list_topics(self, *, topic: str, timeout: float) -> None:
+        """Ask the brokers."""
+        assert (topic, timeout > 0) == ("clicks", True)
+        if not self.answers:
+            raise confluent_kafka.KafkaException(confluent_kafka.KafkaError._TRANSPORT)
+
+    def commit(self, *, offsets: list[confluent_kafka.TopicPartition], asynchronous: bool) -> None:
+        """Take offsets and wait for the brokers."""
+        assert not asynchronous
+        self.done.append(f"commit {len(offsets)}")
+
+    def close(self) -> None:
+        """Leave the group."""
+        self.done.append("close")
+
+
+@pytest.mark.parametrize(("answers", "done"), [(True, ["commit 1", "close"]), (False, ["close"])])
+def test_a_worker_ends_although_the_brokers_are_gone(answers: bool, done: list[str]) -> None:
+    """A last commit would wait for the brokers for most of a minute; it is a mirror only: it is left out."""
+    consumer, _ = _consumer()
+    ending = EndingConsumer(answers)
+    consumer._consumer = ending
+    consumer._durable = {CLICKS_0: 8}
+    consumer._close()
+    assert ending.done == done
