@@ -261,17 +261,12 @@ class BatchConsumer:
 
     def _close(self) -> None:
         assert self._consumer is not None
-        self._away = not self._answers()
-        self._commit_now(self._assigned)
-        self._consumer.close()
-
-    def _answers(self) -> bool:
-        assert self._consumer is not None
         try:
             self._consumer.list_topics(topic=min(self._topics), timeout=ANSWER_PATIENCE_S)
         except KafkaException:
-            return False
-        return True
+            self._away = True
+        self._commit_now(self._assigned)
+        self._consumer.close()
 
     def _on_assign(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         added = keys(partitions)
