@@ -1,6 +1,6 @@
 # Every target sets up what it needs: a machine with Python 3.11-3.13 and `make` is enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick lint bench docs clean
+.PHONY: help setup demo test test-quick test-random lint bench docs clean
 
 # Processes start by the dozen in tests and demo: let them share compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
@@ -28,6 +28,9 @@ test: setup lint ## every check: lint, types, contracts, unit and fault tests on
 
 test-quick: setup ## the tests that need no JVM and kill nothing
 	@$(RUN) pytest -m "not kafka and not faults" -q
+
+test-random: setup ## the property tests on examples never tried before (ARGS="tests/rules")
+	@$(RUN) pytest --hypothesis-profile=random -m "not kafka and not faults" -q $(ARGS)
 
 lint: setup ## ruff, mypy, import directions
 	@$(RUN) ruff check .

@@ -36,8 +36,9 @@ def test_index_and_residual_are_cel_alone_for_every_entry_by_event(seed: int) ->
     codes = np.array([EVENT_TYPES[name].code for name in names], np.uint8)
     codes[-1], events[-1] = TIMER_CODE, None
     matrix = np.zeros((len(names), len(SPACE.names)))
-    for name in (*NUMBERS, "consent_marketing"):
+    for name in NUMBERS:
         matrix[:, SPACE.index[name]] = [rng.choice((0.0, 0.5, 1.0, 2.5, 90.0)) for _ in names]
+    matrix[:, SPACE.index["consent_marketing"]] = [rng.choice((0.0, 1.0)) for _ in names]
     matrix[:, SPACE.index["segment"]] = [rng.randrange(len(SEGMENTS)) for _ in names]
     found = {
         "event": set(rules.match(codes, matrix, events)),
