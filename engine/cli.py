@@ -13,6 +13,7 @@ from engine.commands import (
     deadletters,
     doctor,
     explain,
+    model,
     process,
     rules,
     rules_author,
@@ -86,6 +87,7 @@ for group in (
     rules_show,
     rules_test,
     rules_publish,
+    model,
     config,
     doctor,
 ):

@@ -14,8 +14,8 @@ from engine.streams.local.stack import ApacheKafka, EmbeddedBroker, RedisServer,
 
 TopicMaker = Callable[..., str]
 _CREATE_TIMEOUT_S = 20.0
-# How long one example takes says nothing on a machine that does other things, too. The same tree passes or fails
-# each time; new examples are looked for by `make test-random`.
+# How long one example takes says nothing on a machine that does other things, too. The same tree passes or
+# fails each time; new examples are looked for by `make test-random`.
 hypothesis_settings.register_profile("same", deadline=None, derandomize=True)
 hypothesis_settings.register_profile("random", deadline=None)
 hypothesis_settings.load_profile("same")

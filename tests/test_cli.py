@@ -101,6 +101,7 @@ def test_help_is_what_was_agreed_on(run: Run) -> None:
         ["rules", "schema"],
         ["rules", "new"],
         ["config", "show"],
+        ["model", "show"],
     ],
 )
 def test_every_command_explains_itself(run: Run, words: list[str]) -> None:
