@@ -7,7 +7,7 @@ runs live.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,13 +25,14 @@ from engine.features.rows import RowBatch
 from engine.features.segments import Segments
 from engine.features.series import Series
 from engine.features.state import CustomerState
+from engine.pipeline.before import Before, end_of, look_ahead, timers_before
 from engine.pipeline.changes import SegmentChange, segment_change
 from engine.pipeline.found import NOTHING, Found
-from engine.pipeline.ordered import OrderedWaves
+from engine.pipeline.ordered import Ahead, OrderedWaves
 from engine.pipeline.pins import Pins
 from engine.pipeline.row_values import RowValues
-from engine.pipeline.training import count_purchases, freeze, rates_of, scored_at_s
-from engine.pipeline.waves import MUTATES, Ahead, EventRow, Wave, Waves
+from engine.pipeline.training import Scored, count_purchases, freeze, move_scores, rates_of, scored_at_s
+from engine.pipeline.waves import ERASURE, MUTATES, EventRow, Wave, Waves
 from engine.rules.context import Outbox, RowContext
 from engine.rules.journey import WaitUntil
 from engine.rules.ledger import Ledger
@@ -46,7 +47,6 @@ NEVER_MS = 2**62
 _INQUIRY_CODES = frozenset(
     EVENT_TYPES[name].code for name in ("inquiry.opened", "inquiry.replied", "inquiry.resolved")
 )
-_ERASURE = EVENT_TYPES["erasure.requested"].code
 
 
 @dataclass(slots=True)
@@ -182,73 +182,81 @@ class Pipeline:
             outcome: an empty one; whole at the end.
         """
         count_purchases(work.events, work.states, work.rates)
+        step = (work.events, work.timers, work.states, work.until_ms)
         # where customers compete for room, the order of their rows counts; live, they come in order anyway
-        make_waves = OrderedWaves if work.replay and self.machine.limited else Waves
-        waves = make_waves(
-            work.events,
-            work.timers,
-            work.states,
-            work.until_ms,
-            replay=work.replay,
-            ahead=Ahead(self._min_delay_ms, self.rules.scheduled),
-        )
-        for wave in waves:
-            outcome.waves += 1
-            yield from self._wave(wave, work, outcome)
+        if work.replay and self.machine.limited:
+            for wave in OrderedWaves(*step, ahead=Ahead(self._min_delay_ms, self.rules.scheduled)):
+                yield from self._wave(wave, work, outcome)
+        else:
+            waves = Waves(*step, replay=work.replay)
+            for wave in waves:
+                undone = yield from self._wave(wave, work, outcome)
+                for first, end in undone:
+                    waves.put_back(wave, first, end)
 
-    def _wave(self, wave: Wave, work: Work, outcome: Outcome) -> Iterator[None]:
-        """Work on the rows of one wave at once."""
-        batch, clock_ms = self._apply(wave, outcome)
+    def _wave(
+        self, wave: Wave, work: Work, outcome: Outcome
+    ) -> Generator[None, None, Sequence[tuple[int, int]]]:
+        """Work on the rows of one wave at once; return which of them came too early and were undone."""
+        outcome.waves += 1
+        batch, before = self._apply(wave, outcome)
         yield
         matrix = self.space.matrix(batch)
-        self._score(batch, matrix, wave, work, outcome)
+        scored = self._score(batch, matrix, wave, work)
         yield
         self.pins.set_values(wave, matrix)
         segment_codes = self.pins.segments(wave, self.segments.classify(matrix))
         self.space.set_column(matrix, "segment", segment_codes)
-        found = self._find(wave, batch, matrix, segment_codes, clock_ms)
+        found = self._find(wave, batch, matrix, segment_codes, before)
         yield
-        self._walk(wave, matrix, segment_codes.tolist(), found, work.ledgers, outcome)
+        undone = self._walk(wave, matrix, segment_codes.tolist(), found, work.ledgers, outcome)
+        for first, _ in undone:
+            before.go_back(batch, first)
+        if work.learn and scored is not None:
+            freeze(wave, scored, undone, outcome.training)
+        return undone
 
     def _find(
-        self, wave: Wave, batch: RowBatch, matrix: Floats, segment_codes: Codes, clock_ms: Int64s
+        self, wave: Wave, batch: RowBatch, matrix: Floats, segment_codes: Codes, before: Before
     ) -> Found:
         """Judge what can be judged for all rows at once."""
-        found = Found(self.rules, batch, matrix, wave.events, clock_ms)
+        found = Found(self.rules, batch, matrix, wave.events, np.array(before.clock_ms, np.int64))
         found.change_by(self.segments.next_change_ms(matrix, batch.now_ms))
         if self.rules.scheduled:
-            due_ms = np.fromiter((state.due_ms for state in wave.states), np.int64, len(wave))
+            due_ms = np.fromiter(timers_before(wave.states), np.int64, len(wave))
             found.schedule(segment_codes, due_ms, self.machine.settings.default_time_zone)
         return found
 
-    def _apply(self, wave: Wave, outcome: Outcome) -> tuple[RowBatch, Int64s]:
-        """Record each row's event; keep the state's bytes as of that row, and its clock before it.
+    def _apply(self, wave: Wave, outcome: Outcome) -> tuple[RowBatch, Before]:
+        """Record each row's event; keep the state's bytes as of that row, and what was before it.
 
         A profile is changed later, row by row (`_walk`); what its columns will be then is seen on a shadow.
         """
-        heads, marks, values, tiles, purchases, clocks = [], [], [], [], [], []
+        heads, marks, values, tiles, purchases = [], [], [], [], []
+        before = Before()
+        clocks, firsts, scores = before.clock_ms, before.first_seen_ms, before.next_score_ms
         shadows: dict[str, CustomerState] = {}
         for number, (state, event, code, now_ms) in enumerate(
             zip(wave.states, wave.events, wave.codes, wave.now_ms, strict=True)
         ):
             shown = shadows.get(state.customer_id, state) if shadows else state
+            clocks.append(state.clock_ms)
+            firsts.append(state.first_seen_ms)
+            scores.append(state.next_score_ms)
             if event is None:
                 outcome.timers_fired += 1
-            elif code == _ERASURE:
+            elif code == ERASURE:
                 self._erase(wave.partitions[number], state, outcome)
             else:
                 over = record_event(state, event, code, self.series)
                 if code in MUTATES or shown is not state:
-                    shown = _look_ahead(state, event, code, now_ms, shadows)
+                    shown = look_ahead(state, event, code, now_ms, shadows)
                 if over:
                     state.fold(now_ms, shown.profile.time_zone)
                 if not state.next_score_ms and state.purchases:
                     state.next_score_ms = now_ms + self.score_every_ms
                 outcome.erased.discard(state.customer_id)
-            clock_ms = state.clock_ms
-            clocks.append(clock_ms)
-            if now_ms > clock_ms:
-                state.clock_ms = now_ms
+            state.clock_ms = max(state.clock_ms, now_ms)
             heads.append(shown.head)
             marks.append(state.marks)
             values.append(state.values)
@@ -267,7 +275,7 @@ class Pipeline:
             now_ms=np.array(wave.now_ms, np.int64),
             codes=np.array(wave.codes, np.uint8),
         )
-        return batch, np.array(clocks, np.int64)
+        return batch, before
 
     def _erase(self, partition: int, state: CustomerState, outcome: Outcome) -> None:
         if state.segment:
@@ -275,9 +283,9 @@ class Pipeline:
         state.forget()
         outcome.erased.add(state.customer_id)
 
-    def _score(self, batch: RowBatch, matrix: Floats, wave: Wave, work: Work, outcome: Outcome) -> None:
-        """Score the customers who have bought; freeze the rows the model learns from."""
-        risk = np.zeros(len(wave))
+    def _score(self, batch: RowBatch, matrix: Floats, wave: Wave, work: Work) -> Scored | None:
+        """Score the customers who have bought; return what the model learns from."""
+        risk, scored = np.zeros(len(wave)), None
         buyers = np.flatnonzero(np.fromiter(map(len, batch.purchases), np.int64, len(wave)))
         if len(buyers):
             stats = unpack_many(b"".join(batch.purchases), np.ones(len(buyers), np.bool_))
@@ -285,9 +293,10 @@ class Pipeline:
             now_s = scored_at_s(wave, buyers, codes, batch.now_ms[buyers])
             rates = rates_of(wave, buyers, now_s, work.rates)
             risk[buyers], features = self.scorer.score_with_features(stats, now_s.astype(np.float64), rates)
-            training = outcome.training if work.learn else None
-            freeze(wave, buyers, codes, now_s, features, training, self.score_every_ms)
+            chosen = move_scores(wave, buyers, codes, self.score_every_ms)
+            scored = Scored(buyers, codes, now_s, features, chosen)
         self.space.set_column(matrix, "churn_risk", risk)
+        return scored
 
     def _walk(
         self,
@@ -297,9 +306,12 @@ class Pipeline:
         found: Found,
         ledgers: Mapping[int, Ledger],
         outcome: Outcome,
-    ) -> None:
-        """Go through the rows in order: segment changes, journeys, the next timer."""
+    ) -> list[tuple[int, int]]:
+        """Go through the rows in order: segments, journeys, timers; return runs that came too early."""
         machine, names = self.machine, self.segments.names
+        states, instants, last = wave.states, wave.now_ms, len(wave) - 1
+        undone: list[tuple[int, int]] = []
+        go_on = 0
         entering, by_customer = found.entering(), found.by_customer
         zone = machine.settings.default_time_zone
         for number, (state, event, code, now_ms, key, after, change_ms) in enumerate(
@@ -314,7 +326,7 @@ class Pipeline:
                 strict=True,
             )
         ):
-            if code == _ERASURE:
+            if code == ERASURE or number < go_on:
                 continue
             before = state.segment
             if after != before:
@@ -357,6 +369,10 @@ class Pipeline:
                 due_ms = state.next_score_ms
             assert due_ms > now_ms, "a timer must lie ahead"
             state.due_ms = due_ms if due_ms < NEVER_MS else 0
+            if number < last and states[number + 1] is state and due_ms <= instants[number + 1]:
+                go_on = end_of(states, number + 1)
+                undone.append((number + 1, go_on))
+        return undone
 
     def _concerns(self, state: CustomerState, event: Event | None, code: int, now_ms: int, key: int) -> bool:
         """Whether a row may move a customer's journeys although nothing entered by it."""
@@ -380,15 +396,3 @@ def _reacting_codes(rules: RuleSet) -> frozenset[int]:
             if isinstance(step, WaitUntil):
                 codes.update(each.code for each in step.awaited)
     return frozenset(codes)
-
-
-def _look_ahead(
-    state: CustomerState, event: Event, code: int, now_ms: int, shadows: dict[str, CustomerState]
-) -> CustomerState:
-    """Return a shadow of the state that shows what the event will have changed."""
-    shadow = shadows.get(state.customer_id)
-    if shadow is None:
-        shadow = shadows[state.customer_id] = state.shadow()
-    change_profile(shadow, event, code, now_ms)
-    shadow.first_seen_ms = state.first_seen_ms
-    return shadow

@@ -12,10 +12,48 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engine.features.state import CustomerState
-from engine.pipeline.waves import Ahead, EventRow, Wave
+from engine.pipeline.waves import ERASURE, EventRow, Wave
 
 _NEVER_MS = 2**62
+_MINUTE_MS = 60_000
 _TIMER, _EVENT = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """How near a timer can be that a row creates.
+
+    Args:
+        min_delay_ms: the shortest time until it.
+        by_minutes: whether it can be at any whole minute, however near.
+    """
+
+    min_delay_ms: int
+    by_minutes: bool = False
+
+    def timer_ms(self, first_ms: int) -> int:
+        """Return the earliest instant of a timer created by a row at `first_ms` or later."""
+        soonest_ms = first_ms + self.min_delay_ms
+        if self.by_minutes:
+            soonest_ms = min(soonest_ms, (first_ms // _MINUTE_MS + 1) * _MINUTE_MS)
+        return soonest_ms
+
+    def joins(self, last: EventRow, following: EventRow, due_ms: int, first_ms: int) -> bool:
+        """Tell whether a customer's following row may go into the wave after its last one.
+
+        Args:
+            last: the customer's last row in the wave.
+            following: the one after it.
+            due_ms: the customer's timer before the wave; 0 = none.
+            first_ms: the instant of the customer's first row in the wave.
+        """
+        if following.code == ERASURE:
+            return False
+        if following.now_ms == first_ms:
+            return True
+        # a late event can arm a deadline at any moment: only what is on time is known to be harmless
+        on_time = last.event.time == last.now_ms
+        return on_time and following.now_ms < self.timer_ms(first_ms) and not 0 < due_ms <= following.now_ms
 
 
 class OrderedWaves:
@@ -26,7 +64,6 @@ class OrderedWaves:
         timers: customers with a timer due in the step, and their partitions.
         states: the state of every customer in either.
         until_ms: for each partition, the instant up to which timers are due.
-        replay: must be true: live, all rows of a step have one instant.
         ahead: how near a timer can be that a row creates.
     """
 
@@ -36,11 +73,8 @@ class OrderedWaves:
         timers: Mapping[str, int],
         states: Mapping[str, CustomerState],
         until_ms: Mapping[int, int],
-        *,
-        replay: bool,
         ahead: Ahead,
     ) -> None:
-        assert replay, "the live clock has its order already"
         self._parts: dict[int, _Partition] = {}
         self._until_ms = until_ms
         self._states = states

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -73,43 +74,75 @@ def scored_at_s(wave: Wave, rows: Int64s, codes: Codes, now_ms: Int64s) -> Int64
     return at_s
 
 
-def freeze(
-    wave: Wave,
-    rows: Int64s,
-    codes: Codes,
-    time_s: Int64s,
-    features: Floats,
-    training: dict[int, list[TrainingBlock]] | None,
-    every_ms: int,
-) -> None:
-    """Freeze the rows of purchases and score timers as training rows; set the next timers `every_ms` on.
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The rows of a wave that were scored.
+
+    Args:
+        rows: `(scored,)` numbers of the rows.
+        codes: of each of them.
+        time_s: when each of them was scored.
+        features: of each of them.
+        chosen: which of them, by place in these arrays, the model learns from.
+    """
+
+    rows: Int64s
+    codes: Codes
+    time_s: Int64s
+    features: Floats
+    chosen: Sequence[int]
+
+
+def move_scores(wave: Wave, rows: Int64s, codes: Codes, every_ms: int) -> list[int]:
+    """Set the next score timers of those whose timer it was.
 
     Args:
         wave: the wave.
         rows: numbers of the rows that were scored.
         codes: of each of them.
-        time_s: when each of them was scored.
-        features: of each of them.
-        training: takes the blocks, by partition; None = nobody learns from them, only the timers are set.
         every_ms: time between two scores.
+
+    Returns:
+        the purchases and score timers among them, by place in `rows`: what the model learns from.
     """
-    chosen: dict[int, list[int]] = {}
+    chosen: list[int] = []
     for at in np.flatnonzero((codes == ORDER_PLACED) | (codes == TIMER_CODE)).tolist():
-        number = int(rows[at])
         if codes[at] == TIMER_CODE:
+            number = int(rows[at])
             state, now_ms = wave.states[number], wave.now_ms[number]
             if not 0 < state.next_score_ms <= now_ms:
                 continue
             missed = (now_ms - state.next_score_ms) // every_ms
             state.next_score_ms += (missed + 1) * every_ms
-        chosen.setdefault(wave.partitions[number], []).append(at)
-    if training is None:
-        return
+        chosen.append(at)
+    return chosen
+
+
+def freeze(
+    wave: Wave,
+    scored: Scored,
+    undone: Sequence[tuple[int, int]],
+    training: dict[int, list[TrainingBlock]],
+) -> None:
+    """Freeze the rows of purchases and score timers as training rows.
+
+    Args:
+        wave: the wave.
+        scored: its rows that were scored.
+        undone: runs of rows that don't count, as first and end.
+        training: takes the blocks, by partition.
+    """
+    out = frozenset(number for first, end in undone for number in range(first, end))
+    chosen: dict[int, list[int]] = {}
+    for at in scored.chosen:
+        number = int(scored.rows[at])
+        if number not in out:
+            chosen.setdefault(wave.partitions[number], []).append(at)
     for partition, picked in chosen.items():
         block = TrainingBlock(
-            customer_keys([wave.states[number].customer_id for number in rows[picked].tolist()]),
-            time_s[picked].astype(np.uint32),
-            features[picked].astype(np.float32),
-            codes[picked] == ORDER_PLACED,
+            customer_keys([wave.states[number].customer_id for number in scored.rows[picked].tolist()]),
+            scored.time_s[picked].astype(np.uint32),
+            scored.features[picked].astype(np.float32),
+            scored.codes[picked] == ORDER_PLACED,
         )
         training.setdefault(partition, []).append(block)

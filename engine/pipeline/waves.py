@@ -1,14 +1,14 @@
 """Cut the rows of a step into waves: sets of rows that can be worked on at once as arrays.
 
-Customers are independent, so a wave takes rows from every customer that has any left. How many rows of one
-customer fit into a wave is decided by what the first of them may change (docs/internals.md, "Order and
-waves").
+Customers are independent, so a wave takes rows from every customer that has any left (docs/internals.md,
+"Order and waves").
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -16,8 +16,8 @@ import msgspec
 from engine.events import EVENT_TYPES, TIMER_CODE, TYPE_BY_CODE, Event
 from engine.features.state import CustomerState
 
-_MINUTE_MS = 60_000
-_ERASURE = EVENT_TYPES["erasure.requested"].code
+ERASURE = EVENT_TYPES["erasure.requested"].code
+_AT_ONCE, _FEWEST = 16, 2  # events of one customer at later and later instants in a wave: at first, at least
 MUTATES = frozenset(code for code, event_type in TYPE_BY_CODE.items() if event_type.mutates)
 
 
@@ -83,45 +83,11 @@ class Wave:
         self.keys.append(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Ahead:
-    """How near a timer can be that a row creates.
-
-    Args:
-        min_delay_ms: the shortest time until it.
-        by_minutes: whether it can be at any whole minute, however near.
-    """
-
-    min_delay_ms: int
-    by_minutes: bool = False
-
-    def timer_ms(self, first_ms: int) -> int:
-        """Return the earliest instant of a timer created by a row at `first_ms` or later."""
-        soonest_ms = first_ms + self.min_delay_ms
-        if self.by_minutes:
-            soonest_ms = min(soonest_ms, (first_ms // _MINUTE_MS + 1) * _MINUTE_MS)
-        return soonest_ms
-
-    def joins(self, last: EventRow, following: EventRow, due_ms: int, first_ms: int) -> bool:
-        """Tell whether a customer's following row may go into the wave after its last one.
-
-        Args:
-            last: the customer's last row in the wave.
-            following: the one after it.
-            due_ms: the customer's timer before the wave; 0 = none.
-            first_ms: the instant of the customer's first row in the wave.
-        """
-        if following.code == _ERASURE:
-            return False
-        if following.now_ms == first_ms:
-            return True
-        # a late event can arm a deadline at any moment: only what is on time is known to be harmless
-        on_time = last.event.time == last.now_ms
-        return on_time and following.now_ms < self.timer_ms(first_ms) and not 0 < due_ms <= following.now_ms
-
-
 class Waves:
     """Hands out the rows of a step, wave by wave.
+
+    On the replay clock a customer's rows go in together on the chance that none of them sets a timer that
+    comes before the next. Where one does, the caller hands back (`put_back`) what came after it.
 
     Args:
         events: the step's events in order.
@@ -129,7 +95,6 @@ class Waves:
         states: the state of every customer in either.
         until_ms: for each partition, the instant up to which timers are due.
         replay: whether timers fire at their due instant (replay clock) or at `until_ms` (live clock).
-        ahead: how near a timer can be that a row creates.
     """
 
     def __init__(
@@ -140,17 +105,16 @@ class Waves:
         until_ms: Mapping[int, int],
         *,
         replay: bool,
-        ahead: Ahead,
     ) -> None:
         self._states = states
         self._until_ms = until_ms
         self._replay = replay
-        self._ahead = ahead
+        self._most: dict[str, int] = {}
         self._first = Wave()
         # lists, although they are taken from in front: nearly all hold one row, and a list is made faster
         self._queues: dict[str, list[EventRow]] = {}
         self._partitions: dict[str, int] = dict(timers)
-        if replay or any(row.code == _ERASURE for row in events):
+        if replay or any(row.code == ERASURE for row in events):
             for row in events:
                 self._enqueue(row)
         else:
@@ -189,6 +153,28 @@ class Waves:
             else:
                 wave.add_event(row, state)
 
+    def put_back(self, wave: Wave, first: int, end: int) -> None:
+        """Take back rows of one customer, to be handed out anew; they must not have left any trace.
+
+        Args:
+            wave: the wave they were in, the last one.
+            first: number of the first of them.
+            end: number behind the last.
+        """
+        rows = []
+        for number in range(first, end):
+            event = wave.events[number]
+            assert event is not None, "timers come first"
+            code, now_ms, key = wave.codes[number], wave.now_ms[number], wave.keys[number]
+            rows.append(EventRow(wave.partitions[number], event, code, now_ms, key))
+        customer_id = wave.states[first].customer_id
+        self._queues[customer_id][:0] = rows
+        # about as many again, no more: so what is worked on in vain stays a part of the whole
+        kept = first
+        while kept and wave.states[kept - 1] is wave.states[first]:
+            kept -= 1
+        self._most[customer_id] = max(_FEWEST, first - kept)
+
     def _take(self, customer_id: str, partition: int, wave: Wave) -> bool:
         """Append this customer's rows of the wave; False when it has none left after them."""
         state = self._states[customer_id]
@@ -198,14 +184,27 @@ class Waves:
         limit_ms = queue[0].now_ms if queue and self._replay else until_ms
         if 0 < due_ms <= limit_ms:
             wave.add_timer(partition, state, due_ms if self._replay else until_ms)
-            return True
+            if not queue or not self._replay or queue[0].code == ERASURE:
+                return True
+            due_ms = 0  # what the timer itself sets is seen when it has been worked on
         if not queue:
             return False
-        row = queue.pop(0)
-        first_ms = row.now_ms
-        wave.add_event(row, state)
-        while queue and self._ahead.joins(row, queue[0], due_ms, first_ms):
-            row = queue.pop(0)
-            wave.add_event(row, state)
+        self._take_events(queue, state, due_ms, wave)
         # on the live clock a row can't make a timer due within its own step
         return self._replay or bool(queue)
+
+    def _take_events(self, queue: list[EventRow], state: CustomerState, due_ms: int, wave: Wave) -> None:
+        """Append a customer's events up to the timer that is known, an erasure, or as many as may be."""
+        wave.add_event(queue[0], state)
+        taken, last_ms = 1, queue[0].now_ms
+        if len(queue) > 1:
+            most = self._most.get(state.customer_id, _AT_ONCE)
+            for row in islice(queue, 1, None):
+                if row.code == ERASURE or 0 < due_ms <= row.now_ms:
+                    break
+                if taken >= most and row.now_ms > last_ms:
+                    self._most[state.customer_id] = 2 * most
+                    break
+                wave.add_event(row, state)
+                taken, last_ms = taken + 1, row.now_ms
+        del queue[:taken]
