@@ -291,7 +291,8 @@ class Pipeline:
             stats = unpack_many(b"".join(batch.purchases), np.ones(len(buyers), np.bool_))
             codes = batch.codes[buyers]
             now_s = scored_at_s(wave, buyers, codes, batch.now_ms[buyers])
-            rates = rates_of(wave, buyers, now_s, work.rates)
+            # by the instant of the step, not of the purchase: the days before it are known, whatever is late
+            rates = rates_of(wave, buyers, batch.now_ms[buyers] // 1000, work.rates)
             risk[buyers], features = self.scorer.score_with_features(stats, now_s.astype(np.float64), rates)
             chosen = move_scores(wave, buyers, codes, self.score_every_ms)
             scored = Scored(buyers, codes, now_s, features, chosen)

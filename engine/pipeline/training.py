@@ -20,20 +20,22 @@ Int64s = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint8]
 
 ORDER_PLACED = EVENT_TYPES["order.placed"].code
+ERASURE = EVENT_TYPES["erasure.requested"].code
 
 
 def count_purchases(
     events: Sequence[EventRow], states: Mapping[str, CustomerState], rates: Mapping[int, GlobalRate]
 ) -> None:
     """Bring the global purchase rates up to the end of the step; only completed days are read from them."""
-    first_time = set()
+    buyers: dict[str, bool] = {}  # of those the step has changed; the states are still those before it
     for row in events:
         if row.code == ORDER_PLACED:
             customer_id = row.event.customer_id
-            new = not states[customer_id].purchases and customer_id not in first_time
-            if new:
-                first_time.add(customer_id)
+            new = not buyers.get(customer_id, bool(states[customer_id].purchases))
+            buyers[customer_id] = True
             rates[row.partition].add(row.now_ms // 1000, 1, int(new))
+        elif row.code == ERASURE:
+            buyers[row.event.customer_id] = False
 
 
 def rates_of(wave: Wave, rows: Int64s, now_s: Int64s, rates: Mapping[int, GlobalRate]) -> Floats:
@@ -42,7 +44,7 @@ def rates_of(wave: Wave, rows: Int64s, now_s: Int64s, rates: Mapping[int, Global
     Args:
         wave: the wave.
         rows: numbers of the rows.
-        now_s: when each of them is scored.
+        now_s: the instant each of them is worked on at.
         rates: of each partition.
     """
     partitions = [wave.partitions[number] for number in rows.tolist()]

@@ -16,20 +16,21 @@ from engine.errors import StateError
 from engine.features.churn.purchases import DAY_S
 
 WINDOW_D: Final = 30
-RING_D: Final = 40
-"""Days kept: the window and ten days for batches that span several days or arrive late."""
+KEPT_D: Final = 40
+"""Days stored: the window and ten days more for what arrives late."""
 _HEAD: Final = struct.Struct("<iiQ")
-_BYTES: Final = _HEAD.size + 2 * RING_D * 4
+_BYTES: Final = _HEAD.size + 2 * KEPT_D * 4
 
 
 class GlobalRate:
     """Counts purchases and new customers of one partition by day.
 
-    A customer is known from the first purchase on. What is older than `RING_D` days when it arrives is
-    counted as a known customer but not as a recent purchase.
+    A customer is known from the first purchase on. What is older than `KEPT_D` days when it arrives is
+    counted as a known customer but not as a recent purchase. In memory the days reach back to `KEPT_D` days
+    before the last `to_bytes`, so that a step may span any time and its rows see what they would one by one.
     """
 
-    __slots__ = ("_blob", "_cached", "_cached_day", "_first_day", "_head_day", "_known", "_new", "_purchases")
+    __slots__ = ("_blob", "_cached", "_cached_day", "_days", "_first_day", "_head_day", "_known")
 
     def __init__(self) -> None:
         self._blob: bytes | None = None
@@ -38,8 +39,7 @@ class GlobalRate:
         self._known = 0
         self._cached_day = -1
         self._cached = 0.0
-        self._purchases = np.zeros(RING_D, np.uint32)
-        self._new = np.zeros(RING_D, np.uint32)
+        self._days: dict[int, tuple[int, int]] = {}
 
     def add(self, time_s: int, purchases: int = 1, new_customers: int = 0) -> None:
         """Count purchases at an instant.
@@ -50,22 +50,17 @@ class GlobalRate:
             new_customers: how many of them were a customer's first.
         """
         day = time_s // DAY_S
+        self._blob = None
         if day < self._cached_day:
             self._cached_day = -1
         if self._first_day < 0:
             self._first_day = self._head_day = day
-        if day > self._head_day:
-            passed = np.arange(self._head_day + 1, min(day, self._head_day + RING_D) + 1) % RING_D
-            if day - self._head_day >= RING_D:
-                passed = np.arange(RING_D)
-            self._purchases[passed] = 0
-            self._new[passed] = 0
-            self._head_day = day
+        self._head_day = max(self._head_day, day)
         self._first_day = min(self._first_day, day)
         self._known += new_customers
-        if day > self._head_day - RING_D:
-            self._purchases[day % RING_D] += purchases
-            self._new[day % RING_D] += new_customers
+        if day > self._head_day - KEPT_D:
+            bought, new = self._days.get(day, (0, 0))
+            self._days[day] = (bought + purchases, new + new_customers)
 
     def at(self, now_s: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Rate as seen at each instant.
@@ -91,20 +86,19 @@ class GlobalRate:
     def _count(self, day: int) -> float:
         if self._first_day < 0 or day <= self._first_day:
             return 0.0
-        oldest = max(day - WINDOW_D, self._first_day, self._head_day - RING_D + 1)
-        newest = min(day - 1, self._head_day)
-        later = np.arange(max(day, self._head_day - RING_D + 1), self._head_day + 1) % RING_D
-        known = self._known - int(self._new[later].sum())
-        if known <= 0 or newest < oldest:
-            return 0.0
-        bought = int(self._purchases[np.arange(oldest, newest + 1) % RING_D].sum())
-        return bought / (known * min(WINDOW_D, day - self._first_day))
+        known = self._known - sum(new for at, (_, new) in self._days.items() if at >= day)
+        bought = sum(bought for at, (bought, _) in self._days.items() if day - WINDOW_D <= at < day)
+        return bought / (known * min(WINDOW_D, day - self._first_day)) if known > 0 else 0.0
 
     def to_bytes(self) -> bytes:
-        """Serialise, 336 bytes; the same object again while nothing was added."""
+        """Serialise the last days, 336 bytes, and forget older ones; the same object while nothing is added."""
         if self._blob is None:
-            head = _HEAD.pack(self._first_day, self._head_day, self._known)
-            self._blob = head + self._purchases.astype("<u4").tobytes() + self._new.astype("<u4").tobytes()
+            for day in [day for day in self._days if day <= self._head_day - KEPT_D]:
+                del self._days[day]
+            ring = np.zeros((2, KEPT_D), "<u4")
+            for day, counts in self._days.items():
+                ring[:, day % KEPT_D] = counts
+            self._blob = _HEAD.pack(self._first_day, self._head_day, self._known) + ring.tobytes()
         return self._blob
 
     @classmethod
@@ -118,7 +112,8 @@ class GlobalRate:
             raise StateError(f"global rate: {len(blob)} bytes, expected {_BYTES}")
         rate = cls()
         rate._first_day, rate._head_day, rate._known = _HEAD.unpack_from(blob)
-        rings = np.frombuffer(blob, "<u4", offset=_HEAD.size)
-        rate._purchases = rings[:RING_D].astype(np.uint32)
-        rate._new = rings[RING_D:].astype(np.uint32)
+        ring = np.frombuffer(blob, "<u4", offset=_HEAD.size).reshape(2, KEPT_D)
+        days = range(rate._head_day - KEPT_D + 1, rate._head_day + 1)
+        found = {day: (int(ring[0, day % KEPT_D]), int(ring[1, day % KEPT_D])) for day in days}
+        rate._days = {day: counts for day, counts in found.items() if any(counts)}
         return rate

@@ -70,9 +70,12 @@ def test_bytes_round_trip() -> None:
     rate = GlobalRate()
     for day in range(70):
         rate.add((FIRST_DAY + day) * DAY_S, day % 5, day % 2)
-    again = GlobalRate.from_bytes(rate.to_bytes())
+    again = GlobalRate.from_bytes(stored := rate.to_bytes())
     instants = np.arange(FIRST_DAY + 35, FIRST_DAY + 72) * DAY_S
     np.testing.assert_array_equal(again.at(instants), rate.at(instants))
     assert again.to_bytes() == rate.to_bytes()
+    again.add((FIRST_DAY + 70) * DAY_S, 3, 1)
+    rate.add((FIRST_DAY + 70) * DAY_S, 3, 1)
+    assert again.to_bytes() == rate.to_bytes() != stored
     with pytest.raises(StateError, match="3 bytes"):
         GlobalRate.from_bytes(b"abc")
