@@ -91,7 +91,7 @@ class GlobalRate:
         return bought / (known * min(WINDOW_D, day - self._first_day)) if known > 0 else 0.0
 
     def to_bytes(self) -> bytes:
-        """Serialise the last days, 336 bytes, and forget older ones; the same object while nothing is added."""
+        """Serialise the last days, 336 bytes, and forget older ones; the same object until more is added."""
         if self._blob is None:
             for day in [day for day in self._days if day <= self._head_day - KEPT_D]:
                 del self._days[day]
