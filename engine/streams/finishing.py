@@ -22,8 +22,9 @@ TURNS = 4  # of the event loop: a timer that has come, what waited for it, what 
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What a step sends and what it makes durable."""
+    """What a step sends, actions apart, and what it makes durable."""
 
+    actions: list[OutRecord]
     records: list[OutRecord]
     writes: list[PartitionWrite]
 
@@ -134,8 +135,12 @@ class Finishing:
         """Produce, then persist, then take note; return the store's refusal of some partitions."""
         started_ns = time.perf_counter_ns()
         received_ns = self._tally.received_ns
-        await self._delivery.produce(effects.records)
-        self._tally.produced(step, outcome, received_ns, None if self._now_ms is None else self._now_ms())
+
+        def on_actions() -> None:
+            now_ms = None if self._now_ms is None else self._now_ms()
+            self._tally.produced(step, outcome, received_ns, now_ms)
+
+        await self._delivery.produce(effects.actions, effects.records, on_actions)
         produced_ns = self._tally.stage("produce", started_ns)
         refusal = await self.commit(effects.writes)
         refused = frozenset() if refusal is None else refusal.all_partitions

@@ -25,7 +25,7 @@ from engine.pipeline.failed import set_timer_aside
 from engine.settings import Settings
 from engine.streams.arming import Arming, wake
 from engine.streams.batch import Batch
-from engine.streams.delivery import Delivery
+from engine.streams.delivery import Delivery, Producers
 from engine.streams.due import UNBOUNDED, DueTimers
 from engine.streams.finishing import Effects, Finishing
 from engine.streams.health import WorkerHealth
@@ -34,7 +34,6 @@ from engine.streams.intake import DeadRecord, Decode, Intake, Step
 from engine.streams.kafka import TopicPartition
 from engine.streams.loading import Loading
 from engine.streams.partitions import ARMED_FIELD, Mark
-from engine.streams.producer import ActionProducer
 from engine.streams.sink import Sink
 from engine.streams.store.contract import PartitionWrite, Store
 from engine.streams.tally import Tally
@@ -57,7 +56,7 @@ class Handler:
         settings: all settings; `topics.partitions` is what the event topics have.
         pipeline: the pure core.
         store: customer state.
-        producer: the way to Kafka.
+        producers: the ways to Kafka.
         decode: the codec's decoder.
         metrics: counted once per step.
         health: told what works and what does not.
@@ -76,7 +75,7 @@ class Handler:
         settings: Settings,
         pipeline: Pipeline,
         store: Store,
-        producer: ActionProducer,
+        producers: Producers,
         decode: Decode,
         metrics: Metrics,
         health: WorkerHealth,
@@ -97,7 +96,7 @@ class Handler:
         self._holdings = Holdings(
             store, self.intake, self._tally, health, families, settings.topics.partitions
         )
-        delivery = Delivery(producer, self._sink, self._holdings, self._tally)
+        delivery = Delivery(producers, self._sink, self._holdings, self._tally)
         clock = None if self._replay else now_ms
         self._finishing = Finishing(
             store, delivery, self._holdings, self._tally, health, lambda: self._at_work, clock
@@ -286,7 +285,7 @@ class Handler:
             ledgers={number: owned.ledger for number, owned in self._holdings.owned.items()},
         )
         outcome = Outcome()
-        effects, failure = Effects([], []), None
+        effects, failure = Effects([], [], []), None
         try:
             for _ in self.pipeline.run(work, outcome):
                 await self._finishing.let_go()
@@ -316,8 +315,8 @@ class Handler:
         marks: Mapping[int, Mark],
         until: Mapping[int, int],
     ) -> Effects:
-        records = self._sink.records(outcome, step.dead, until)
-        return Effects(records, lay_out(step, outcome, states, self._holdings.owned, marks))
+        sent = self._sink.actions(outcome), self._sink.records(outcome, step.dead, until)
+        return Effects(*sent, lay_out(step, outcome, states, self._holdings.owned, marks))
 
     async def _isolate(
         self,

@@ -34,10 +34,22 @@ class Sink:
         self._action_topics = settings.action_topics()
         self._told_day: dict[int, int] = {}
 
+    def actions(self, outcome: Outcome) -> list[OutRecord]:
+        """Lay out a step's actions.
+
+        Returns:
+            Topic, key, value and headers of each record; keyed by customer, so order per customer holds.
+        """
+        out: list[OutRecord] = []
+        for action in outcome.actions:
+            value, headers = encode_action(action)
+            out.append((self._action_topics[action.channel], action.customer_id.encode(), value, headers))
+        return out
+
     def records(
         self, outcome: Outcome, dead: Sequence[DeadRecord], clocks_ms: Mapping[int, int]
     ) -> list[OutRecord]:
-        """Lay out everything a step sends; one flush takes it.
+        """Lay out everything else a step sends.
 
         Args:
             outcome: what the pipeline made of the step.
@@ -45,13 +57,10 @@ class Sink:
             clocks_ms: for partitions of ours, the instant up to which their training rows are complete.
 
         Returns:
-            Topic, key, value and headers of each record; keyed by customer, so order per customer holds.
+            As `actions` does.
         """
         topics = self._topics
         out: list[OutRecord] = []
-        for action in outcome.actions:
-            value, headers = encode_action(action)
-            out.append((self._action_topics[action.channel], action.customer_id.encode(), value, headers))
         for decision in outcome.decisions:
             value, headers = encode_decision(decision)
             out.append((topics.decisions, decision.customer_id.encode(), value, headers))

@@ -22,6 +22,7 @@ from engine.pipeline.core import Pipeline
 from engine.settings import Settings
 from engine.streams import transport
 from engine.streams.codec import Decoder
+from engine.streams.delivery import Producers
 from engine.streams.handler import Handler
 from engine.streams.health import HealthServer, WorkerHealth
 from engine.streams.intake import Intake
@@ -72,9 +73,9 @@ async def _run(settings: Settings) -> None:
     pipeline = await asyncio.to_thread(_first_pipeline, settings, follower)
     metrics, health = Metrics(), WorkerHealth(now_s=time.monotonic)
     store = RedisStore(settings.redis.url, settings.redis.prefix, settings.redis.timeout_ms / 1000)
-    producer = ActionProducer(kafka)
+    producers = Producers(ActionProducer(kafka), ActionProducer(kafka))
     decoder = Decoder(settings.clock, open_registry(settings))
-    handler = Handler(settings, pipeline, store, producer, decoder.decode, metrics, health)
+    handler = Handler(settings, pipeline, store, producers, decoder.decode, metrics, health)
     models = _Models(settings, ModelFollower(kafka, settings.topics.models), pipeline, metrics, health)
     rules = RuleSwitch(follower, pipeline, metrics, health, handler.forget_deadlines)
 
@@ -113,7 +114,7 @@ async def _run(settings: Settings) -> None:
         if follower is not None:
             await asyncio.to_thread(follower.stop)
         with contextlib.suppress(Exception):
-            await producer.aclose()
+            await producers.aclose()
         await store.close()
         await server.stop()
         log.info("worker stopped")

@@ -14,6 +14,7 @@ from engine.metrics import Metrics
 from engine.settings import Settings
 from engine.streams.batch import Batch
 from engine.streams.codec import Decoder, encode_json
+from engine.streams.delivery import Producers
 from engine.streams.handler import Handler
 from engine.streams.health import WorkerHealth
 from engine.streams.intake import END_OF_STREAM_MS, WATERMARK_HEADER
@@ -95,8 +96,9 @@ def make_handler(settings: Settings, store: MemoryStore, tap: Tap, **more: Any) 
     decoder = Decoder(settings.clock)
     health = WorkerHealth(now_s=time.monotonic)
     producer: Any = tap
+    producers = Producers(producer, producer)
     return Handler(
-        settings, build_pipeline(settings), store, producer, decoder.decode, Metrics(), health, **more
+        settings, build_pipeline(settings), store, producers, decoder.decode, Metrics(), health, **more
     )
 
 

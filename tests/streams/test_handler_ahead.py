@@ -68,7 +68,7 @@ async def test_the_next_batch_is_decided_but_sends_nothing_yet(stage: Stage) -> 
     assert await hand_over(stage, event("order.placed", "c1")) == {}
     second = await turns(hand_over(stage, event("order.placed", "c2")))
     assert not second.done()
-    assert gate.waiting == 1, "decided, not sent"
+    assert gate.waiting == 2, "the first's actions and the rest; the second is decided, not sent"
     gate.open.set()
     assert await second == {("engage.orders", place("c1")): 1}
     await stage.handler.settle()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from engine.features.state import CustomerState
 from engine.streams import holdings
 from engine.streams.batch import Batch
 from engine.streams.partition import partition_of
-from engine.streams.producer import DeliveryError
+from engine.streams.producer import DeliveryError, OutRecord
 from engine.streams.store.memory import MemoryStore
 from tests.streams.stage import NOW_MS, PARTITIONS, Stage, down, event, place
 
@@ -213,9 +213,31 @@ async def test_nothing_is_durable_before_kafka_acknowledged(stage: Stage) -> Non
     assert stage.state("c1") is None
     assert not task.done()
     assert await task == {("engage.orders", place("c1")): 1}
-    assert stage.tap.calls == 5
+    assert stage.tap.calls == 4 + 2, "actions and the rest go on their own"
     assert [action["template"] for action in stage.tap.actions()] == ["hello", "thanks"]
     assert stage.health.obstacles(stage.settings) == []
+
+
+async def test_actions_do_not_wait_for_the_rest(stage: Stage) -> None:
+    """Actions arrive while decisions are not acknowledged yet; the state waits for both."""
+    decisions, gate, send = stage.settings.topics.decisions, asyncio.Event(), stage.tap.send
+
+    async def shut_to_decisions(records: Iterable[OutRecord]) -> list[Any]:
+        waiting = list(records)
+        if any(topic == decisions for topic, *_ in waiting):
+            await gate.wait()
+        return await send(waiting)
+
+    stage.tap.send = shut_to_decisions  # type: ignore[method-assign]
+    task = asyncio.ensure_future(stage.send(event("order.placed", "c1")))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert stage.tap.actions()
+    assert stage.tap.sent(decisions) == []
+    assert stage.state("c1") is None
+    gate.set()
+    assert await task == {("engage.orders", place("c1")): 1}
+    assert stage.tap.sent(decisions)
 
 
 async def test_what_kafka_refuses_for_good_goes_to_the_dead_letters(stage: Stage) -> None:
