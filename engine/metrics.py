@@ -126,7 +126,8 @@ RULES_VERSION = _gauge(
 RULES_WANTED = _gauge("rules_wanted_version", "version", "Published version that should be live.")
 RULES_FAILED = _gauge("rules_failed", "0 or 1", "Whether the live version could not be loaded.")
 RULES_DELAY = _gauge("rules_delay_seconds", "seconds", "Last switch: published to live on this worker.")
-RULES_COMPILED = _gauge("rules_compiled", "journeys", "Journeys compiled for the last switch.")
+RULES_NEW = _gauge("rules_new", "journeys", "Journeys that were new at the last switch.")
+RULES_COMPILED = _gauge("rules_compiled", "journeys", "Of them, compiled here: they had not come compiled.")
 READY = _gauge("ready", "0 or 1", "Whether the worker is ready.")
 MODEL_LABELS = _gauge(
     "model_labels", "labels", "Matured labels the live churn model has learned from.", "label"

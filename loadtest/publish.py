@@ -13,10 +13,8 @@ import json
 import tempfile
 import threading
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import msgspec
 
 from engine.config import load_settings
 from engine.metrics import ENGINE_LATENCY
@@ -41,7 +39,8 @@ class Effect:
     Args:
         changed: journeys that were new in it.
         published_to_live_ms: record appended to rules live, as the worker says.
-        compiled: journeys the worker compiled.
+        new: journeys that were new to the worker.
+        compiled: those of them it compiled itself.
         before_p99_ms: the engine's p99 in a window before.
         during_p99_ms: the same in a window that begins with the append.
         before_p50_ms: the engine's p50 before.
@@ -50,6 +49,7 @@ class Effect:
 
     changed: int
     published_to_live_ms: float
+    new: int
     compiled: int
     before_p99_ms: float | None
     during_p99_ms: float | None
@@ -100,8 +100,7 @@ class Scene:
         time.sleep(window_s)
         quiet = read_samples(engine.metrics())
         wanted = draft.publish.version
-        now = msgspec.structs.replace(draft.publish, time_ms=self.desk.now_ms())
-        self.desk.send(replace(draft, publish=now))
+        self.desk.send(draft)
         time.sleep(window_s)
         deadline = time.monotonic() + _GIVE_UP_S
         while engine.status()["rules"]["version"] != wanted:
@@ -114,6 +113,7 @@ class Scene:
         return Effect(
             changed=len(draft.publish.changes),
             published_to_live_ms=round(last["engage_rules_delay_seconds", ()] * 1000, 1),
+            new=int(last["engage_rules_new", ()]),
             compiled=int(last["engage_rules_compiled", ()]),
             before_p99_ms=before["99"],
             during_p99_ms=during["99"],

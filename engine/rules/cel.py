@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 from cel_expr_python import cel
 
 from engine.events import Scalar
@@ -45,8 +46,7 @@ class CelFailure(Exception):  # noqa: N818 - not a mistake of ours: a value made
     """An expression had no value for the given variables, for example a division by zero."""
 
 
-@dataclass(frozen=True, slots=True)
-class CelProgram:
+class CelProgram(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A type-checked expression.
 
     Args:
@@ -60,15 +60,16 @@ class CelProgram:
     kind: str
     variables: tuple[str, ...]
     declared: tuple[tuple[str, Kind], ...]
-    _expression: Any
+    _expression: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as text between processes; the copy is compiled when it is first asked."""
         return CelProgram, (self.text, self.kind, self.variables, self.declared, None)
 
     def _compiled(self) -> Any:
-        object.__setattr__(self, "_expression", _environment(self.declared).compile(self.text))
-        return self._expression
+        expression = _environment(self.declared).compile(self.text)
+        msgspec.structs.force_setattr(self, "_expression", expression)
+        return expression
 
     def value(self, bindings: Mapping[str, Any]) -> Scalar:
         """Evaluate.

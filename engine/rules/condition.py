@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from engine.events import Event
 from engine.rules.cel import CelProgram, Kind, part_of
@@ -21,8 +22,7 @@ from engine.rules.expression import Binary, Literal, Name, Node, Unary
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "=="}
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A column against a constant.
 
     Args:
@@ -51,8 +51,7 @@ class Comparison:
                 return ((1, constant), (-1, -constant))
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A CEL program and where its variables come from.
 
     Args:
@@ -85,8 +84,7 @@ class Bound:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A `where` or `when`.
 
     Args:

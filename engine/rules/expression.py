@@ -8,9 +8,10 @@ rule language allows: no comprehensions, no message or map construction.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
+
+import msgspec
 
 from engine.rules.limits import MAX_CACHED_EXPRESSIONS, MAX_EXPRESSION_CHARS, MAX_EXPRESSION_DEPTH
 from engine.rules.tokens import ExpressionSyntaxError, Token, tokenize
@@ -41,8 +42,7 @@ _LEVELS: tuple[tuple[str, ...], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Literal:
+class Literal(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
     """A constant: `kind` is `float uint int string bool null`; `value` is None when only CEL can read it."""
 
     kind: str
@@ -51,8 +51,7 @@ class Literal:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
     """A dotted name such as `customer.churn_risk`."""
 
     path: tuple[str, ...]
@@ -65,8 +64,7 @@ class Name:
         return ".".join(self.path)
 
 
-@dataclass(frozen=True, slots=True)
-class Select:
+class Select(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
     """A field of something that is not a name."""
 
     target: Node
@@ -75,8 +73,7 @@ class Select:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
     """`target[key]`."""
 
     target: Node
@@ -85,8 +82,7 @@ class Index:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
     """`function(arguments)` or `target.function(arguments)`."""
 
     target: Node | None
@@ -96,8 +92,7 @@ class Call:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Unary:
+class Unary(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
     """`!x` or `-x`."""
 
     operator: str
@@ -106,8 +101,7 @@ class Unary:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Binary:
+class Binary(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
     """`left operator right`."""
 
     operator: str
@@ -117,8 +111,7 @@ class Binary:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ternary:
+class Ternary(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
     """`condition ? then : otherwise`."""
 
     condition: Node
@@ -128,8 +121,7 @@ class Ternary:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class ListOf:
+class ListOf(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
     """`[a, b]`."""
 
     elements: tuple[Node, ...]
@@ -306,7 +298,7 @@ class _Parser:
         if token.text == "(" and token.kind == "op":
             node = self.expression()
             # The parentheses belong to the extent: a slice of the text stays a whole expression.
-            return replace(node, start=token.start, end=self._expect(")").end)
+            return msgspec.structs.replace(node, start=token.start, end=self._expect(")").end)
         if token.text == "[" and token.kind == "op":
             return self._list(token)
         self._at -= 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from engine.events import Scalar
 from engine.rules.condition import Bound, Condition
@@ -15,8 +16,7 @@ from engine.rules.windows import SendWindow
 DataValue = Scalar | Bound
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
     """Fire an action unless a guard holds it back; then go on with the next instruction.
 
     Args:
@@ -40,8 +40,7 @@ class Send:
     row: Bound | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
     """Stay for `wait_ms`, or, when that is 0, until `until`."""
 
     path: str
@@ -49,16 +48,14 @@ class Wait:
     until: Until | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Awaited:
+class Awaited(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An event waited for."""
 
     code: int
     where: Condition | None
 
 
-@dataclass(frozen=True, slots=True)
-class WaitUntil:
+class WaitUntil(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
     """Stay until one of the events comes (go on at `then_pc`) or the time is over (`otherwise_pc`).
 
     Args:
@@ -78,8 +75,7 @@ class WaitUntil:
     otherwise_pc: int
 
 
-@dataclass(frozen=True, slots=True)
-class Arm:
+class Arm(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One way out of a branch: go on at `pc` if `when` holds."""
 
     path: str
@@ -87,8 +83,7 @@ class Arm:
     pc: int
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
+class Branch(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
     """Go on at the first arm that holds, else at `else_pc`; judged when the run comes here."""
 
     path: str
@@ -96,8 +91,7 @@ class Branch:
     else_pc: int
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+class Variant(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One way out of a split: go on at `pc` for hashes below `below` that no variant before takes."""
 
     path: str
@@ -106,8 +100,7 @@ class Variant:
     pc: int
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
     """Go on at the variant a hash of `key` and the customer's id falls into.
 
     Args:
@@ -123,8 +116,7 @@ class Split:
     variants: tuple[Variant, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SetTrait:
+class SetTrait(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
     """Write a trait."""
 
     path: str
@@ -132,15 +124,13 @@ class SetTrait:
     value: DataValue
 
 
-@dataclass(frozen=True, slots=True)
-class Jump:
+class Jump(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
     """Go on at `pc`."""
 
     pc: int
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
     """End the run."""
 
     path: str
@@ -151,8 +141,7 @@ Instruction = Send | Wait | WaitUntil | Branch | Split | SetTrait | Jump | Leave
 STANDING = (Send, Wait, WaitUntil)
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What ends the run wherever it stands: an event, or a change of segment.
 
     Args:
@@ -168,8 +157,7 @@ class Exit:
     segment: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Goal:
+class Goal(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a journey is to bring about.
 
     Args:
@@ -189,8 +177,7 @@ class Goal:
     correlation: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Journey:
+class Journey(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One version of one journey.
 
     Args:
@@ -261,7 +248,7 @@ class Journey:
     exits: tuple[Exit, ...]
     program: tuple[Instruction, ...]
     correlation: tuple[str, ...]
-    lines: Mapping[str, int] = field(default_factory=dict)
+    lines: Mapping[str, int] = msgspec.field(default_factory=dict)
     contact: str = DEFAULT_CONTACT
     send_windows: tuple[SendWindow, ...] = ()
     priority: int = DEFAULT_PRIORITY

@@ -81,6 +81,11 @@ class ActionProducer:
         self.delivered_total = 0
         self.failed_total = 0
 
+    def open(self) -> None:
+        """Begin to connect: an idempotent producer needs half a second before its first record goes out."""
+        if self._producer is None:
+            self._open()
+
     def produce_many(self, records: Iterable[OutRecord]) -> None:
         """Take records for the next flush; nothing is sent before it.
 

@@ -89,6 +89,7 @@ class Publish(msgspec.Struct, frozen=True, kw_only=True, tag_field="operation", 
         restores: the version it brings back, or 0.
         journeys: how many journeys are live in it.
         changes: what it changes, in short lines.
+        compiled_bytes: how many bytes at the record's end are its journeys compiled (`compiled.pack`).
     """
 
     version: int
@@ -103,6 +104,7 @@ class Publish(msgspec.Struct, frozen=True, kw_only=True, tag_field="operation", 
     restores: int = 0
     journeys: int = 0
     changes: tuple[str, ...] = ()
+    compiled_bytes: int = 0
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True, tag_field="operation", tag="stage"):
@@ -154,21 +156,31 @@ class Record:
         key: its key, its own alone.
         operation: what it does.
         body: a publication's contents, packed; empty for the others.
+        compiled: its journeys compiled, packed; empty when they did not travel with it.
     """
 
     offset: int
     key: str
     operation: Operation
     body: bytes = b""
+    compiled: bytes = b""
 
 
-def encode_record(operation: Operation, contents: Contents | None = None) -> bytes:
+def encode_record(operation: Operation, contents: Contents | None = None, compiled: bytes = b"") -> bytes:
     """Return a record's value: a line of JSON people can read, then the contents, packed.
+
+    Args:
+        operation: what it does.
+        contents: of a publication.
+        compiled: its journeys compiled, packed; left out when the record would be too large.
 
     Raises:
         Refused: the contents are larger than a publication may be.
     """
     body = b"" if contents is None else _pack(contents)
+    if isinstance(operation, Publish) and len(body) + len(compiled) <= MAX_PUBLICATION_BYTES:
+        operation = msgspec.structs.replace(operation, compiled_bytes=len(compiled))
+        body += compiled
     return _FORMAT + msgspec.json.encode(operation) + b"\n" + body
 
 
@@ -182,9 +194,11 @@ def decode_record(offset: int, key: str, value: bytes) -> Record:
     if not head.startswith(_FORMAT):
         raise StateError(f"record {offset} of the rules topic is in a form this engine doesn't know")
     try:
-        return Record(offset, key, _OPERATIONS.decode(head.removeprefix(_FORMAT)), body)
+        operation = _OPERATIONS.decode(head.removeprefix(_FORMAT))
     except msgspec.MsgspecError as error:
         raise StateError(f"record {offset} of the rules topic cannot be read: {error}") from None
+    split = len(body) - (operation.compiled_bytes if isinstance(operation, Publish) else 0)
+    return Record(offset, key, operation, body[:split], body[split:])
 
 
 def _pack(contents: Contents) -> bytes:

@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 #: Up to so many are compiled in the worker's own thread: starting a process takes longer.
 HERE_UP_TO = 20
+_AT_ONCE = 50  # come back in one piece: each makes the worker's thread wait for the interpreter
 _NICE = 10  # batches go first on a machine whose cores are all busy
 _STOP_S = 5.0
 
@@ -60,8 +61,8 @@ def _in_process(files: Sequence[JourneyFile], vocabulary: Vocabulary) -> Iterato
     try:
         with process.stdin as request:
             pickle.dump((vocabulary, list(files)), request)
-        for _ in files:
-            yield pickle.load(process.stdout)  # noqa: S301 - our own process wrote it
+        for _ in range(0, len(files), _AT_ONCE):
+            yield from pickle.load(process.stdout)  # noqa: S301 - our own process wrote it
     finally:
         process.stdout.close()
         process.kill()
@@ -72,7 +73,8 @@ def main() -> None:
     """Compile what comes in."""
     os.nice(_NICE)
     vocabulary, files = pickle.load(sys.stdin.buffer)  # noqa: S301 - the worker that started us wrote it
-    for compiled in compile_here(files, vocabulary):
+    for first in range(0, len(files), _AT_ONCE):
+        compiled = list(compile_here(files[first : first + _AT_ONCE], vocabulary))
         pickle.dump(compiled, sys.stdout.buffer, pickle.HIGHEST_PROTOCOL)
         sys.stdout.buffer.flush()
 

@@ -7,14 +7,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from engine.errors import ConfigError
 from engine.rules.journey import Journey
 from engine.rules.limits import MAX_MESSAGE_CHARS
 from engine.rules.load import journey_files, yaml_files
 from engine.rules.publishing.bundle import BundleCompiler
+from engine.rules.publishing.compiled import make_of, pack, unpack
 from engine.rules.publishing.compose import Authored, Signed, compose, with_migrations
 from engine.rules.publishing.meaning import read_authored
-from engine.rules.publishing.publication import Contents, Operation, Publication, Publish, Version
+from engine.rules.publishing.publication import (
+    Contents,
+    Operation,
+    Publication,
+    Publish,
+    Version,
+    open_contents,
+)
 from engine.rules.publishing.requests import (
     authored_of,
     changed_journeys,
@@ -25,7 +35,8 @@ from engine.rules.publishing.requests import (
 )
 from engine.settings import Settings
 from engine.streams.kafka import KafkaSettings
-from engine.streams.rules.topic import append, clear, read_rules
+from engine.streams.producer import ActionProducer
+from engine.streams.rules.topic import append, clear, read_rules, with_room
 from engine.streams.wiring import definitions_of, rule_paths, vocabulary_over
 
 Steps = Mapping[str, Mapping[str, str]]
@@ -38,10 +49,12 @@ class Draft:
     Args:
         publish: what it says of itself.
         contents: what it is made of.
+        compiled: its journeys compiled, packed.
     """
 
     publish: Publish
     contents: Contents
+    compiled: bytes = b""
 
 
 class RuleDesk:
@@ -64,6 +77,7 @@ class RuleDesk:
         self._settings = settings
         self._kafka = kafka
         self._topic = settings.topics.rules
+        self._producer = ActionProducer(with_room(kafka))
         self.author = author
         self.now_ms = now_ms
 
@@ -82,6 +96,7 @@ class RuleDesk:
 
         Raises:
             Refused: there is nothing to publish, or it cannot be published as asked.
+            RuleErrors: a journey is wrong.
         """
         files = journey_files(rule_paths(self._settings))
         journeys = [read_authored(str(file), file.read_bytes()) for file in files]
@@ -100,9 +115,7 @@ class RuleDesk:
         version = require_version(found, live.publish.base if number is None else number)
         journeys, files = authored_of(version)
         signed = self._sign(message or f"back to {version.publish.version}", 1.0, version.publish.version)
-        draft = self._draft(found, journeys, files, signed, migrate)
-        self._compile(draft.contents, lambda _: True)
-        return draft
+        return self._draft(found, journeys, files, signed, migrate)
 
     def send(self, draft: Draft) -> Version:
         """Publish a draft.
@@ -113,7 +126,8 @@ class RuleDesk:
         Raises:
             Refused: somebody else published first, or it is too large.
         """
-        key = append(self._kafka, self._topic, draft.publish, draft.contents)
+        publish = msgspec.structs.replace(draft.publish, time_ms=self.now_ms())
+        key = append(self._kafka, self._topic, publish, draft.contents, draft.compiled, self._producer)
         found = self.read()
         try:
             return require_place(found, key)
@@ -126,7 +140,8 @@ class RuleDesk:
         Args:
             ask: makes the operation of what is there, or refuses.
         """
-        append(self._kafka, self._topic, ask(self.read()))
+        self._producer.open()
+        append(self._kafka, self._topic, ask(self.read()), producer=self._producer)
         return self.read()
 
     def _sign(self, message: str, share: float, restores: int = 0) -> Signed:
@@ -144,22 +159,22 @@ class RuleDesk:
         migrate: Steps | None,
     ) -> Draft:
         publish, contents = compose(found, journeys, files, signed)
-        if migrate is not None:
-            asked = migrate or {name: {} for name in changed_journeys(contents)}
-            compiled = self._compile(contents, asked.__contains__)
-            planned = plan_migrations(contents, compiled, asked, publish.share)
-            contents = with_migrations(contents, planned)
-        return Draft(publish, contents)
-
-    def _compile(self, contents: Contents, wanted: Callable[[str], bool]) -> dict[tuple[str, int], Journey]:
+        self._producer.open()
         definitions = definitions_of(self._settings)
         columns = definitions.space().names
-        compiler = BundleCompiler(vocabulary_over(self._settings, definitions, columns=columns))
-        some = Contents(tuple(each for each in contents.journeys if wanted(each.name)))
+        vocabulary = vocabulary_over(self._settings, definitions, columns=columns)
+        make = make_of(vocabulary)
+        ready = {}
+        if found.live is not None:
+            ready = unpack(found.live.record.compiled, open_contents(found.live.record).journeys, make)
         compiled: dict[tuple[str, int], Journey] = {}
-        for _ in compiler.run(some, compiled):
+        for _ in BundleCompiler(vocabulary).run(contents, compiled, publish.share, ready):
             pass
-        return compiled
+        if migrate is not None:
+            asked = migrate or {name: {} for name in changed_journeys(contents)}
+            planned = plan_migrations(contents, compiled, asked, publish.share)
+            contents = with_migrations(contents, planned)
+        return Draft(publish, contents, pack(contents.journeys, compiled, make))
 
 
 def _other_files(settings: Settings) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -14,6 +14,7 @@ from engine.features.definitions import Definitions
 from engine.pipeline.core import Pipeline
 from engine.rules.journey import Journey
 from engine.rules.publishing.bundle import BundleCompiler
+from engine.rules.publishing.compiled import make_of, unpack
 from engine.rules.publishing.publication import Publication, Version, open_contents
 from engine.rules.publishing.requests import release_of
 from engine.settings import Settings
@@ -22,8 +23,10 @@ from engine.streams.wiring import definitions_of, pipeline_of, rule_set_of, voca
 
 log = structlog.get_logger(__name__)
 
-#: After each journey the compiling thread rests for so many times as long: batches go first.
+#: After each piece of work the thread rests for so many times as long: batches go first.
 RESTS = 3.0
+# No piece is shorter: who comes back from a rest waits for the interpreter, up to 5 ms, however short it was.
+_PIECE_S = 0.003
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,8 @@ class LoadedRules:
         version: its number.
         wanted: the number of the version that should run.
         pipeline: made for it.
-        compiled: how many journeys had to be compiled for it.
+        new: how many of its journeys were not in the version before.
+        compiled: how many of them had to be compiled: they had not come compiled.
         dropped: older journey versions this engine can't run any more.
         time_ms: when what made it live was asked for.
         error: why the wanted version could not be loaded; empty when it is this one.
@@ -43,6 +47,7 @@ class LoadedRules:
     version: int
     wanted: int
     pipeline: Pipeline
+    new: int
     compiled: int
     dropped: int
     time_ms: int
@@ -63,9 +68,9 @@ class RuleLoader:
         self._definitions: Definitions = definitions_of(settings)
         # messages have been held to their templates by the publisher; a worker needs none
         columns = self._definitions.space().names
-        self._compiler = BundleCompiler(
-            vocabulary_over(settings, self._definitions, columns=columns), compile_aside
-        )
+        vocabulary = vocabulary_over(settings, self._definitions, columns=columns)
+        self._compiler = BundleCompiler(vocabulary, compile_aside)
+        self._make = make_of(vocabulary)
         self._snapshot: Snapshot = shipped_prior()
 
     def load(self, found: Publication, version: Version, *, rest: bool = True) -> LoadedRules:
@@ -80,10 +85,11 @@ class RuleLoader:
             RuleErrors: a journey can't be compiled by this engine.
             StateError: the publication can't be read.
         """
-        before = self._compiler.compiled_total
+        new, compiled = self._compiler.new_total, self._compiler.compiled_total
         contents = open_contents(version.record)
+        ready = unpack(version.record.compiled, contents.journeys, self._make)
         journeys: dict[tuple[str, int], Journey] = {}
-        for _ in self._timed(self._compiler.run(contents, journeys, version.share), rest=rest):
+        for _ in self._timed(self._compiler.run(contents, journeys, version.share, ready), rest=rest):
             pass
         dropped = self._compiler.dropped
         for file in dropped:
@@ -100,7 +106,8 @@ class RuleLoader:
             version=version.publish.version,
             wanted=version.publish.version,
             pipeline=pipeline_of(self._settings, self._definitions, rules, self._snapshot),
-            compiled=self._compiler.compiled_total - before,
+            new=self._compiler.new_total - new,
+            compiled=self._compiler.compiled_total - compiled,
             dropped=len(dropped),
             time_ms=found.operations[-1].operation.time_ms if found.operations else 0,
         )
@@ -128,26 +135,19 @@ class RuleLoader:
             if first_error is None:
                 return loaded
             why = explain(found.live.publish.version, first_error)
-            return LoadedRules(
-                loaded.version,
-                found.live.publish.version,
-                loaded.pipeline,
-                loaded.compiled,
-                loaded.dropped,
-                loaded.time_ms,
-                why,
-            )
+            return replace(loaded, wanted=found.live.publish.version, error=why)
         assert first_error is not None
         raise first_error
 
     def _timed(self, pieces: Iterator[None], *, rest: bool) -> Iterator[None]:
-        """Rest after each piece for longer than this thread worked on it."""
+        """Rest now and then, for longer than this thread has worked since."""
         began_s = time.thread_time()
         for _ in pieces:
             yield
-            if rest:
-                self._rest(time.thread_time() - began_s)
-            began_s = time.thread_time()
+            took_s = time.thread_time() - began_s
+            if rest and took_s >= _PIECE_S:
+                self._rest(took_s)
+                began_s = time.thread_time()
 
 
 def explain(version: int, error: EngineError) -> str:

@@ -68,11 +68,13 @@ class RuleSwitch:
         self._version = loaded.version
         delay_s = max(0, self._now_ms() - loaded.time_ms) / 1000
         self._metrics.set(table.RULES_DELAY, delay_s)
+        self._metrics.set(table.RULES_NEW, loaded.new)
         self._metrics.set(table.RULES_COMPILED, loaded.compiled)
         log.info(
             "rules switched",
             version=loaded.version,
             share=self._pipeline.rules.release.share,
+            new=loaded.new,
             compiled=loaded.compiled,
             delay_s=delay_s,
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -59,9 +58,19 @@ class RuleLog:
         if not value:
             return
         try:
-            self.records[key] = decode_record(message.offset(), key, value)
+            record = decode_record(message.offset(), key, value)
         except StateError as error:
             self.unreadable[key] = str(error)
+            return
+        if record.compiled:
+            self._forget_compiled()
+        self.records[key] = record
+
+    def _forget_compiled(self) -> None:
+        """Keep the compiled form of the newest publication only: an older one is hardly ever needed again."""
+        for key, record in self.records.items():
+            if record.compiled:
+                self.records[key] = dataclasses.replace(record, compiled=b"")
 
     def fold(self) -> Publication:
         """Return what the records say, taken together."""
@@ -90,7 +99,14 @@ def read_rules(kafka: KafkaSettings, topic: str, timeout_s: float = 10.0) -> Pub
     return found.fold()
 
 
-def append(kafka: KafkaSettings, topic: str, operation: Operation, contents: Contents | None = None) -> str:
+def append(
+    kafka: KafkaSettings,
+    topic: str,
+    operation: Operation,
+    contents: Contents | None = None,
+    compiled: bytes = b"",
+    producer: ActionProducer | None = None,
+) -> str:
     """Append an operation, and clear away what nobody needs any more.
 
     Args:
@@ -98,6 +114,8 @@ def append(kafka: KafkaSettings, topic: str, operation: Operation, contents: Con
         topic: the rules topic.
         operation: what to do.
         contents: of a publication.
+        compiled: its journeys compiled, packed.
+        producer: one that is open already, made with `with_room`.
 
     Returns:
         The record's key: whether it had an effect is seen by reading the topic once more.
@@ -107,24 +125,20 @@ def append(kafka: KafkaSettings, topic: str, operation: Operation, contents: Con
         TransientError: Kafka did not take it.
     """
     key = uuid.uuid4().hex
-    _send(kafka, topic, {key: encode_record(operation, contents)})
+    _send(
+        producer or ActionProducer(with_room(kafka)), topic, key, encode_record(operation, contents, compiled)
+    )
     return key
 
 
 def clear(kafka: KafkaSettings, topic: str, found: Publication) -> int:
     """Clear away records nobody needs any more, one after the other; return how many."""
     keys = to_clear(found)
+    producer = ActionProducer(with_room(kafka))
     for key in keys:
-        _send(kafka, topic, {key: None})
+        _send(producer, topic, key, None)
     return len(keys)
 
 
-def _send(kafka: KafkaSettings, topic: str, records: Mapping[str, bytes | None]) -> None:
-    async def send() -> None:
-        producer = ActionProducer(with_room(kafka))
-        try:
-            await producer.send([(topic, key.encode(), value, None) for key, value in records.items()])
-        finally:
-            await producer.aclose()
-
-    asyncio.run(send())
+def _send(producer: ActionProducer, topic: str, key: str, value: bytes | None) -> None:
+    asyncio.run(producer.send([(topic, key.encode(), value, None)]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from engine.streams.health import WorkerHealth
 from engine.streams.kafka import KafkaSettings, create_topics
 from engine.streams.local.stack import ApacheKafka
 from engine.streams.producer import ActionProducer
+from engine.streams.rules import loader
 from engine.streams.rules.desk import RuleDesk
 from engine.streams.rules.follower import RuleFollower
 from engine.streams.rules.loader import RuleLoader
@@ -156,20 +158,41 @@ def test_two_publishers_at_once(place: Place, following: Callable[[], Following]
     assert late.version == 2
 
 
-def test_only_what_changed_is_compiled(place: Place, following: Callable[[], Following]) -> None:
-    """Of a new version a worker compiles the journeys that are new in it, and none for a stage or a pause."""
+def test_only_what_changed_is_taken_in(place: Place, following: Callable[[], Following]) -> None:
+    """Of a new version a worker takes in the journeys that are new in it, and none for a stage or a pause."""
     place.publish(HELLO, BYE)
     worker = following()
     place.publish(CHANGED, BYE, share=0.05)
     worker.until(lambda each: each.version == 2)
-    assert worker.metrics.value(table.RULES_COMPILED) == 1
+    assert worker.metrics.value(table.RULES_NEW) == 1
     desk = place.desk()
     desk.operate(lambda found: stage_request(found, 1.0, "anna", 0))
     worker.until(lambda each: each.pipeline.rules.release.share == 1)
     desk.operate(lambda found: pause_request(found, "bye", "anna", 0, ""))
     worker.until(lambda each: each.pipeline.rules.release.paused == {"bye"})
-    assert worker.metrics.value(table.RULES_COMPILED) == 0
+    assert worker.metrics.value(table.RULES_NEW) == 0
     assert worker.health.rules["paused"] == ["bye"]
+
+
+def test_a_worker_compiles_itself_only_what_another_make_has_published(
+    place: Place, following: Callable[[], Following], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A publication comes compiled; a worker that can't use that compiles the texts, to the same rules."""
+    place.publish(HELLO)
+    worker = following()
+    place.publish(CHANGED)
+    worker.until(lambda each: each.version == 2)
+    assert worker.metrics.value(table.RULES_NEW) == 1
+    assert worker.metrics.value(table.RULES_COMPILED) == 0
+    monkeypatch.setattr(loader, "make_of", lambda _: "another make")
+    other = following()
+    place.publish(BYE)
+    other.until(lambda each: each.version == 3)
+    assert other.metrics.value(table.RULES_COMPILED) == 1
+    worker.until(lambda each: each.version == 3)
+    assert repr(pickle.loads(pickle.dumps(other.pipeline.rules.journeys))) == repr(
+        worker.pipeline.rules.journeys
+    )
 
 
 def test_a_rollback_and_an_approval(place: Place, following: Callable[[], Following]) -> None:
