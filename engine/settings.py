@@ -329,6 +329,24 @@ class ChurnSettings(_Section, frozen=True, kw_only=True):
             high=90,
         ),
     ] = 7
+    max_loss_increase: Annotated[
+        float,
+        about(
+            "A new snapshot goes live by itself only if its log-loss on the labels of the last 30 days is at"
+            " most this much above that of the live one.",
+            unit="nats",
+            low=0,
+            high=1,
+        ),
+    ] = 0.005
+    keep_snapshots: Annotated[
+        int,
+        about(
+            "The trainer's last snapshots that are kept on the model topic, to promote or to roll back to.",
+            low=2,
+            high=1000,
+        ),
+    ] = 20
     publish_every_s: Annotated[
         int, about("The trainer publishes a snapshot at most this often.", unit="s", low=1, high=86_400)
     ] = 10

@@ -101,7 +101,11 @@ def test_help_is_what_was_agreed_on(run: Run) -> None:
         ["rules", "schema"],
         ["rules", "new"],
         ["config", "show"],
+        ["model", "list"],
         ["model", "show"],
+        ["model", "promote"],
+        ["model", "rollback"],
+        ["model", "freeze"],
     ],
 )
 def test_every_command_explains_itself(run: Run, words: list[str]) -> None:
@@ -432,6 +436,28 @@ def test_an_unknown_customer_is_a_failed_look(run: Run, servers: str) -> None:
     result = run("customer", "show", "nobody")
     assert result.exit_code == 1
     assert "no customer 'nobody'" in result.output
+
+
+def test_the_model_is_shown_and_held_from_the_command_line(run: Run, servers: str) -> None:
+    """Before anything is learned the prior scores; it can be held and let go, and what cannot be says why."""
+    assert servers
+    assert "the prior that ships (version 0) scores" in run("model", "list").output
+    assert json.loads(run("model", "show", "--json").output)["version"] == 0
+    for words, text in (
+        (("promote",), "published no snapshot yet"),
+        (("promote", "7"), "no version 7; kept are: none"),
+        (("show", "7"), "no version 7"),
+        (("freeze", "--off"), "not frozen"),
+    ):
+        failed = run("model", *words)
+        assert failed.exit_code == 1
+        assert text in failed.output
+    held = run("model", "freeze", "-m", "a sale", "--author", "ann")
+    assert "frozen on the prior that ships (version 0) by ann" in held.output
+    assert "a sale" in held.output
+    assert json.loads(run("model", "list", "--json").output) == {"live": 0, "frozen": True, "versions": []}
+    assert run("model", "freeze").exit_code == 1
+    assert json.loads(run("model", "freeze", "--off", "--json").output) == {"live": 0, "frozen": False}
 
 
 if __name__ == "__main__":

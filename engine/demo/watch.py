@@ -16,8 +16,9 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message,
 from engine.actions import Action, Decision, Outcome
 from engine.demo.view import Status
 from engine.errors import EngineError, TransientError
-from engine.features.churn.snapshot import Snapshot, decode_snapshot
+from engine.features.churn.snapshot import Snapshot
 from engine.streams.codec import decode_action, decode_decision
+from engine.streams.models import ModelBoard
 
 SHOWN = 20  # actions kept for the screen
 KEPT_BACK = 5  # decisions kept for the screen
@@ -105,6 +106,7 @@ class TopicWatcher:
         self.first_action_at_s: float | None = None
         self.last_read_at_s = 0.0
         self.model: Snapshot | None = None
+        self._board = ModelBoard()
         self._topics = topics
         self._clock_s = clock_s
         self._consumer = Consumer(
@@ -118,7 +120,6 @@ class TopicWatcher:
         )
         self._readers: dict[str, Callable[[bytes], None]] = dict.fromkeys(topics.actions, self._read_action)
         self._readers[topics.decisions] = self._read_decision
-        self._readers[topics.models] = self._read_model
 
     def open(self) -> None:
         """Start to read every partition from its beginning.
@@ -128,7 +129,7 @@ class TopicWatcher:
         """
         places: list[TopicPartition] = []
         try:
-            for topic in self._readers:
+            for topic in (*self._readers, self._topics.models):
                 partitions = (
                     self._consumer.list_topics(topic, timeout=_METADATA_TIMEOUT_S).topics[topic].partitions
                 )
@@ -156,7 +157,10 @@ class TopicWatcher:
         value, topic = message.value(), message.topic()
         if message.error() is not None or not value or topic is None:
             return
-        self._readers[topic](value)
+        if topic == self._topics.models:
+            self._read_model(message.key(), value)
+        else:
+            self._readers[topic](value)
 
     def _read_action(self, value: bytes) -> None:
         action: Action = decode_action(value)
@@ -178,11 +182,12 @@ class TopicWatcher:
         if decision.outcome in (Outcome.SUPPRESSED, Outcome.DEFERRED, Outcome.HELD_OUT):
             self.kept_back.offer(decision)
 
-    def _read_model(self, value: bytes) -> None:
+    def _read_model(self, key: bytes | None, value: bytes) -> None:
         try:
-            self.model = decode_snapshot(value)
+            self._board.take(key, value)
         except EngineError:
             return  # a snapshot the workers refuse as well
+        self.model = self._board.live
 
 
 class StatusPoller:

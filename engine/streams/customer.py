@@ -14,16 +14,16 @@ from engine.events import TIMER_CODE
 from engine.features.churn.purchases import unpack_many
 from engine.features.churn.rate import GlobalRate
 from engine.features.churn.scoring import Scorer
-from engine.features.churn.snapshot import Snapshot, decode_snapshot, shipped_prior
+from engine.features.churn.snapshot import Snapshot, shipped_prior
 from engine.features.profile import Profile
 from engine.features.registry import FeatureSpace
 from engine.features.rows import RowBatch
 from engine.features.state import CustomerState, unpack
 from engine.settings import Settings
 from engine.streams.kafka import KafkaSettings, partition_counts
+from engine.streams.models import read_models
 from engine.streams.partition import partition_of
 from engine.streams.partitions import RATE_FIELD
-from engine.streams.reader import TopicReader
 from engine.streams.store.redis import RedisStore
 from engine.streams.wiring import definitions_of
 
@@ -196,15 +196,13 @@ def _partitions(settings: Settings, kafka: KafkaSettings) -> int:
 
 
 def newest_model(settings: Settings, kafka: KafkaSettings) -> Snapshot:
-    """Return the newest model on the topic; the one that ships when there is none or no Kafka."""
-    newest = shipped_prior()
+    """Return what workers score with; the model that ships when nothing is published or there is no Kafka."""
+    prior = shipped_prior(settings.churn.horizon_days)
     try:
-        with TopicReader(kafka, [settings.topics.models], last=1) as reader:
-            for message in reader.until_end():
-                newest = decode_snapshot(message.value() or b"")
+        live = read_models(kafka, settings.topics.models).live
     except (TransientError, ConfigError):
-        pass
-    return newest
+        return prior
+    return live if live is not None and live.horizon_days == prior.horizon_days else prior
 
 
 def _risk(state: CustomerState, now_ms: int, rate: GlobalRate, model: Snapshot) -> float:

@@ -21,14 +21,14 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
 from engine.errors import ConfigError, StateError, TransientError
 from engine.features.churn.blocks import TrainingBlock
-from engine.features.churn.snapshot import encode_snapshot
+from engine.features.churn.snapshot import Snapshot, encode_snapshot
 from engine.features.churn.trainer import TrainerCore, TrainerSettings
 from engine.features.churn.trainer_state import dump_trainer, load_trainer
 from engine.settings import Settings
 from engine.streams.kafka import KafkaSettings, check_topics, common_config
 from engine.streams.logs import configure_logs
-from engine.streams.models import MODEL_KEY
-from engine.streams.producer import ActionProducer
+from engine.streams.models import MODEL_KEY, Kept, ModelFollower, kept_key, now_ms
+from engine.streams.producer import ActionProducer, OutRecord
 from engine.streams.sink import CLOCK_HEADER
 from engine.streams.store.link import address_of
 from engine.streams.wiring import kafka_settings
@@ -71,8 +71,10 @@ class Trainer:
         self._core = TrainerCore(self._core_settings)
         self._offsets: dict[int, int] = {}
         self._producer = ActionProducer(kafka)
+        self._models = ModelFollower(kafka, settings.topics.models)
         self._days_done = 0
-        self._published_s = self._saved_s = self._renewed_s = 0.0
+        self._published_s = time.monotonic()
+        self._saved_s = self._renewed_s = 0.0
         self.stopped = False
 
     async def run(self) -> None:
@@ -92,6 +94,10 @@ class Trainer:
             if not self._lock():
                 return
             self._restore()
+            self._models.start()
+            self._models.wait(self._settings.kafka.timeout_ms / 1000)
+            # a snapshot may have been published after the last checkpoint: its number is taken
+            self._core.version = max(self._core.version, self._models.board.highest_version)
             self._assign(consumer)
             while not self.stopped:
                 for message in consumer.consume(_BATCH, 0.2):
@@ -106,6 +112,7 @@ class Trainer:
             raise TransientError(f"redis at {address!r} does not answer: {type(error).__name__}") from error
         finally:
             consumer.close()
+            self._models.stop()
             await self._producer.aclose()
             self._redis.close()
 
@@ -183,22 +190,41 @@ class Trainer:
         self._redis.set(self._lock_key, self._name, px=LOCK_MS)
 
     async def _publish(self) -> None:
-        """Publish what was learned; Kafka's absence is waited out by the next try."""
+        """Publish what was learned; it goes live if it passes its trial and nobody holds the model still.
+
+        Kafka's absence is waited out by the next try.
+        """
         if not self._days_done:
             return
-        snapshot = self._core.snapshot()
-        record = (self._settings.topics.models, MODEL_KEY, encode_snapshot(snapshot), None)
+        churn, topic, board = self._settings.churn, self._settings.topics.models, self._models.board
+        snapshot = self._core.snapshot(board.live, churn.max_loss_increase)
+        trial = snapshot.trial
+        goes_live = not board.frozen and trial is not None and trial.passed
+        kept = Kept(snapshot, now_ms(), goes_live)
+        records: list[OutRecord] = [(topic, kept_key(snapshot.version), msgspec.json.encode(kept), None)]
+        if goes_live:
+            records.append((topic, MODEL_KEY, encode_snapshot(snapshot), None))
+        records += [(topic, kept_key(old), None, None) for old in board.surplus(churn.keep_snapshots - 1)]
         try:
-            await self._producer.send([record])
+            await self._producer.send(records)
         except TransientError as error:
             log.warning("model snapshot not published", error=str(error))
             return
         self._days_done = 0
-        log.info("model snapshot published", version=snapshot.version, labels=snapshot.labels)
+        if goes_live:
+            log.info("model snapshot published", version=snapshot.version, labels=snapshot.labels)
+        elif board.frozen:
+            log.info("model snapshot kept, the model is frozen", version=snapshot.version)
+        else:
+            log.warning("model snapshot failed its trial, the live one stays", **_told(snapshot))
 
     def _save(self) -> None:
         checkpoint = Checkpoint(dump_trainer(self._core), self._offsets)
         self._redis.set(self._state_key, msgspec.msgpack.encode(checkpoint))
+
+
+def _told(snapshot: Snapshot) -> dict[str, object]:
+    return {"version": snapshot.version} | (msgspec.structs.asdict(snapshot.trial) if snapshot.trial else {})
 
 
 def run_trainer(settings: Settings) -> None:

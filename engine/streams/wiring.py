@@ -224,7 +224,7 @@ def pipeline_of(
         space=space,
         segments=definitions.segments_over(space),
         machine=machine,
-        scorer=Scorer(snapshot or shipped_prior()),
+        scorer=Scorer(snapshot or shipped_prior(settings.churn.horizon_days)),
         series=definitions.series,
         score_every_ms=settings.churn.score_every_days * 86_400_000,
     )

@@ -15,6 +15,7 @@ from engine.demo.watch import Showcase, StatusPoller, TopicWatcher, WatchedTopic
 from engine.features.churn.snapshot import encode_snapshot
 from engine.streams.codec import encode_action, encode_decision
 from engine.streams.local.stack import EmbeddedBroker
+from engine.streams.models import MODEL_KEY
 from tests.demo.samples import action, decision, snapshot
 
 HOST = "127.0.0.1"
@@ -61,8 +62,8 @@ def test_watcher_reads_actions_decisions_and_model(embedded_broker: EmbeddedBrok
     reached = decision("7", "win-back", Outcome.CONVERTED, "", "order placed")
     reached = replace(reached, reason=Reason(text="order placed", values={"arm": "holdout", "value": 9.5}))
     producer.produce("w.decisions", encode_decision(reached)[0])
-    producer.produce("w.models", b"{}")
-    producer.produce("w.models", encode_snapshot(snapshot()), partition=0)
+    producer.produce("w.models", b"{}", key=MODEL_KEY)
+    producer.produce("w.models", encode_snapshot(snapshot()), key=MODEL_KEY, partition=0)
     assert producer.flush(10) == 0
     watcher = TopicWatcher(embedded_broker.bootstrap, topics)
     watcher.open()

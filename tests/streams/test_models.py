@@ -11,13 +11,23 @@ import msgspec
 import pytest
 
 from engine import metrics as table
+from engine.errors import EngineError
 from engine.features.churn.snapshot import Snapshot, encode_snapshot, shipped_prior
 from engine.metrics import Metrics
 from engine.settings import ChurnSettings, Settings
 from engine.streams.health import WorkerHealth
 from engine.streams.kafka import KafkaSettings
 from engine.streams.local.stack import EmbeddedBroker
-from engine.streams.models import MODEL_KEY, ModelFollower
+from engine.streams.models import (
+    DESK_KEY,
+    MODEL_KEY,
+    Desk,
+    Kept,
+    ModelBoard,
+    ModelFollower,
+    kept_key,
+    write_models,
+)
 from engine.streams.producer import ActionProducer
 from engine.streams.wiring import build_pipeline
 from engine.streams.worker import _Models
@@ -84,6 +94,46 @@ def test_a_topic_that_comes_later_is_waited_for(
         wait_for(follower, 1)
     finally:
         follower.stop()
+
+
+def test_what_is_frozen_counts_whatever_comes(
+    embedded_broker: EmbeddedBroker, make_topic: TopicMaker
+) -> None:
+    """A worker scores with what operators hold from its first batch on, and switches when they let go."""
+    kafka, topic = KafkaSettings(embedded_broker.bootstrap), make_topic(embedded_broker, "models", 1)
+    held = msgspec.json.encode(Desk(snapshot(2), "ann", 1, "why"))
+    write_models(kafka, topic, {MODEL_KEY: encode_snapshot(snapshot(7)), DESK_KEY: held})
+    follower = ModelFollower(kafka, topic)
+    follower.start()
+    try:
+        follower.wait(WAIT_S)
+        assert follower.take() == snapshot(2)
+        assert follower.board.frozen
+        write_models(kafka, topic, {MODEL_KEY: encode_snapshot(snapshot(8))})
+        write_models(kafka, topic, {DESK_KEY: msgspec.json.encode(Desk(None, "ann"))})
+        wait_for(follower, 8)
+        assert not follower.board.frozen
+    finally:
+        follower.stop()
+
+
+def test_the_oldest_snapshots_go_but_not_those_that_are_needed() -> None:
+    """Beyond the number kept the oldest go; what is live and what was live before it stay."""
+    board = ModelBoard()
+    for version in range(1, 11):
+        kept = Kept(snapshot(version), version, went_live=version in {1, 3})
+        board.take(kept_key(version), msgspec.json.encode(kept))
+    board.take(MODEL_KEY, encode_snapshot(snapshot(3)))
+    assert board.surplus(4) == [2, 4, 5, 6]
+    assert board.before(3) == snapshot(1)
+    assert board.before(1) is None
+    assert board.highest_version == 10
+    board.take(kept_key(10), None)
+    board.take(b"churn/other", b"not ours")
+    assert board.highest_version == 9
+    with pytest.raises(EngineError, match="model topic"):
+        board.take(DESK_KEY, b"rubbish")
+    assert board.live == snapshot(3)
 
 
 class Queue:

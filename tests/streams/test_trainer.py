@@ -16,15 +16,23 @@ import pytest
 import redis
 
 from engine.demo.data import build_log
-from engine.errors import ConfigError, StateError, TransientError
+from engine.errors import ConfigError, EngineError, StateError, TransientError
 from engine.features.churn.blocks import TrainingBlock
-from engine.features.churn.snapshot import Snapshot
+from engine.features.churn.snapshot import Snapshot, encode_snapshot
 from engine.features.churn.trainer import TrainerCore, TrainerSettings
 from engine.settings import ChurnSettings, RedisSettings, Settings, TopicSettings
 from engine.streams import trainer as module
 from engine.streams.kafka import KafkaSettings
 from engine.streams.local.stack import EmbeddedBroker, ValkeyServer
-from engine.streams.models import ModelFollower
+from engine.streams.model_desk import ModelDesk
+from engine.streams.models import (
+    MODEL_KEY,
+    Kept,
+    ModelFollower,
+    kept_key,
+    read_models,
+    write_models,
+)
 from engine.streams.producer import ActionProducer, OutRecord
 from engine.streams.sink import CLOCK_HEADER
 from engine.streams.trainer import Trainer
@@ -158,8 +166,8 @@ def expected(records: list[OutRecord]) -> Snapshot:
 
 
 def same(snapshot: Snapshot) -> Snapshot:
-    """Leave out what counts publications."""
-    return msgspec.structs.replace(snapshot, version=0)
+    """Leave out what counts publications and compares them."""
+    return msgspec.structs.replace(snapshot, version=0, trial=None)
 
 
 def test_a_restart_changes_nothing(site: Site, blocks: list[OutRecord]) -> None:
@@ -189,6 +197,74 @@ def test_rows_read_twice_count_once(site: Site, blocks: list[OutRecord]) -> None
         client.set(site.state_key, checkpoint)
     site.learn()
     assert same(site.published()) == expected(blocks)
+
+
+def test_a_number_once_published_is_not_used_again(site: Site, blocks: list[OutRecord]) -> None:
+    """Killed between publishing and its checkpoint, the trainer goes on with a number of its own."""
+    site.send(blocks[: len(blocks) // 2])
+    site.learn()
+    first = site.published()
+    taken = msgspec.structs.replace(first, version=41)
+    kept = {kept_key(41): msgspec.json.encode(Kept(taken, 1, went_live=False))}
+    write_models(site.kafka, site.settings.topics.models, kept)
+    site.send(blocks[len(blocks) // 2 :])
+    site.learn()
+    assert site.published().version == 42
+
+
+def test_what_fails_its_trial_does_not_go_live(site: Site, blocks: list[OutRecord]) -> None:
+    """The live snapshot stays, the new one is kept with the reason, and an operator may promote it."""
+    site.settings = msgspec.structs.replace(
+        site.settings, churn=ChurnSettings(publish_every_s=3600, max_loss_increase=0.0)
+    )
+    topic = site.settings.topics.models
+    site.send(blocks)
+    unbeaten = msgspec.structs.replace(expected(blocks), version=3)
+    write_models(site.kafka, topic, {MODEL_KEY: encode_snapshot(unbeaten)})
+    site.learn()
+    assert site.published() == unbeaten
+    board = read_models(site.kafka, topic)
+    newest = board.highest_version
+    kept = board.kept[newest]
+    assert not kept.went_live
+    assert kept.snapshot.trial is not None
+    assert (kept.snapshot.trial.live_version, kept.snapshot.trial.passed) == (3, False)
+    desk = ModelDesk(site.settings, site.kafka, "ann")
+    live = desk.promote(None).live
+    assert live is not None
+    assert live.version == newest
+
+
+def test_while_frozen_the_trainer_learns_and_nothing_switches(site: Site, blocks: list[OutRecord]) -> None:
+    """Operators hold, roll back and let go; the trainer's snapshots are kept all the while."""
+    half = len(blocks) // 2
+    site.send(blocks[:half])
+    site.learn()
+    desk = ModelDesk(site.settings, site.kafka, "ann")
+    assert desk.freeze("a sale").frozen
+    with pytest.raises(EngineError, match="frozen already"):
+        desk.freeze()
+    site.send(blocks[half:])
+    site.learn()
+    board = desk.read()
+    assert board.live is not None
+    assert (board.live.version, sorted(board.kept)) == (1, [1, 2])
+    rolled = desk.roll_back(None, "back to the prior").live
+    assert rolled is not None
+    assert rolled.version == 0
+    assert desk.promote(2).frozen
+    again = desk.thaw()
+    assert again.live is not None
+    assert (again.live.version, again.frozen) == (2, False)
+    before = desk.roll_back(None).live
+    assert before is not None
+    assert before.version == 1
+    for wrong, match in ((1, "live already"), (9, "no version 9; kept are: 1, 2")):
+        with pytest.raises(EngineError, match=match):
+            desk.promote(wrong)
+    other = msgspec.structs.replace(site.settings, churn=ChurnSettings(horizon_days=180))
+    with pytest.raises(ConfigError, match=r"version 2 is for 90 days, churn\.horizon_days is 180"):
+        ModelDesk(other, site.kafka, "ann").promote(2)
 
 
 def test_there_is_one_trainer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

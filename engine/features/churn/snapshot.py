@@ -46,6 +46,28 @@ class HazardParameters(msgspec.Struct, frozen=True):
     rows: int
 
 
+class Trial(msgspec.Struct, frozen=True):
+    """How a snapshot did against the live one on the labels that matured last; losses are in nats.
+
+    Args:
+        rows: rows whose 30 days have passed within the window; the risk judged is that of 30 days.
+        live_version: version of the live snapshot; -1 = there was none that fits.
+        log_loss: of the trainer, each row judged before it was learned; None without rows.
+        own_log_loss: of this very snapshot on the same rows, to catch what has just gone wrong.
+        live_log_loss: of the live snapshot on the same rows.
+        bound: by how much the larger of the first two may exceed the third.
+        passed: whether the snapshot may go live.
+    """
+
+    rows: int
+    live_version: int
+    log_loss: float | None
+    own_log_loss: float | None
+    live_log_loss: float | None
+    bound: float
+    passed: bool
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything a worker needs to score, and where it comes from.
 
@@ -63,6 +85,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         engine_version: of the package that made it.
         river_version: of the library that learned it.
         validation: prequential quality by group of rows (`all`, `actionable`, `purchase`).
+        trial: against the snapshot that was live when this one was made, or None.
         features: the feature list.
         features_hash: hash of the list.
         hazard_days: days of one step of the chain.
@@ -82,6 +105,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     engine_version: str
     river_version: str
     validation: dict[str, Quality] = {}
+    trial: Trial | None = None
     features: tuple[str, ...] = HAZARD_FEATURES
     features_hash: str = feature_hash()
     hazard_days: int = HAZARD_DAYS
@@ -176,9 +200,13 @@ def _check_hazard(parameters: HazardParameters) -> None:
 
 
 @cache
-def shipped_prior() -> Snapshot:
+def shipped_prior(horizon_days: int = 90) -> Snapshot:
     """Return the prior that ships with the engine, for scoring before labels mature.
 
     It was fitted on every fourth customer of the public CDNOW log by `python -m engine.features.churn.prior`.
+
+    Args:
+        horizon_days: what the risk is to be of; the chain of hazards reaches as far as one likes.
     """
-    return decode_snapshot(files("engine.features.churn").joinpath("prior.json").read_bytes())
+    shipped = decode_snapshot(files("engine.features.churn").joinpath("prior.json").read_bytes())
+    return msgspec.structs.replace(shipped, horizon_days=horizon_days)

@@ -32,6 +32,7 @@ from engine.features.churn.quality import ACTIONABLE, PURCHASE, QualityLog
 from engine.features.churn.sampling import sample_day
 from engine.features.churn.scoring import Scorer
 from engine.features.churn.snapshot import HAZARD_DAYS, Snapshot, check_horizon, shipped_prior
+from engine.features.churn.trial import DEFAULT_BOUND, TrialWindow
 
 MAX_WAITING_ROWS: Final = 20_000_000
 """Rows that may wait for the slowest partition; past it the trainer must stop rather than swap."""
@@ -140,6 +141,7 @@ class TrainerCore:
         self.sampled: dict[int, SampledDay] = {}
         self.scored: dict[int, ScoredDay] = {}
         self.quality = QualityLog()
+        self.trials = TrialWindow()
         self.engine_version = version("engage")
         self.river_version = version("river")
         self.version = 0
@@ -260,6 +262,7 @@ class TrainerCore:
         rows = due.rows
         buyers, bought_s = self.purchases.between(day * DAY_S, (day + HAZARD_DAYS + 1) * DAY_S)
         back = came_back(rows.customers, rows.time_s, buyers, bought_s, HAZARD_DAYS * DAY_S)
+        self.trials.add(day + HAZARD_DAYS, rows, back, due.weights, self._passport())
         self.model.learn(rows.features, back, due.weights)
         returned = int(back.sum())
         self.labels[0] += returned
@@ -317,10 +320,19 @@ class TrainerCore:
             validation=validation or {},
         )
 
-    def snapshot(self) -> Snapshot:
-        """Publish what has been learned so far, with a new version number."""
+    def snapshot(self, live: Snapshot | None = None, bound: float = DEFAULT_BOUND) -> Snapshot:
+        """Publish what has been learned so far, with a new version number.
+
+        Args:
+            live: what workers score with now; the passport says how the new one does against it. One of
+                another horizon is none.
+            bound: how much worse the new one may be to go live, nats.
+        """
         self.version += 1
-        return self._passport(self.quality.total())
+        made = self._passport(self.quality.total())
+        if live is not None and live.horizon_days != made.horizon_days:
+            live = None
+        return msgspec.structs.replace(made, trial=self.trials.judge(made, live, bound))
 
     def report(self) -> TrainerReport:
         """Say how far the trainer is and how good the model has been."""

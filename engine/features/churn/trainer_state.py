@@ -16,6 +16,7 @@ from engine.features.churn.model import HazardModel
 from engine.features.churn.quality import QualityLog
 from engine.features.churn.snapshot import HazardParameters, Snapshot, feature_hash
 from engine.features.churn.trainer import SampledDay, ScoredDay, TrainerCore, TrainerSettings
+from engine.features.churn.trial import TrialWindow
 
 STATE_FORMAT: Final = 1
 
@@ -40,6 +41,7 @@ class _State(msgspec.Struct):
     purchases: dict[str, Any]
     statistics: dict[str, Any]
     quality: dict[str, Any]
+    trials: dict[int, Any] = {}
 
 
 def dump_trainer(core: TrainerCore) -> bytes:
@@ -74,6 +76,7 @@ def dump_trainer(core: TrainerCore) -> bytes:
         purchases=core.purchases.to_state(),
         statistics=core.statistics.to_state(),
         quality=core.quality.to_state(),
+        trials=core.trials.to_state(),
     )
     return msgspec.msgpack.encode(state)
 
@@ -132,6 +135,7 @@ def _restore(core: TrainerCore, state: _State) -> None:
     core.purchases = PurchaseLog.from_state(state.purchases)
     core.statistics = StatisticsLog.from_state(state.statistics)
     core.quality = QualityLog.from_state(state.quality)
+    core.trials = TrialWindow.from_state(state.trials)
 
 
 def _pack_rows(rows: TrainingBlock) -> tuple[bytes, ...]:

@@ -132,7 +132,9 @@ def backtest(settings: Settings, kafka: KafkaSettings, request: Request, screen:
         read_s = time.monotonic() - started_s
         begins_ms, ends_ms = index.span_ms()
         from_ms, to_ms = period(request.since, request.until, begins_ms, ends_ms)
-        snapshot = shipped_prior() if request.logs else newest_model(settings, kafka)
+        snapshot = (
+            shipped_prior(settings.churn.horizon_days) if request.logs else newest_model(settings, kafka)
+        )
         plan = Plan(settings, rules, other, snapshot, from_ms, to_ms)
         screen.begin(index.events)
         started_s = time.monotonic()

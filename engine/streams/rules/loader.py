@@ -71,7 +71,7 @@ class RuleLoader:
         vocabulary = vocabulary_over(settings, self._definitions, columns=columns)
         self._compiler = BundleCompiler(vocabulary, compile_aside)
         self._make = make_of(vocabulary)
-        self._snapshot: Snapshot = shipped_prior()
+        self._snapshot: Snapshot = shipped_prior(settings.churn.horizon_days)
 
     def load(self, found: Publication, version: Version, *, rest: bool = True) -> LoadedRules:
         """Compile a version and put it together.
