@@ -14,7 +14,7 @@ import xxhash
 from engine.errors import StateError
 from engine.features.churn.hazard import FEATURE_COUNT
 
-BLOCK_VERSION: Final = 1
+BLOCK_VERSION: Final = 2
 MAX_BLOCK_ROWS: Final = 100_000
 
 
@@ -39,7 +39,7 @@ class TrainingBlock:
     Args:
         customers: customer keys, (rows,) uint64.
         time_s: time of each row, (rows,) uint32 seconds since the epoch.
-        features: (rows, 17) float32, columns as in `HAZARD_FEATURES`.
+        features: (rows, 18) float32, columns as in `HAZARD_FEATURES`.
         is_purchase: which rows are purchases (the others are weekly timers), (rows,) bool. A purchase
             row is taken after its purchase is folded in, at the purchase's own time: the trainer takes
             a recency above zero to mean that the purchase continues an occasion.
@@ -70,7 +70,7 @@ class TrainingBlock:
         )
 
     def encode(self) -> bytes:
-        """Serialise: msgpack of raw little-endian columns, 81 bytes a row."""
+        """Serialise: msgpack of raw little-endian columns, 85 bytes a row."""
         return msgspec.msgpack.encode(
             (
                 BLOCK_VERSION,

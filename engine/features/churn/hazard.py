@@ -1,4 +1,4 @@
-"""The 17 features of the 30-day purchase hazard, for many customers and several instants at once.
+"""The 18 features of the 30-day purchase hazard, for many customers and several instants at once.
 
 `Basis` holds the quantities a row's features are made of; they can be read from purchase statistics
 (workers) or recovered from a frozen feature row (trainer), and rolled forward in time on the
@@ -36,6 +36,7 @@ HAZARD_FEATURES: Final = (
     "global_rate",
     "log_rate",
     "just_purchased",
+    "recency_by_repeats",
 )
 FEATURE_COUNT: Final = len(HAZARD_FEATURES)
 (
@@ -56,6 +57,7 @@ FEATURE_COUNT: Final = len(HAZARD_FEATURES)
     _GLOBAL_RATE,
     _RATE,
     _JUST,
+    _RECENCY_BY_REPEATS,
 ) = range(FEATURE_COUNT)
 
 GAP_PRIOR_D: Final = 90.0
@@ -143,7 +145,7 @@ def basis_of_features(features: npt.NDArray[np.floating]) -> Basis:
     """Recover the basis from frozen feature rows.
 
     Args:
-        features: rows as `hazard_matrix` made them, (rows, 17).
+        features: rows as `hazard_matrix` made them, (rows, 18).
 
     Returns:
         The basis, exact up to the precision the rows were kept in.
@@ -172,7 +174,7 @@ def feature_columns(basis: Basis, steps: int = 1, step_d: float = 30.0) -> Float
         step_d: length of a step, days.
 
     Returns:
-        (17, steps, rows) float64.
+        (18, steps, rows) float64.
     """
     rows = len(basis.count)
     ahead_d, fade = _ahead(steps, step_d)
@@ -200,6 +202,8 @@ def feature_columns(basis: Basis, steps: int = 1, step_d: float = 30.0) -> Float
     np.subtract(log_count, out[_RATE], out=out[_RATE])
     out[_JUST, 0] = basis.just_purchased
     out[_JUST, 1:] = 0.0
+    # silence says more about those who used to buy often
+    np.multiply(out[_RECENCY], log_count, out=out[_RECENCY_BY_REPEATS])
     return out
 
 
@@ -212,6 +216,6 @@ def hazard_matrix(stats: PurchaseStats, now_s: Floats | float, global_rate: Floa
         global_rate: purchases per known customer and day, (rows,) or one for all.
 
     Returns:
-        (rows, 17) float64, columns as in `HAZARD_FEATURES`.
+        (rows, 18) float64, columns as in `HAZARD_FEATURES`.
     """
     return feature_columns(basis_of_stats(stats, now_s, global_rate))[:, 0, :].T

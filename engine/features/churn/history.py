@@ -84,7 +84,7 @@ class StatisticsLog:
         Args:
             customers: (rows,) keys.
             time_s: (rows,) seconds since the epoch.
-            features: (rows, 17) frozen features; they hold the three statistics.
+            features: (rows, 18) frozen features; they hold the three statistics.
         """
         recency_d, repeats, tenure_d = np.expm1(
             features[:, (_RECENCY, _REPEATS, _TENURE)].T.astype(np.float64)

@@ -38,7 +38,7 @@ def fold(parameters: HazardParameters) -> tuple[Floats, float]:
         parameters: of the hazard model.
 
     Returns:
-        (17,) weights on raw features and the intercept. A feature that never varied weighs nothing,
+        (18,) weights on raw features and the intercept. A feature that never varied weighs nothing,
         as in River.
     """
     deviation = np.sqrt(np.array(parameters.variances))
@@ -110,7 +110,7 @@ class Scorer:
             global_rate: as for `score`.
 
         Returns:
-            (rows,) risks as from `score`, and (rows, 17) features as from `hazard_matrix`.
+            (rows,) risks as from `score`, and (rows, 18) features as from `hazard_matrix`.
         """
         basis = basis_of_stats(stats, now_s, global_rate)
         columns = self._columns(basis)
@@ -119,7 +119,7 @@ class Scorer:
         return risk, columns[:, 0, :].T
 
     def score_rows(self, features: npt.NDArray[np.floating]) -> Risk:
-        """Score frozen feature rows, (rows, 17), model by model."""
+        """Score frozen feature rows, (rows, 18), model by model."""
         basis = basis_of_features(features)
         hazard, mbg = self._log_odds(basis, self._columns(basis))
         return Risk(self._blend(hazard, mbg), _to_risk(hazard), _to_risk(mbg))
@@ -129,7 +129,7 @@ class Scorer:
         return _to_risk((1.0 - share) * hazard + share * mbg)
 
     def _columns(self, basis: Basis) -> Floats:
-        """Features now and after each step of the chain, (17, steps, rows)."""
+        """Features now and after each step of the chain, (18, steps, rows)."""
         return feature_columns(basis, self._steps, float(self.snapshot.hazard_days))
 
     def _log_odds(self, basis: Basis, columns: Floats) -> tuple[Floats, Floats]:

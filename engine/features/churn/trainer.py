@@ -62,7 +62,7 @@ class TrainerSettings(msgspec.Struct, frozen=True):
     horizon_days: int = 90
     learning_rate: float = LEARNING_RATE
     rows_per_day: int = 250
-    mbg_share: float = 0.5
+    mbg_share: float = 0.3
     prior_labels: int = 20_000
     evaluate_from_s: int = 0
 

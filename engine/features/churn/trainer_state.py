@@ -18,7 +18,7 @@ from engine.features.churn.snapshot import HazardParameters, Snapshot, feature_h
 from engine.features.churn.trainer import SampledDay, ScoredDay, TrainerCore, TrainerSettings
 from engine.features.churn.trial import TrialWindow
 
-STATE_FORMAT: Final = 1
+STATE_FORMAT: Final = 2
 
 
 class _State(msgspec.Struct):
@@ -27,6 +27,7 @@ class _State(msgspec.Struct):
     settings: TrainerSettings
     prior: Snapshot
     hazard: HazardParameters
+    averaged: HazardParameters
     mbg: MbgParameters
     passed_s: dict[int, int]
     next_day: int
@@ -58,7 +59,8 @@ def dump_trainer(core: TrainerCore) -> bytes:
         features_hash=feature_hash(),
         settings=core.settings,
         prior=core.prior,
-        hazard=core.model.parameters(),
+        hazard=core.model.latest(),
+        averaged=core.model.parameters(),
         mbg=core.mbg,
         passed_s=dict(sorted(core.passed_s.items())),
         next_day=core.next_day,
@@ -116,7 +118,7 @@ def load_trainer(payload: bytes, settings: TrainerSettings | None = None) -> Tra
 
 
 def _restore(core: TrainerCore, state: _State) -> None:
-    core.model = HazardModel(core.settings.learning_rate, state.hazard)
+    core.model = HazardModel(core.settings.learning_rate, state.hazard, state.averaged)
     core.mbg = state.mbg
     core.passed_s = state.passed_s
     core.next_day = state.next_day

@@ -44,6 +44,7 @@ def test_features_equal_their_definition() -> None:
         "global_rate": 0.02,
         "log_rate": math.log(3 / 150),
         "just_purchased": 0.0,
+        "recency_by_repeats": math.log1p(20) * math.log(3),
     }
     assert tuple(expected) == HAZARD_FEATURES
     np.testing.assert_allclose(row, list(expected.values()), rtol=1e-6)

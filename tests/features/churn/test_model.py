@@ -55,13 +55,24 @@ def test_it_learns() -> None:
 
 
 def test_restored_model_goes_on_like_the_original() -> None:
-    """Parameters are the whole state: the copy learns the next rows to the same bits."""
+    """The latest and the averaged parameters are the whole state: the copy goes on to the same bits."""
     model, x = learned()
-    copy = HazardModel(0.05, model.parameters())
-    assert copy.parameters() == model.parameters()
+    model.learn(x[:50], x[:50, 2] > 5.0, np.ones(50))
+    copy = HazardModel(0.05, model.latest(), model.parameters())
+    assert model.latest() != model.parameters() == copy.parameters()
     for one in (model, copy):
         one.learn(x[:50], x[:50, 1] > 5.0, np.full(50, 0.5))
+    assert copy.latest() == model.latest()
     assert copy.parameters() == model.parameters()
+
+
+def test_what_is_served_is_the_average_of_the_weights() -> None:
+    """Before the time constant is reached, it is the plain average over all rows, block by block."""
+    model, x = learned(100)
+    first = np.array(model.latest().weights)
+    model.learn(x[:50], x[:50, 1] > 5.0, np.ones(50))
+    second = np.array(model.latest().weights)
+    np.testing.assert_allclose(model.parameters().weights, (first * 100 + second * 50) / 150, rtol=1e-9)
 
 
 def test_constant_features_never_yield_nan() -> None:

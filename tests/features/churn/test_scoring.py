@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine.features.churn import mbg
-from engine.features.churn.hazard import hazard_matrix
+from engine.features.churn.hazard import HAZARD_FEATURES, hazard_matrix
 from engine.features.churn.model import HazardModel
 from engine.features.churn.purchases import DAY_S, unpack_many, update_purchase
 from engine.features.churn.scoring import Scorer
@@ -33,7 +33,7 @@ def test_chained_hazard_equals_river() -> None:
     for ahead_d in (0, 30, 60):
         rows = hazard_matrix(stats, now_s + ahead_d * DAY_S, 0.01)
         if ahead_d:
-            rows[:, -1] = 0.0
+            rows[:, HAZARD_FEATURES.index("just_purchased")] = 0.0
         expected *= [1.0 - model.predict(row) for row in rows.tolist()]
     np.testing.assert_allclose(Scorer(snapshot).score(stats, now_s, 0.01), expected, rtol=1e-9)
 
