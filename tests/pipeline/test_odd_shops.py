@@ -83,9 +83,9 @@ def order(name: str, day: float, amount: float) -> Event:
     return made
 
 
-def same_rhythm(amount: Callable[[int], float]) -> list[Order]:
-    """Thirty customers who all buy every fifteen days."""
-    return [(f"c{n}", float(day), amount(n)) for day in range(0, 120, 15) for n in range(30)]
+def same_rhythm(amount: Callable[[int], float], customers: int = 30) -> list[Order]:
+    """Customers who all buy every fifteen days."""
+    return [(f"c{n}", float(day), amount(n)) for day in range(0, 120, 15) for n in range(customers)]
 
 
 def test_a_single_customer_is_scored_by_the_prior() -> None:
@@ -167,7 +167,7 @@ def test_mbg_that_does_not_converge_keeps_the_last_parameters(monkeypatch: pytes
         tried.append(penalizer)
 
     monkeypatch.setattr(mbg, "_climb", never)
-    shop = Shop(same_rhythm(lambda _: 20.0), until_d=121)
+    shop = Shop(same_rhythm(lambda _: 20.0, mbg.MIN_CUSTOMERS), until_d=121)
     assert set(tried) == set(mbg.PENALIZERS)
     assert shop.trainer.mbg == TrainerCore(TrainerSettings(1)).mbg
     assert shop.trainer.report().mbg_failed > 0
