@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.actions import Action, Decision
-from engine.events import EVENT_TYPES, Event
-from engine.features.apply import change_profile, record_event
+from engine.events import EVENT_TYPES
+from engine.features.apply import record_event
 from engine.features.churn.blocks import TrainingBlock
 from engine.features.churn.purchases import unpack_many
 from engine.features.churn.rate import GlobalRate
@@ -25,16 +25,15 @@ from engine.features.rows import RowBatch
 from engine.features.segments import Segments
 from engine.features.series import Series
 from engine.features.state import CustomerState
-from engine.pipeline.before import Before, end_of, look_ahead, timers_before
-from engine.pipeline.changes import SegmentChange, segment_change
-from engine.pipeline.found import NOTHING, Found
+from engine.pipeline.before import Before, look_ahead, timers_before
+from engine.pipeline.changes import SegmentChange
+from engine.pipeline.found import Found
 from engine.pipeline.ordered import Ahead, OrderedWaves
 from engine.pipeline.pins import Pins
-from engine.pipeline.row_values import RowValues
 from engine.pipeline.training import Scored, count_purchases, freeze, move_scores, rates_of, scored_at_s
+from engine.pipeline.walk import Walk
 from engine.pipeline.waves import ERASURE, MUTATES, EventRow, Wave, Waves
-from engine.rules.context import Outbox, RowContext
-from engine.rules.journey import WaitUntil
+from engine.rules.context import Outbox
 from engine.rules.ledger import Ledger
 from engine.rules.machine import JourneyMachine
 from engine.rules.ruleset import RuleSet
@@ -141,7 +140,7 @@ class Pipeline:
         self.series = series
         self.score_every_ms = score_every_ms
         self.pins = Pins()
-        self._reacting = _reacting_codes(rules)
+        self._walk = Walk(machine, space, segments.names)
         self._min_delay_ms = min(machine.min_delay_ms, score_every_ms, segments.min_change_ms)
 
     def switch(self, other: Pipeline) -> None:
@@ -157,7 +156,7 @@ class Pipeline:
         self.space = other.space
         self.segments = other.segments
         self.machine = other.machine
-        self._reacting = other._reacting
+        self._walk = other._walk
         self._min_delay_ms = other._min_delay_ms
 
     def process(self, work: Work) -> Outcome:
@@ -209,7 +208,9 @@ class Pipeline:
         self.space.set_column(matrix, "segment", segment_codes)
         found = self._find(wave, batch, matrix, segment_codes, before)
         yield
-        undone = self._walk(wave, matrix, segment_codes.tolist(), found, work.ledgers, outcome)
+        undone = self._walk.rows(
+            wave, matrix, segment_codes.tolist(), found, work.ledgers, outcome.outbox, outcome.segment_changes
+        )
         for first, _ in undone:
             before.go_back(batch, first)
         if work.learn and scored is not None:
@@ -230,7 +231,7 @@ class Pipeline:
     def _apply(self, wave: Wave, outcome: Outcome) -> tuple[RowBatch, Before]:
         """Record each row's event; keep the state's bytes as of that row, and what was before it.
 
-        A profile is changed later, row by row (`_walk`); what its columns will be then is seen on a shadow.
+        A profile is changed later, row by row (`Walk`); what its columns will be then is seen on a shadow.
         """
         heads, marks, values, tiles, purchases = [], [], [], [], []
         before = Before()
@@ -298,102 +299,3 @@ class Pipeline:
             scored = Scored(buyers, codes, now_s, features, chosen)
         self.space.set_column(matrix, "churn_risk", risk)
         return scored
-
-    def _walk(
-        self,
-        wave: Wave,
-        matrix: Floats,
-        segment_codes: list[int],
-        found: Found,
-        ledgers: Mapping[int, Ledger],
-        outcome: Outcome,
-    ) -> list[tuple[int, int]]:
-        """Go through the rows in order: segments, journeys, timers; return runs that came too early."""
-        machine, names = self.machine, self.segments.names
-        states, instants, last = wave.states, wave.now_ms, len(wave) - 1
-        undone: list[tuple[int, int]] = []
-        go_on = 0
-        entering, by_customer = found.entering(), found.by_customer
-        zone = machine.settings.default_time_zone
-        for number, (state, event, code, now_ms, key, after, change_ms) in enumerate(
-            zip(
-                wave.states,
-                wave.events,
-                wave.codes,
-                wave.now_ms,
-                wave.keys,
-                segment_codes,
-                found.next_ms.tolist(),
-                strict=True,
-            )
-        ):
-            if code == ERASURE or number < go_on:
-                continue
-            before = state.segment
-            if after != before:
-                state.segment = after
-                outcome.segment_changes.append(
-                    segment_change(state, event, now_ms, names[before], names[after])
-                )
-            if event is not None:
-                change_profile(state, event, code, now_ms)
-            own = found.of_customer(number, state, event, zone) if by_customer else NOTHING
-            if (
-                after != before
-                or (by_customer and own)
-                or number in entering
-                or self._concerns(state, event, code, now_ms, key)
-            ):
-                context = RowContext(
-                    state=state,
-                    event=event,
-                    code=code,
-                    now_ms=now_ms,
-                    values=RowValues(self.space, names, matrix, number),
-                    segment_before=names[before],
-                    segment_after=names[after],
-                    absences=found.absences.get(number, ()),
-                    schedules=[*found.schedules.get(number, ()), *own.dates],
-                    crossed=own.crossed,
-                    candidates=found.by_event(number, own.enough),
-                    event_key=key,
-                    ledger=ledgers[wave.partitions[number]],
-                )
-                machine.run(context, outcome.outbox)
-                state.journey_due_ms = machine.journey_due_ms(state)
-            elif state.journey_due_ms < 0 or code in _INQUIRY_CODES:
-                state.journey_due_ms = machine.journey_due_ms(state)
-            due_ms = change_ms if own is NOTHING else min(change_ms, own.next_ms)
-            if 0 < state.journey_due_ms < due_ms:
-                due_ms = state.journey_due_ms
-            if 0 < state.next_score_ms < due_ms:
-                due_ms = state.next_score_ms
-            assert due_ms > now_ms, "a timer must lie ahead"
-            state.due_ms = due_ms if due_ms < NEVER_MS else 0
-            if number < last and states[number + 1] is state and due_ms <= instants[number + 1]:
-                go_on = end_of(states, number + 1)
-                undone.append((number + 1, go_on))
-        return undone
-
-    def _concerns(self, state: CustomerState, event: Event | None, code: int, now_ms: int, key: int) -> bool:
-        """Whether a row may move a customer's journeys although nothing entered by it."""
-        due_ms = state.journey_due_ms
-        if due_ms < 0:
-            due_ms = state.journey_due_ms = self.machine.journey_due_ms(state)
-        if 0 < due_ms <= now_ms:  # at an event: rules that came since have a deadline that has passed
-            return True
-        if event is None:
-            return False
-        if code in self._reacting and (state.profile.positions or state.profile.goals):
-            return True
-        return code in _INQUIRY_CODES or (self.machine.sampled(key) and code in self.rules.by_code)
-
-
-def _reacting_codes(rules: RuleSet) -> frozenset[int]:
-    """Return the event types that can move a customer who is in a journey already, or reach a goal."""
-    codes = {leave.code for journey in rules.journeys for leave in journey.exits} | rules.goal_codes
-    for journey in rules.journeys:
-        for step in journey.program:
-            if isinstance(step, WaitUntil):
-                codes.update(each.code for each in step.awaited)
-    return frozenset(codes)

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from engine.events import Event
 from engine.features.rows import RowBatch
 from engine.features.state import HEAD_COLUMNS, CustomerState
-from engine.rules.absence import NEVER_MS
 from engine.rules.counts import count_event
 from engine.rules.crossing import newly_beyond
 from engine.rules.ruleset import RuleSet
@@ -25,26 +24,20 @@ _ZONE = HEAD_COLUMNS.index("zone")
 
 
 class ByCustomer(NamedTuple):
-    """What only a look at the customer tells of a row.
+    """What only a look at the customer tells of a row: who may enter.
 
     Args:
         enough: journeys whose count the row's event made enough.
         crossed: journeys whose level was crossed.
         dates: (journey, instant ms) of dates that have come.
-        next_ms: the next date.
     """
 
     enough: Sequence[int]
     crossed: Sequence[int]
     dates: Sequence[tuple[int, int]]
-    next_ms: int
-
-    def __bool__(self) -> bool:
-        """Whether anybody may enter."""
-        return bool(self.enough or self.crossed or self.dates)
 
 
-NOTHING = ByCustomer((), (), (), NEVER_MS)
+NOTHING = ByCustomer((), (), ())
 
 
 class Found:
@@ -122,6 +115,9 @@ class Found:
             state: its customer, the row's event applied, the timer before it still set.
             event: the row's event.
             default_zone: IANA zone of customers whose zone is unknown.
+
+        Returns:
+            What they enter by; `NOTHING` itself where that is nothing.
         """
         rules = self._rules
         enough: Sequence[int] = ()
@@ -129,12 +125,25 @@ class Found:
             enough = count_event(rules, state, event, self.counts[row])
         crossed: Sequence[int] = ()
         if rules.crosses:
-            crossed = newly_beyond(rules.journeys, state, self._beyond.get(row, ()))
-        if not rules.dates or not state.profile.traits:
-            return ByCustomer(enough, crossed, (), NEVER_MS)
-        clock_ms, now_ms = int(self._clock_ms[row]), int(self._batch.now_ms[row])
-        next_ms, dates = rules.dates.judge(state.profile, clock_ms, state.due_ms, now_ms, default_zone)
-        return ByCustomer(enough, crossed, dates, next_ms)
+            beyond = self._beyond.get(row, ())
+            if beyond or state.profile.beyond:
+                crossed = newly_beyond(rules.journeys, state, beyond)
+        dates: Sequence[tuple[int, int]] = ()
+        if state.due_ms > 0 and rules.dates and state.profile.traits:
+            clock_ms, now_ms = int(self._clock_ms[row]), int(self._batch.now_ms[row])
+            if state.due_ms <= now_ms:
+                dates = rules.dates.come(state.profile, clock_ms, state.due_ms, now_ms, default_zone)
+        return ByCustomer(enough, crossed, dates) if enough or crossed or dates else NOTHING
+
+    def at_instants(self, row: int, own: ByCustomer) -> Sequence[tuple[int, int]]:
+        """Return the (journey, instant ms) of the schedules and dates that come at a row.
+
+        Args:
+            row: the row.
+            own: what its customer enters by.
+        """
+        schedules = self.schedules.get(row, ())
+        return [*schedules, *own.dates] if own.dates else schedules
 
     def entering(self) -> frozenset[int]:
         """Return the rows by which somebody may enter a journey, counts apart."""

@@ -83,24 +83,15 @@ def _let_in(runner: Runner, journey: Journey, cause: Cause, rival: Journey | Non
         whether the customer is in, or held out.
     """
     context = runner.context
-    facts = runner.facts()
-    text = " and ".join(_reason_parts(journey, cause, facts))[:MAX_REASON_CHARS]
-    kept = {"type": cause.event_type, "time": cause.time_ms, **cause.fields, REASON: text}
-    position = Position(
-        journey=journey.name,
-        version=journey.version,
-        instance=cause.instance,
-        pc=0,
-        entered_ms=context.now_ms,
-        due_ms=0,
-        event_id=cause.event_id,
-        event=kept,
-    )
-    barred = _barred(journey, position, runner)
+    barred = _barred(journey, cause.instance, runner)
     if barred is not None:
         if share_of("not_matched", cause.event_id) < runner.settings.not_matched_sample:
-            runner.decide(position, "entry", Outcome.NOT_MATCHED, barred)
+            run = _run_of(journey, cause, context.now_ms, {"type": cause.event_type})
+            runner.decide(run, "entry", Outcome.NOT_MATCHED, barred)
         return False
+    text = " and ".join(_reason_parts(journey, cause, runner.facts()))[:MAX_REASON_CHARS]
+    kept = {"type": cause.event_type, "time": cause.time_ms, **cause.fields, REASON: text}
+    position = _run_of(journey, cause, context.now_ms, kept)
     outranked = _group_mates(journey, runner) if journey.exclusion_group else []
     refused = (
         _excluded(journey, rival, outranked)
@@ -120,6 +111,20 @@ def _let_in(runner: Runner, journey: Journey, cause: Cause, rival: Journey | Non
     _end_outranked(runner, journey, outranked)
     _begin(runner, journey, position, text)
     return True
+
+
+def _run_of(journey: Journey, cause: Cause, now_ms: int, event: dict[str, Any]) -> Position:
+    """Return the run a cause begins, or would begin; `event` is what is kept of it."""
+    return Position(
+        journey=journey.name,
+        version=journey.version,
+        instance=cause.instance,
+        pc=0,
+        entered_ms=now_ms,
+        due_ms=0,
+        event_id=cause.event_id,
+        event=event,
+    )
 
 
 def _begin(runner: Runner, journey: Journey, position: Position, text: str) -> None:
@@ -195,17 +200,17 @@ def _reason_parts(journey: Journey, cause: Cause, facts: Facts) -> Iterator[str]
             yield say_condition(condition, facts)
 
 
-def _barred(journey: Journey, position: Position, runner: Runner) -> Reason | None:
+def _barred(journey: Journey, instance: str, runner: Runner) -> Reason | None:
     """Say why the customer may not enter (again) now, or None."""
     profile = runner.context.state.profile
-    if any(each.journey == journey.name and each.instance == position.instance for each in profile.positions):
+    if any(each.journey == journey.name and each.instance == instance for each in profile.positions):
         return Reason(text="already inside this journey", guard="reentry")
-    last_ms = profile.entered.get(kept_as(journey, position.instance))
+    last_ms = profile.entered.get(kept_as(journey, instance))
     if journey.kind == "unanswered" or journey.reentry.rule == "always" or last_ms is None:
         return None
     if journey.reentry.rule == "never":
         return Reason(text="has been in this journey before, and re-entry is never", guard="reentry")
-    if position.entered_ms - last_ms < journey.reentry.after_ms:
+    if runner.context.now_ms - last_ms < journey.reentry.after_ms:
         pause = say_duration(journey.reentry.after_ms)
         return Reason(text=f"was in this journey less than {pause} ago", guard="reentry")
     return None

@@ -35,10 +35,10 @@ class DateIndex:
         """Whether there are any."""
         return bool(self._entries)
 
-    def judge(
+    def come(
         self, profile: Profile, clock_ms: int, due_ms: int, now_ms: int, default_zone: str
-    ) -> tuple[int, list[tuple[int, int]]]:
-        """Find the dates that have come, and the next one.
+    ) -> list[tuple[int, int]]:
+        """Find the dates that have come.
 
         A date comes in the row whose (clock, now] its instant falls into, if a timer was set for it or before
         it: one that the customer's traits only tell afterwards is over.
@@ -46,32 +46,43 @@ class DateIndex:
         Args:
             profile: the customer, the row's own event applied.
             clock_ms: the instant processed before the row.
-            due_ms: the timer that was set before the row; 0 = none.
+            due_ms: the timer that was set before the row.
             now_ms: the row's instant.
             default_zone: IANA zone of customers whose zone is unknown.
 
         Returns:
-            the next instant, `NEVER_MS` when there is none; and (journey, instant) of those that have come.
+            (journey, instant ms) of each.
         """
-        next_ms, come = NEVER_MS, list[tuple[int, int]]()
-        if self._traits.isdisjoint(profile.traits):
-            return next_ms, come
+        found: list[tuple[int, int]] = []
+        if clock_ms >= now_ms:
+            return found
         for place, (index, until) in enumerate(self._entries):
-            if until.trait not in profile.traits:
-                continue
-            zone = until.zone or profile.time_zone or default_zone
-            if due_ms > 0 and clock_ms < now_ms:
-                at_ms, real = self._next(place, profile, clock_ms, zone, default_zone)
+            if until.trait in profile.traits:
+                at_ms, real = self._next(place, profile, clock_ms, default_zone)
                 if real and due_ms <= at_ms <= now_ms:
-                    come.append((index, at_ms))
-            next_ms = min(next_ms, self._next(place, profile, now_ms, zone, default_zone)[0])
-        return next_ms, sorted(come, key=lambda each: (each[1], each[0]))
+                    found.append((index, at_ms))
+        return sorted(found, key=lambda each: (each[1], each[0]))
 
-    def _next(
-        self, place: int, profile: Profile, after_ms: int, zone: str, default_zone: str
-    ) -> tuple[int, bool]:
+    def next_ms(self, profile: Profile, now_ms: int, default_zone: str) -> int:
+        """Return the next date's instant, or when to look again; `NEVER_MS` when there is none.
+
+        Args:
+            profile: the customer, as the row leaves it.
+            now_ms: the row's instant.
+            default_zone: IANA zone of customers whose zone is unknown.
+        """
+        if self._traits.isdisjoint(profile.traits):
+            return NEVER_MS
+        return min(
+            self._next(place, profile, now_ms, default_zone)[0]
+            for place, (_, until) in enumerate(self._entries)
+            if until.trait in profile.traits
+        )
+
+    def _next(self, place: int, profile: Profile, after_ms: int, default_zone: str) -> tuple[int, bool]:
         """Return the first instant after a moment; False with one at which to look again only."""
         until = self._entries[place][1]
+        zone = until.zone or profile.time_zone or default_zone
         value = profile.traits[until.trait]
         key = (place, value, zone)
         known = self._known.get(key)

@@ -13,6 +13,7 @@ from engine.events import EVENT_TYPES, event_key
 from engine.features.churn.rate import GlobalRate
 from engine.features.state import CustomerState
 from engine.pipeline.core import Pipeline, Work
+from engine.pipeline.walk import Walk
 from engine.pipeline.waves import EventRow
 from engine.rules.ruleset import RuleSet
 from engine.settings import Settings
@@ -87,6 +88,18 @@ def test_how_rows_are_cut_into_steps_changes_nothing(rules: RuleSet, seed: int) 
         for name in CUSTOMERS:
             assert _of(told[name], Action) == _of(one_told[name], Action)
             assert _of(told[name], Decision) == _of(one_told[name], Decision)
+
+
+def test_rows_that_are_passed_over_would_have_done_nothing(
+    rules: RuleSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journeys decide the same when they are asked at every row, not only where one reacts."""
+    expected = [run(rules, history(seed), [50]) for seed in range(4)]
+    monkeypatch.setattr(Walk, "_concerns", lambda *_: True)
+    for seed, (told, states) in enumerate(expected):
+        asked, asked_states = run(rules, history(seed), [50])
+        assert asked == told
+        assert asked_states == states
 
 
 def _of(told: list[Action | Decision], kind: type) -> list[Action | Decision]:

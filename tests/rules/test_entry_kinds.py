@@ -168,3 +168,19 @@ def test_leaving_a_segment_ends_a_run(tmp_path: Path) -> None:
     longer = (tmp_path / "one.yaml").read_text().replace("wait: 1s", "wait: 10d")
     (tmp_path / "one.yaml").write_text(longer)
     assert _run(tmp_path, case) == []
+
+
+def test_a_date_that_a_journey_sets_is_armed_at_once(tmp_path: Path) -> None:
+    """A trait written by a step is a date like any other: no further event is needed for it to come."""
+    (tmp_path / "two.yaml").write_text(
+        "journey: two\nentry: {on: page.viewed, reentry: always}\n"
+        'steps: [{set: {trait: trial_ends, to: "2026-03-05"}}]\n'
+    )
+    entry = '{on: {date: trial_ends, at: "10:00"}, reentry: always}'
+    case = """
+    with: [two]
+    events: [{at: 1h, page.viewed: }]
+    expect: [{at: "2026-03-05T10:00:00", send: email}]
+    until: 30d
+"""
+    assert play(tmp_path, entry, case) == []
