@@ -226,6 +226,16 @@ def _others() -> Iterator[Feature]:
         "Probability of no order within the churn horizon; 0 for customers who never ordered.", Source.CALLER,
     )  # fmt: skip
     yield Feature(
+        "expected_orders_90d", "number", "events", 0.0, "",
+        "Orders to expect of the customer in the next 90 days; 0 for customers who never ordered.",
+        Source.CALLER,
+    )  # fmt: skip
+    yield Feature(
+        "expected_spend_90d", "number", "currency", 0.0, "",
+        "Spend to expect of the customer in the next 90 days; 0 for customers who never ordered.",
+        Source.CALLER,
+    )  # fmt: skip
+    yield Feature(
         "segment", "code", "", 0.0, "",
         "The segment the customer is in now, by name (segments.yaml).", Source.CALLER,
     )  # fmt: skip

@@ -31,6 +31,7 @@ from engine.pipeline.found import Found
 from engine.pipeline.ordered import Ahead, OrderedWaves
 from engine.pipeline.pins import Pins
 from engine.pipeline.training import Scored, count_purchases, freeze, move_scores, rates_of, scored_at_s
+from engine.pipeline.value import fill_value
 from engine.pipeline.walk import Walk
 from engine.pipeline.waves import ERASURE, MUTATES, EventRow, Wave, Waves
 from engine.rules.context import Outbox
@@ -292,9 +293,9 @@ class Pipeline:
             stats = unpack_many(b"".join(batch.purchases), np.ones(len(buyers), np.bool_))
             codes = batch.codes[buyers]
             now_s = scored_at_s(wave, buyers, codes, batch.now_ms[buyers])
-            # by the instant of the step, not of the purchase: the days before it are known, whatever is late
             rates = rates_of(wave, buyers, batch.now_ms[buyers] // 1000, work.rates)
             risk[buyers], features = self.scorer.score_with_features(stats, now_s.astype(np.float64), rates)
+            fill_value(self.space, matrix, self.scorer, buyers, stats, now_s, rates)
             chosen = move_scores(wave, buyers, codes, self.score_every_ms)
             scored = Scored(buyers, codes, now_s, features, chosen)
         self.space.set_column(matrix, "churn_risk", risk)

@@ -41,6 +41,8 @@ def count_purchases(
 def rates_of(wave: Wave, rows: Int64s, now_s: Int64s, rates: Mapping[int, GlobalRate]) -> Floats:
     """Return the global purchase rate some rows see, `(rows,)`; within a day it is one number a partition.
 
+    It is that of the row's instant, not of its purchase's: the days before that are known, whatever is late.
+
     Args:
         wave: the wave.
         rows: numbers of the rows.

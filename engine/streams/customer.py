@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from engine.errors import ConfigError, TransientError
 from engine.events import TIMER_CODE
@@ -19,6 +20,7 @@ from engine.features.profile import Profile
 from engine.features.registry import FeatureSpace
 from engine.features.rows import RowBatch
 from engine.features.state import CustomerState, unpack
+from engine.pipeline.value import fill_value
 from engine.settings import Settings
 from engine.streams.kafka import KafkaSettings, partition_counts
 from engine.streams.models import read_models
@@ -26,6 +28,8 @@ from engine.streams.partition import partition_of
 from engine.streams.partitions import RATE_FIELD
 from engine.streams.store.redis import RedisStore
 from engine.streams.wiring import definitions_of
+
+Floats = npt.NDArray[np.float64]
 
 
 class FeatureValue(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,8 +170,7 @@ def view(
     space = definitions.space()
     segments = definitions.segments_over(space)
     matrix = space.matrix(RowBatch.of([state], [now_ms], [TIMER_CODE]))
-    risk = _risk(state, now_ms, rate, model)
-    space.set_column(matrix, "churn_risk", [risk])
+    risk = _risk(space, matrix, state, now_ms, rate, model)
     space.set_column(matrix, "segment", [state.segment])
     return CustomerView(
         customer_id=state.customer_id,
@@ -205,12 +208,19 @@ def newest_model(settings: Settings, kafka: KafkaSettings) -> Snapshot:
     return live if live is not None and live.horizon_days == prior.horizon_days else prior
 
 
-def _risk(state: CustomerState, now_ms: int, rate: GlobalRate, model: Snapshot) -> float:
+def _risk(
+    space: FeatureSpace, matrix: Floats, state: CustomerState, now_ms: int, rate: GlobalRate, model: Snapshot
+) -> float:
+    """Write what the churn model says into the matrix; return the risk."""
     if not state.purchases:
         return 0.0
     now_s = np.array([now_ms // 1000])
     stats = unpack_many(state.purchases, np.ones(1, np.bool_))
-    return float(Scorer(model).score(stats, now_s.astype(np.float64), rate.at(now_s))[0])
+    scorer, rates = Scorer(model), rate.at(now_s)
+    risk = scorer.score(stats, now_s.astype(np.float64), rates)
+    space.set_column(matrix, "churn_risk", risk)
+    fill_value(space, matrix, scorer, np.zeros(1, np.int64), stats, now_s, rates)
+    return float(risk[0])
 
 
 def _profile(profile: Profile) -> dict[str, Any]:

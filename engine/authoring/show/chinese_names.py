@@ -47,6 +47,8 @@ _STEMS["visits"] = _SINGULARS["visit"] = "访问"
 _FIXED = {
     "segment": "客户分群",
     "churn_risk": "流失风险",
+    "expected_orders_90d": "未来 90 天的预期订单数",
+    "expected_spend_90d": "未来 90 天的预期消费金额",
     "csat_last": "最近一次满意度评分",
     "nps_last": "最近一次 NPS 评分",
     "open_inquiries": "未解决的咨询数",

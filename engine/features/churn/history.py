@@ -15,6 +15,7 @@ Seconds = npt.NDArray[np.uint32]
 Floats = npt.NDArray[np.float64]
 
 _RECENCY = HAZARD_FEATURES.index("log_recency")
+_MEAN_AMOUNT = HAZARD_FEATURES.index("log_mean_amount")
 _REPEATS = HAZARD_FEATURES.index("log_repeats")
 _TENURE = HAZARD_FEATURES.index("log_tenure")
 
@@ -71,7 +72,7 @@ class PurchaseLog:
 
 
 class StatisticsLog:
-    """The last known repeat count, first and last purchase of every customer seen."""
+    """The last known repeat count, first and last purchase and mean amount of every customer seen."""
 
     __slots__ = ("_parts",)
 
@@ -84,17 +85,18 @@ class StatisticsLog:
         Args:
             customers: (rows,) keys.
             time_s: (rows,) seconds since the epoch.
-            features: (rows, 18) frozen features; they hold the three statistics.
+            features: (rows, 18) frozen features; they hold the statistics.
         """
-        recency_d, repeats, tenure_d = np.expm1(
-            features[:, (_RECENCY, _REPEATS, _TENURE)].T.astype(np.float64)
+        recency_d, repeats, tenure_d, amount = np.expm1(
+            features[:, (_RECENCY, _REPEATS, _TENURE, _MEAN_AMOUNT)].T.astype(np.float64)
         )
         now_d = time_s / DAY_S
-        self._parts.append((customers, np.stack((np.rint(repeats), now_d - tenure_d, now_d - recency_d))))
+        values = np.stack((np.rint(repeats), now_d - tenure_d, now_d - recency_d, amount))
+        self._parts.append((customers, values))
 
     def _compact(self) -> tuple[Keys, Floats]:
         if not self._parts:
-            return np.empty(0, np.uint64), np.empty((3, 0))
+            return np.empty(0, np.uint64), np.empty((4, 0))
         customers = np.concatenate([part[0] for part in self._parts])
         values = np.concatenate([part[1] for part in self._parts], axis=1)
         # np.unique keeps the first of equals: look from the end to keep the last
@@ -109,8 +111,13 @@ class StatisticsLog:
         Args:
             now_s: the instant T is taken at, seconds since the epoch.
         """
-        _, (repeats, first_d, last_d) = self._compact()
+        _, (repeats, first_d, last_d, _) = self._compact()
         return repeats, np.maximum(last_d - first_d, 0.0), np.maximum(now_s / DAY_S - first_d, 0.0)
+
+    def amounts(self) -> tuple[Floats, Floats]:
+        """Return the purchases and their mean amount of every customer, (customers,) each, as in `as_of`."""
+        _, (repeats, _, _, amount) = self._compact()
+        return repeats + 1.0, amount
 
     def to_state(self) -> dict[str, Any]:
         """Return the statistics as plain values for msgpack."""
@@ -122,5 +129,5 @@ class StatisticsLog:
         """Restore what `to_state` returned."""
         log = cls()
         customers = np.frombuffer(state["customers"], "<u8")
-        log._parts = [(customers, np.frombuffer(state["values"], "<f8").reshape(3, -1))]
+        log._parts = [(customers, np.frombuffer(state["values"], "<f8").reshape(4, -1))]
         return log

@@ -59,7 +59,7 @@ def log_likelihood(parameters: MbgParameters, repeats: Floats, last_d: Floats, a
     """
     r, alpha, a, b = parameters.r, parameters.alpha, parameters.a, parameters.b
     log_age = np.log(alpha + age_d)
-    gone = _log_odds_gone(parameters, repeats, last_d, age_d)
+    gone = log_odds_gone(parameters, repeats, last_d, age_d)
     buying = gammaln(r + repeats) - gammaln(r) + r * np.log(alpha) - (r + repeats) * log_age
     staying = gammaln(a + b) - gammaln(b) + gammaln(b + repeats + 1) - gammaln(a + b + repeats + 1)
     return np.asarray(buying + staying + np.logaddexp(0.0, gone), np.float64)
@@ -83,13 +83,13 @@ def purchase_probability(
     Returns:
         (rows,) float64 in (0, 1); exact also where it is tiny.
     """
-    alive = expit(-_log_odds_gone(parameters, repeats, last_d, age_d))
+    alive = expit(-log_odds_gone(parameters, repeats, last_d, age_d))
     wait = np.log1p(horizon_d / (parameters.alpha + age_d))
     wait *= repeats + parameters.r
     return np.asarray(-alive * np.expm1(-wait), np.float64)
 
 
-def _log_odds_gone(parameters: MbgParameters, repeats: Floats, last_d: Floats, age_d: Floats) -> Floats:
+def log_odds_gone(parameters: MbgParameters, repeats: Floats, last_d: Floats, age_d: Floats) -> Floats:
     """Log-odds of having dropped out at the last purchase, (rows,)."""
     silence = np.log((parameters.alpha + age_d) / (parameters.alpha + last_d))
     odds = (parameters.r + repeats) * silence + np.log(parameters.a / (parameters.b + repeats))
@@ -162,7 +162,7 @@ def _objective(logs: Floats, groups: Floats, weight: Floats, penalizer: float) -
     repeats, last, age = groups
     parameters = MbgParameters(r, alpha, a, b)
     value = -float(weight @ log_likelihood(parameters, repeats, last, age))
-    gone = expit(_log_odds_gone(parameters, repeats, last, age))
+    gone = expit(log_odds_gone(parameters, repeats, last, age))
     log_age = np.log(alpha + age)
     by_r = psi(r + repeats) - psi(r) + np.log(alpha) - log_age + gone * (log_age - np.log(alpha + last))
     by_alpha = r / alpha - (r + repeats) / (alpha + age)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
@@ -23,12 +24,15 @@ from engine.features.churn.hazard import (
 from engine.features.churn.mbg import purchase_probability
 from engine.features.churn.purchases import PurchaseStats
 from engine.features.churn.snapshot import HazardParameters, Snapshot, check_snapshot
+from engine.features.churn.value import VALUE_DAYS, expected_amount, expected_orders
 
 MAX_LOG_ODDS: Final = 13.8
 """Risks stay within 1e-6 of 0 and 1, so that log-loss stays finite."""
 MAX_STEP_LOG_ODDS: Final = 50.0
 """Bound on one step's log-odds; twelve steps of it still fit a float."""
 _TINY: Final = 1e-300
+_HARDLY: Final = 1e-9
+"""Below this chance of a purchase, who buys all the same is taken to buy once."""
 
 
 def fold(parameters: HazardParameters) -> tuple[Floats, float]:
@@ -123,6 +127,38 @@ class Scorer:
         basis = basis_of_features(features)
         hazard, mbg = self._log_odds(basis, self._columns(basis))
         return Risk(self._blend(hazard, mbg), _to_risk(hazard), _to_risk(mbg))
+
+    def expect(
+        self, stats: PurchaseStats, now_s: Floats | float, global_rate: Floats | float
+    ) -> tuple[Floats, Floats]:
+        """Say what customers will buy within the next 90 days, whatever the churn horizon is.
+
+        The chance of a purchase is that of the blended risk; how many then follow is MBG/NBD's to say, how
+        much each is worth gamma-gamma's.
+
+        Args:
+            stats: as for `score`.
+            now_s: as for `score`.
+            global_rate: as for `score`.
+
+        Returns:
+            Expected purchases and spend, (rows,) float64 each; 0 for a customer who has never bought.
+        """
+        if self.snapshot.horizon_days != VALUE_DAYS:
+            near = msgspec.structs.replace(self.snapshot, horizon_days=VALUE_DAYS)
+            return Scorer(near).expect(stats, now_s, global_rate)
+        basis = basis_of_stats(stats, now_s, global_rate)
+        hazard, mbg = self._log_odds(basis, self._columns(basis))
+        last_d = np.maximum(basis.tenure_d - basis.recency_d, 0.0)
+        orders = expected_orders(self.snapshot.mbg, basis.count - 1.0, last_d, basis.tenure_d, VALUE_DAYS)
+        buys = expit(-mbg)
+        orders = np.where(buys > _HARDLY, orders / np.maximum(buys, _HARDLY), 1.0)
+        orders = np.maximum(orders, 1.0) * (1.0 - self._blend(hazard, mbg))
+        orders[stats.count == 0.0] = 0.0
+        amount = np.expm1(basis.mean_amount_log)
+        if self.snapshot.spend is not None:
+            amount = expected_amount(self.snapshot.spend, basis.count, amount)
+        return orders, orders * amount
 
     def _blend(self, hazard: Floats, mbg: Floats) -> Floats:
         share = self.snapshot.mbg_share

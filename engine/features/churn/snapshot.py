@@ -15,6 +15,7 @@ from engine.errors import EngineError
 from engine.features.churn.evaluation import Quality
 from engine.features.churn.hazard import FEATURE_COUNT, HAZARD_FEATURES
 from engine.features.churn.mbg import MbgParameters
+from engine.features.churn.value import SpendParameters
 
 SNAPSHOT_FORMAT: Final = 1
 HAZARD_DAYS: Final = 30
@@ -85,6 +86,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         engine_version: of the package that made it.
         river_version: of the library that learned it.
         validation: prequential quality by group of rows (`all`, `actionable`, `purchase`).
+        spend: gamma-gamma parameters, or None while too few have paid.
         trial: against the snapshot that was live when this one was made, or None.
         features: the feature list.
         features_hash: hash of the list.
@@ -105,6 +107,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     engine_version: str
     river_version: str
     validation: dict[str, Quality] = {}
+    spend: SpendParameters | None = None
     trial: Trial | None = None
     features: tuple[str, ...] = HAZARD_FEATURES
     features_hash: str = feature_hash()
@@ -165,10 +168,24 @@ def check_snapshot(snapshot: Snapshot) -> None:
     for parameters in (snapshot.hazard, snapshot.prior):
         if parameters is not None:
             _check_hazard(parameters)
+    _check_buying(snapshot)
+
+
+def _check_buying(snapshot: Snapshot) -> None:
     for name in ("r", "alpha", "a", "b"):
-        value = getattr(snapshot.mbg, name)
-        if not (math.isfinite(value) and 0.0 < value < _LARGEST):
-            raise EngineError(f"model snapshot: mbg {name} {value}, must be positive and finite")
+        _check_positive(f"mbg {name}", getattr(snapshot.mbg, name))
+    if snapshot.spend is not None:
+        for name, value in (
+            ("p", snapshot.spend.p),
+            ("q - 1", snapshot.spend.q - 1.0),
+            ("v", snapshot.spend.v),
+        ):
+            _check_positive(f"spend {name}", value)
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not (math.isfinite(value) and 0.0 < value < _LARGEST):
+        raise EngineError(f"model snapshot: {name} {value}, must be positive and finite")
 
 
 def check_horizon(horizon_days: int) -> None:

@@ -33,6 +33,7 @@ from engine.features.churn.sampling import sample_day
 from engine.features.churn.scoring import Scorer
 from engine.features.churn.snapshot import HAZARD_DAYS, Snapshot, check_horizon, shipped_prior
 from engine.features.churn.trial import DEFAULT_BOUND, TrialWindow
+from engine.features.churn.value import SpendParameters, fit_spend
 
 MAX_WAITING_ROWS: Final = 20_000_000
 """Rows that may wait for the slowest partition; past it the trainer must stop rather than swap."""
@@ -41,7 +42,7 @@ CONTINUES: Final = np.float32(np.log1p(0.9995 / DAY_S))
 """Recency from which a purchase row continues an occasion: a second; less is the fraction of its own one."""
 MBG_REFIT_DAYS: Final = 30
 MAX_FIT_CUSTOMERS: Final = 200_000
-"""MBG/NBD is fitted on at most so many customers, those with the smallest keys (keys are hashes)."""
+"""MBG/NBD and gamma-gamma are fitted on at most so many customers, those with the smallest keys (hashes)."""
 
 
 class TrainerSettings(msgspec.Struct, frozen=True):
@@ -133,6 +134,7 @@ class TrainerCore:
         self.prior = shipped_prior() if prior is None else prior
         self.model = HazardModel(settings.learning_rate)
         self.mbg = self.prior.mbg
+        self.spend: SpendParameters | None = self.prior.spend
         self.passed_s: dict[int, int] = {}
         self.waiting: list[TrainingBlock] = []
         self.next_day = -1
@@ -293,6 +295,8 @@ class TrainerCore:
         self.mbg_fits[fitted is None] += 1
         if fitted is not None:
             self.mbg = fitted
+        count, amount = (values[:MAX_FIT_CUSTOMERS] for values in self.statistics.amounts())
+        self.spend = fit_spend(count, amount) or self.spend
 
     # -- output --------------------------------------------------------------------------------
 
@@ -313,6 +317,7 @@ class TrainerCore:
             prior=self.prior.hazard if share > 0.0 else None,
             prior_share=share,
             mbg_share=settings.mbg_share,
+            spend=self.spend,
             labels_came_back=self.labels[0],
             labels_gone=self.labels[1],
             engine_version=self.engine_version,

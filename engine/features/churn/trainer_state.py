@@ -17,8 +17,9 @@ from engine.features.churn.quality import QualityLog
 from engine.features.churn.snapshot import HazardParameters, Snapshot, feature_hash
 from engine.features.churn.trainer import SampledDay, ScoredDay, TrainerCore, TrainerSettings
 from engine.features.churn.trial import TrialWindow
+from engine.features.churn.value import SpendParameters
 
-STATE_FORMAT: Final = 2
+STATE_FORMAT: Final = 3
 
 
 class _State(msgspec.Struct):
@@ -29,6 +30,7 @@ class _State(msgspec.Struct):
     hazard: HazardParameters
     averaged: HazardParameters
     mbg: MbgParameters
+    spend: SpendParameters | None
     passed_s: dict[int, int]
     next_day: int
     last_fit_day: int
@@ -62,6 +64,7 @@ def dump_trainer(core: TrainerCore) -> bytes:
         hazard=core.model.latest(),
         averaged=core.model.parameters(),
         mbg=core.mbg,
+        spend=core.spend,
         passed_s=dict(sorted(core.passed_s.items())),
         next_day=core.next_day,
         last_fit_day=core.last_fit_day,
@@ -120,6 +123,7 @@ def load_trainer(payload: bytes, settings: TrainerSettings | None = None) -> Tra
 def _restore(core: TrainerCore, state: _State) -> None:
     core.model = HazardModel(core.settings.learning_rate, state.hazard, state.averaged)
     core.mbg = state.mbg
+    core.spend = state.spend
     core.passed_s = state.passed_s
     core.next_day = state.next_day
     core.last_fit_day = state.last_fit_day
