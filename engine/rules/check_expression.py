@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.rules.cel import CelProblem, Kind, compile_cel, regex_problem
@@ -90,12 +90,13 @@ def _check(scalar: Scalar, scope: Scope, errors: ErrorList) -> CheckedExpression
         errors.add("E0301", error.message, place_in(scalar, error.offset), spelling)
         return None
     before = errors.count
-    names = _names(node, scalar, scope, errors)
-    _regexes(node, scalar, errors)
+    parts = tuple(walk(node))
+    names = _names(parts, scalar, scope, errors)
+    _regexes(parts, scalar, errors)
     for missing in unguarded(node, scope.variables):
         hint = f"ask first: has({missing.name}) && …"
         errors.add("E0306", f"`{missing.name}` may be missing", place_in(scalar, missing.offset), hint)
-    widened = widen(text, node, names.variables)
+    widened = widen(text, parts, names.variables)
     compiled = compile_cel(widened.text, names.variables)
     if isinstance(compiled, list):
         for problem in compiled:
@@ -103,13 +104,13 @@ def _check(scalar: Scalar, scope: Scope, errors: ErrorList) -> CheckedExpression
         return None
     if errors.count > before:
         return None
-    _warn(node, scalar, scope, errors)
+    _warn(node, parts, scalar, scope, errors)
     return CheckedExpression(widened.text, parse_expression(widened.text), compiled, scalar.place)
 
 
-def _warn(node: Node, scalar: Scalar, scope: Scope, errors: ErrorList) -> None:
+def _warn(node: Node, parts: Sequence[Node], scalar: Scalar, scope: Scope, errors: ErrorList) -> None:
     """Note what is right by its types, but hardly meant."""
-    names = [part.dotted for part in walk(node) if isinstance(part, Name)]
+    names = [part.dotted for part in parts if isinstance(part, Name)]
     certain = frozenset(name for name in names if scope.variables.get(name, "dyn") not in ("dyn", "map"))
     for oddity in find_oddities_in(node, scope.ranges, certain):
         said = scalar.text[oddity.node.start : oddity.node.end].strip()
@@ -139,10 +140,10 @@ def _seen(oddity: Oddity, scope: Scope) -> str:
     return ""
 
 
-def _names(node: Node, scalar: Scalar, scope: Scope, errors: ErrorList) -> _Names:
+def _names(parts: Sequence[Node], scalar: Scalar, scope: Scope, errors: ErrorList) -> _Names:
     used: dict[str, Kind] = {}
     clean = True
-    for part in walk(node):
+    for part in parts:
         if not isinstance(part, Name):
             continue
         variable = _variable(part, scope.variables)
@@ -178,8 +179,8 @@ def _unknown(name: Name, scalar: Scalar, scope: Scope, errors: ErrorList) -> Non
     errors.add("E0302", f"unknown name `{name.dotted}`", place, hint)
 
 
-def _regexes(node: Node, scalar: Scalar, errors: ErrorList) -> None:
-    for part in walk(node):
+def _regexes(parts: Sequence[Node], scalar: Scalar, errors: ErrorList) -> None:
+    for part in parts:
         if isinstance(part, Call) and part.function == "matches" and part.arguments:
             pattern = part.arguments[-1]
             if isinstance(pattern, Literal) and pattern.kind == "string":

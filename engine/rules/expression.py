@@ -40,6 +40,7 @@ _LEVELS: tuple[tuple[str, ...], ...] = (
     ("+", "-"),
     ("*", "/", "%"),
 )
+_LEVEL_OF = {operator: level for level, operators in enumerate(_LEVELS) for operator in operators}
 
 
 class Literal(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -227,18 +228,23 @@ class _Parser:
         self._depth -= 1
         return node
 
-    def _binary(self, level: int) -> Node:
-        if level == len(_LEVELS):
-            return self._unary()
-        left = self._binary(level + 1)
-        chain = 0
-        while operator := self._accept(*_LEVELS[level]):
-            chain += 1
+    def _binary(self, lowest: int) -> Node:
+        """Read operands joined by operators that bind as tightly as `lowest` says, or tighter."""
+        left = self._unary()
+        chain, before = 0, len(_LEVELS)
+        while (level := self._level()) >= lowest:
+            operator = self._take()
+            chain, before = (chain + 1 if level == before else 1), level
             if chain > MAX_EXPRESSION_DEPTH * 2:
                 raise ExpressionSyntaxError(f"more than {MAX_EXPRESSION_DEPTH * 2} operands", operator.start)
             right = self._binary(level + 1)
             left = Binary(operator.text, left, right, left.start, right.end)
         return left
+
+    def _level(self) -> int:
+        """Return how tightly the operator that comes next binds; -1 when none does."""
+        token = self._token
+        return _LEVEL_OF.get(token.text, -1) if token.kind in ("op", "name") else -1
 
     def _unary(self) -> Node:
         operators = []

@@ -90,7 +90,9 @@ def _own_words(parsed: ParsedJourney, problems: ErrorList) -> None:
         scalars = [step.to] if isinstance(step, ParsedSet) else [scalar for _, scalar in step.data]
         if isinstance(step, ParsedSend) and step.channel.value == AGENT:
             continue
-        for scalar in filter(is_expression, scalars):
+        for scalar in scalars:
+            if "entry.event." not in scalar.text or not is_expression(scalar):
+                continue
             for part in walk(parse_expression(scalar.text)):
                 if isinstance(part, Name) and part.dotted in _OWN_WORDS:
                     message = f"`{part.dotted}` holds the customer's own words"

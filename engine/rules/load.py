@@ -8,7 +8,6 @@ from pathlib import Path
 
 from engine.errors import RuleError, RuleErrors
 from engine.rules.check import find_problems
-from engine.rules.checked import CheckedJourney
 from engine.rules.compile import compile_journey
 from engine.rules.limits import MAX_FILES
 from engine.rules.lint import find_oddities
@@ -146,11 +145,11 @@ def read_sources(paths: Iterable[Path], errors: list[RuleError]) -> list[tuple[s
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """One file as far as it could be read; `checked` is only good when it has no errors."""
+    """One file as far as it could be read; `linted` is its journey when it has no errors of its own."""
 
     problems: ErrorList
     parsed: ParsedJourney | None
-    checked: CheckedJourney | None
+    linted: Linted | None
 
 
 def compile_sources(
@@ -170,9 +169,9 @@ def compile_sources(
     Raises:
         RuleErrors: with every error of every file, in file order.
     """
-    files = [_check(file, data, vocabulary) for file, data in sources]
+    files = [_compile(file, data, vocabulary) for file, data in sources]
     _find_twins(files)
-    compiled = [_compile(each, vocabulary) for each in files if not each.problems.errors]
+    compiled = [each.linted for each in files if each.linted is not None and not each.problems.errors]
     find_oddities_between(compiled)
     found = list(errors or ())
     heard = [] if warnings is None else warnings
@@ -184,20 +183,16 @@ def compile_sources(
     return RuleSet([each.journey for each in compiled], vocabulary)
 
 
-def _check(file: str, data: bytes, vocabulary: Vocabulary) -> _File:
+def _compile(file: str, data: bytes, vocabulary: Vocabulary) -> _File:
+    """Take one file through all stages: what it has read of expressions is still at hand then."""
     problems = ErrorList(file)
     parsed = read_journey(file, data, problems)
     checked = find_problems(parsed, vocabulary, problems) if parsed is not None else None
-    return _File(problems, parsed, checked)
-
-
-def _compile(file: _File, vocabulary: Vocabulary) -> Linted:
-    """Compile a file without errors and note what is odd about it."""
-    assert file.parsed is not None
-    assert file.checked is not None
-    journey = compile_journey(file.checked, vocabulary)
-    find_oddities(file.parsed, journey, file.problems)
-    return Linted(file.parsed, journey, file.problems)
+    if parsed is None or checked is None or problems.errors:
+        return _File(problems, parsed, None)
+    journey = compile_journey(checked, vocabulary)
+    find_oddities(parsed, journey, problems)
+    return _File(problems, parsed, Linted(parsed, journey, problems))
 
 
 def _find_twins(files: Iterable[_File]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+|//[^\n]*)
@@ -32,8 +33,7 @@ class ExpressionSyntaxError(Exception):
         self.offset = offset
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True, gc=False):
     """One token: `kind` is `float uint int string name op` or `end`."""
 
     kind: str

@@ -7,7 +7,7 @@ literal that meets a double gets its `.0` here, before CEL sees the expression.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from engine.rules.cel import Kind
@@ -48,16 +48,16 @@ class Widened:
         return max(offset - len(_SUFFIX) * before, self.inserted[before - 1] if before else 0)
 
 
-def widen(text: str, node: Node, variables: Mapping[str, Kind]) -> Widened:
+def widen(text: str, parts: Iterable[Node], variables: Mapping[str, Kind]) -> Widened:
     """Put `.0` behind each whole number that meets a double.
 
     Args:
         text: the author's expression.
-        node: its tree.
+        parts: every node of its tree.
         variables: dotted name to kind.
     """
     offsets: set[int] = set()
-    for part in walk(node):
+    for part in parts:
         if isinstance(part, Binary) and part.operator in _NUMERIC:
             _widen_pair(part.left, part.right, text, variables, offsets)
         elif isinstance(part, Binary) and part.operator == "in" and isinstance(part.right, ListOf):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from engine.rules.source import Place
 
@@ -12,6 +13,7 @@ Plain = str | int | float | bool | None
 
 _INT = re.compile(r"[-+]?[0-9]{1,18}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
+_BEGINS_NUMBER = frozenset("-+.0123456789")
 _WORDS: dict[str, Plain] = {
     "": None,
     "~": None,
@@ -27,8 +29,7 @@ _WORDS: dict[str, Plain] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(msgspec.Struct, frozen=True, gc=False):
     """A text, number, truth value or null.
 
     Args:
@@ -44,16 +45,14 @@ class Scalar:
     place: Place
 
 
-@dataclass(frozen=True, slots=True)
-class Mapping:
+class Mapping(msgspec.Struct, frozen=True, gc=False):
     """Keys and values in file order; keys are unique texts."""
 
     items: tuple[tuple[Scalar, Node], ...]
     place: Place
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(msgspec.Struct, frozen=True, gc=False):
     """A list of nodes."""
 
     items: tuple[Node, ...]
@@ -67,6 +66,8 @@ def meaning_of(text: str) -> Plain:
     """Return what a word without quotes means: only those can be numbers, truth values or null."""
     if text in _WORDS:
         return _WORDS[text]
+    if text[0] not in _BEGINS_NUMBER:
+        return text
     if _INT.fullmatch(text):
         return int(text)
     if _FLOAT.fullmatch(text) and math.isfinite(float(text)):

@@ -11,7 +11,7 @@ from engine.errors import RuleErrors
 from engine.events import EVENT_TYPES
 from engine.rules.limits import MAX_FILE_BYTES
 from tests.fuzz.mutate import mutate_bytes, mutate_text
-from tests.fuzz.world import compile_text, definitions, run_rules, vocabulary
+from tests.fuzz.world import compile_text, definitions, run_rules, sent_compiled, vocabulary
 from tests.rules.random_journeys import random_journey
 from tests.rules.random_layout import write_yaml
 
@@ -67,6 +67,7 @@ def fuzz(seed: int, count: int) -> Counter[str]:
             results["accepted"] += 1
             if results["accepted"] % RUN_EVERY == 0 and rules.journeys:
                 journey = rules.journeys[0]
+                rules = sent_compiled(rules, found)
                 types = [kind.name for kind in EVENT_TYPES.values() if kind.name in text.decode()]
                 results["actions"] += run_rules(rng, rules, found, types)
                 results["run"] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from engine.events import EVENT_CLASSES, EVENT_TYPES, Event, Family, event_key
@@ -15,6 +16,8 @@ from engine.pipeline.core import Outcome, Pipeline, Work
 from engine.pipeline.waves import EventRow
 from engine.resources import shipped
 from engine.rules.load import compile_sources, vocabulary_of
+from engine.rules.publishing import compiled
+from engine.rules.publishing.publication import JourneyFile
 from engine.rules.ruleset import RuleSet
 from engine.rules.scope import Vocabulary
 from engine.settings import Settings
@@ -24,6 +27,7 @@ from engine.streams.wiring import pipeline_of
 DAY_MS = 86_400_000
 START_MS = 1_760_000_000_000
 _SETTINGS = Settings()
+_CUSTOMERS = ("a", "顾客", "c")
 _TRAITS: tuple[dict[str, Any], ...] = (
     {},
     {"birthday": "2000-02-29", "tier": "gold"},
@@ -34,16 +38,24 @@ _PROPS: tuple[dict[str, Any], ...] = ({}, {"product_id": "a", "n": 1}, {"tier": 
 _TEXTS = ("", "投诉 complaint", "furious", "a", "welcome-coupon", "winback-survey", "marketing", "email")
 
 
+@lru_cache(maxsize=1)
 def definitions() -> Definitions:
-    """Return the shipped segments."""
+    """Return the shipped segments; the same object each time."""
     path = shipped("segments.yaml")
     return load_definitions(path.read_text("utf-8"), str(path))
 
 
 def vocabulary(found: Definitions, rules: RuleSet | None = None) -> Vocabulary:
     """Return what rules can talk about: every feature, or only those some rules need."""
+    assert found is definitions()
+    return _vocabulary(None if rules is None else rules.features)
+
+
+@lru_cache(maxsize=1024)  # mutated files mostly need what the file they come from needs
+def _vocabulary(features: frozenset[str] | None) -> Vocabulary:
+    found = definitions()
     whole = found.space()
-    names = whole.names if rules is None else found.space(rules.features).names
+    names = whole.names if features is None else found.space(features).names
     return vocabulary_of(whole.kinds, names, found.segments_over(whole).names, TEXTS, _SETTINGS.channels)
 
 
@@ -55,6 +67,17 @@ def compile_text(text: bytes, found: Definitions, whole: Vocabulary) -> RuleSet:
     """
     rules = compile_sources([("fuzzed.yaml", text)], whole)
     return RuleSet(rules.journeys, vocabulary(found, rules))
+
+
+def sent_compiled(rules: RuleSet, found: Definitions) -> RuleSet:
+    """Return the rules as a worker has them that takes them over compiled from a publication."""
+    (journey,) = rules.journeys
+    file = JourneyFile(journey.name, journey.version, "", "", "")
+    packed = compiled.pack([file], {(journey.name, journey.version): journey}, "fuzz")
+    sent = [compiled.decode(raw) for raw in compiled.unpack(packed, [file], "fuzz").values()]
+    taken = [each for each in sent if each is not None]
+    assert len(taken) == len(sent)
+    return RuleSet(taken or rules.journeys, vocabulary(found, rules))
 
 
 def random_event(rng: random.Random, name: str, customer_id: str, time_ms: int) -> Event:
@@ -102,29 +125,29 @@ def run_rules(
     states: dict[str, CustomerState] = {}
     now_ms, actions = START_MS, 0
     names = [name for name in EVENT_TYPES if name != "erasure.requested"]
-    for _ in range(rows):
+    for _ in range(0, rows, len(_CUSTOMERS)):
         now_ms += rng.choice((1_000, 60_000, 3_600_000, DAY_MS, 7 * DAY_MS))
         actions += _timers(pipeline, states, now_ms)
-        customer = rng.choice(("a", "顾客", "c"))
-        name = rng.choice(types) if types and rng.random() < 0.7 else rng.choice(names)
-        event = random_event(rng, name, customer, now_ms)
-        state = states.setdefault(customer, CustomerState(customer))
-        row = EventRow(0, event, EVENT_TYPES[name].code, now_ms, event_key(event))
-        actions += _process(pipeline, [row], {}, {customer: state}, now_ms)
-        states[customer] = unpack(customer, state.pack())
+        events = []
+        for customer in rng.choices(_CUSTOMERS, k=len(_CUSTOMERS)):
+            name = rng.choice(types) if types and rng.random() < 0.7 else rng.choice(names)
+            event = random_event(rng, name, customer, now_ms)
+            events.append(EventRow(0, event, EVENT_TYPES[name].code, now_ms, event_key(event)))
+            states.setdefault(customer, CustomerState(customer))
+        actions += _process(pipeline, events, {}, states, now_ms)
     return actions + _timers(pipeline, states, now_ms + 100 * DAY_MS, most=60)
 
 
 def _timers(pipeline: Pipeline, states: dict[str, CustomerState], until_ms: int, most: int = 30) -> int:
-    """Fire what is due, each at its instant."""
+    """Fire what is due, each customer's at its instant."""
     actions = 0
     for _ in range(most):
-        due = [(state.due_ms, name) for name, state in states.items() if 0 < state.due_ms <= until_ms]
+        due = {name: state.due_ms for name, state in states.items() if 0 < state.due_ms <= until_ms}
         if not due:
             break
-        due_ms, name = min(due)
-        actions += _process(pipeline, [], {name: 0}, {name: states[name]}, due_ms)
-        assert not 0 < states[name].due_ms <= due_ms, "a timer lies ahead"
+        actions += _process(pipeline, [], dict.fromkeys(due, 0), states, until_ms)
+        ahead = [name for name, due_ms in due.items() if 0 < states[name].due_ms <= due_ms]
+        assert not ahead, "a timer lies ahead"
     return actions
 
 
@@ -139,6 +162,8 @@ def _process(
         events=rows, timers=timers, states=states, until_ms={0: now_ms}, rates={0: GlobalRate()}, replay=True
     )
     outcome: Outcome = pipeline.process(work)
+    for name in {*timers, *(row.event.customer_id for row in rows)}:
+        states[name] = unpack(name, states[name].pack())
     for action in outcome.actions:
         encode_action(action)
     for decision in outcome.decisions:

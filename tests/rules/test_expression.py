@@ -30,7 +30,7 @@ KINDS = {"customer.x": "double", "customer.n": "int", "customer.s": "string", "e
 )
 def test_whole_numbers_next_to_doubles_are_widened(text: str, wide: str) -> None:
     """A whole number that meets a double gets its `.0`, others stay; CEL accepts the outcome."""
-    assert widen(text, parse_expression(text), KINDS).text == wide
+    assert widen(text, walk(parse_expression(text)), KINDS).text == wide
     names = {part.dotted for part in walk(parse_expression(wide)) if isinstance(part, Name)}
     assert isinstance(compile_cel(wide, {name: KINDS[name] for name in names}), CelProgram)
 
@@ -38,7 +38,7 @@ def test_whole_numbers_next_to_doubles_are_widened(text: str, wide: str) -> None
 def test_offsets_are_led_back() -> None:
     """An offset behind widened numbers is the author's offset."""
     text = "customer.x > 1 && customer.x < 20 && oops"
-    widened = widen(text, parse_expression(text), KINDS)
+    widened = widen(text, walk(parse_expression(text)), KINDS)
     assert widened.author_offset(widened.text.index("oops")) == text.index("oops")
     assert widened.author_offset(widened.text.index("20")) == text.index("20")
     assert widened.author_offset(0) == 0
