@@ -12,6 +12,7 @@ from engine.commands.base import EXIT_FAILED, AsJson, command, complain, kafka_s
 from engine.settings import Settings
 
 if TYPE_CHECKING:
+    from engine.features.churn.explanation import RiskExplanation
     from engine.streams.customer import CustomerView, FeatureValue
 
 _app = typer.Typer(help="Look at one customer.", no_args_is_help=True, rich_markup_mode=None)
@@ -57,6 +58,8 @@ def _print(view: CustomerView, *, everything: bool) -> None:
     }
     for name, text in facts.items():
         typer.echo(f"  {name:<12} {text}")
+    if view.risk is not None:
+        _print_risk(view.risk)
     _print_profile(view.profile)
     shown = [feature for feature in view.features if everything or _is_telling(feature)]
     rest = "" if everything else "; --all shows every window and those at their default"
@@ -65,6 +68,15 @@ def _print(view: CustomerView, *, everything: bool) -> None:
     for feature in shown:
         typer.echo(f"  {feature.name:<{width}}  {_value(feature):>12}  ", nl=False)
         typer.secho(feature.meaning, dim=True)
+
+
+def _print_risk(risk: RiskExplanation) -> None:
+    from engine.features.churn.explanation import risk_lines  # noqa: PLC0415
+
+    head, *rest = risk_lines(risk)
+    _heading(head)
+    for line in rest:
+        typer.echo(line)
 
 
 def _is_telling(feature: FeatureValue) -> bool:

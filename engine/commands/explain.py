@@ -8,6 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from engine.commands.base import (
@@ -88,6 +89,7 @@ def _explain_customer(
 ) -> None:
     from engine.authoring.explain.explanation import Period, explain  # noqa: PLC0415
     from engine.authoring.explain.text import Look, explanation_lines  # noqa: PLC0415
+    from engine.features.churn.explanation import risk_lines  # noqa: PLC0415
     from engine.streams.wiring import machine_settings  # noqa: PLC0415
 
     found = _evidence(settings, customer_id, span_ms)
@@ -104,9 +106,12 @@ def _explain_customer(
         [journey] if journey is not None else [],
     )
     if as_json:
-        print_json(explained)
-    else:
-        _print(explanation_lines(explained, Look(alone=journey is not None)))
+        print_json(msgspec.structs.replace(explained, risk=found.view.risk))
+        return
+    _print(explanation_lines(explained, Look(alone=journey is not None)))
+    if journey is None and found.view.risk is not None:
+        head, *rest = risk_lines(found.view.risk)
+        _print([("", ""), (head, "head"), *((line, "") for line in rest)])
 
 
 def _evidence(settings: Settings, customer_id: str, span_ms: int) -> Evidence:

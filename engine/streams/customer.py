@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from engine.errors import ConfigError, TransientError
 from engine.events import TIMER_CODE
+from engine.features.churn.explanation import RiskExplanation, explain_risk
 from engine.features.churn.purchases import unpack_many
 from engine.features.churn.rate import GlobalRate
 from engine.features.churn.scoring import Scorer
@@ -67,6 +68,7 @@ class CustomerView(msgspec.Struct, frozen=True, kw_only=True):
         segment: the segment last announced, or empty.
         churn_risk: probability of no purchase within the horizon; 0 before the first order.
         churn_model: version of the model that says so; 0 is the one that ships.
+        risk: the churn risk taken apart; None before the first order.
         profile: zone, consents, traits, inquiries, positions, entries, contacts, counts, goals.
         features: every feature.
     """
@@ -82,6 +84,7 @@ class CustomerView(msgspec.Struct, frozen=True, kw_only=True):
     segment: str
     churn_risk: float
     churn_model: int
+    risk: RiskExplanation | None
     profile: dict[str, Any]
     features: tuple[FeatureValue, ...]
 
@@ -184,6 +187,7 @@ def view(
         segment=segments.names[state.segment],
         churn_risk=risk,
         churn_model=model.version,
+        risk=_explained(state, now_ms, rate, model),
         profile=_profile(state.profile),
         features=_features(space, segments.names, matrix[0].tolist()),
     )
@@ -221,6 +225,16 @@ def _risk(
     space.set_column(matrix, "churn_risk", risk)
     fill_value(space, matrix, scorer, np.zeros(1, np.int64), stats, now_s, rates)
     return float(risk[0])
+
+
+def _explained(
+    state: CustomerState, now_ms: int, rate: GlobalRate, model: Snapshot
+) -> RiskExplanation | None:
+    if not state.purchases:
+        return None
+    now_s = now_ms // 1000
+    stats = unpack_many(state.purchases, np.ones(1, np.bool_))
+    return explain_risk(model, stats, float(now_s), float(rate.at([now_s])[0]))
 
 
 def _profile(profile: Profile) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from engine.authoring.explain.now import check_now, count_now
 from engine.authoring.explain.parts import Part, judge_parts, logged_facts
 from engine.authoring.explain.standing import Standing, say_event, say_standing
 from engine.events import Scalar
+from engine.features.churn.explanation import RiskExplanation
 from engine.rules.context import MachineSettings
 from engine.rules.journey import Journey, Send
 from engine.rules.release import Lane
@@ -93,6 +94,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         sample: share of non-matching events that are logged, 0-1.
         rules: number of the publication that runs; 0 = the rules come from files.
         journeys: by name.
+        risk: the churn risk taken apart; None before the first order.
     """
 
     customer_id: str
@@ -102,6 +104,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     sample: float
     rules: int
     journeys: tuple[JourneyExplanation, ...]
+    risk: RiskExplanation | None = None
 
 
 @dataclass(frozen=True, slots=True)

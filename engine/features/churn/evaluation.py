@@ -6,6 +6,7 @@ millions of rows need a few kilobytes and tallies add up.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +19,7 @@ BIN_WIDTH: Final = 0.01
 LOG_ODDS_SPAN: Final = 9.0
 BINS: Final = round(2 * LOG_ODDS_SPAN / BIN_WIDTH)
 DECILES: Final = 10
+BAND_EDGES: Final = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
 
 
 class Decile(msgspec.Struct, frozen=True):
@@ -29,6 +31,24 @@ class Decile(msgspec.Struct, frozen=True):
         observed: share that stayed away.
     """
 
+    rows: int
+    predicted: float
+    observed: float
+
+
+class Band(msgspec.Struct, frozen=True):
+    """The rows whose risk lay between two levels.
+
+    Args:
+        low: from this risk.
+        high: to below this one.
+        rows: judged.
+        predicted: mean risk.
+        observed: share that stayed away.
+    """
+
+    low: float
+    high: float
     rows: int
     predicted: float
     observed: float
@@ -46,6 +66,7 @@ class Quality(msgspec.Struct, frozen=True):
         mbg_log_loss: of MBG/NBD alone.
         calibration_error: mean absolute difference of predicted and observed share over the deciles.
         deciles: from lowest to highest risk.
+        bands: the same rows by level of risk, `BAND_EDGES`; those without rows are left out.
     """
 
     rows: int
@@ -56,6 +77,7 @@ class Quality(msgspec.Struct, frozen=True):
     mbg_log_loss: float | None = None
     calibration_error: float | None = None
     deciles: tuple[Decile, ...] = ()
+    bands: tuple[Band, ...] = ()
 
 
 class Tally:
@@ -113,6 +135,7 @@ class Tally:
             mbg_log_loss=self._mbg_loss / rows,
             calibration_error=error,
             deciles=deciles,
+            bands=self._bands(),
         )
 
     def _auc(self, back: int, gone: int) -> float | None:
@@ -135,6 +158,20 @@ class Tally:
             for i in range(DECILES)
             if rows[i] > 0
         )
+
+    def _bands(self) -> tuple[Band, ...]:
+        """Cut the bins at the edges of the bands; a bin is never split."""
+        inner = np.array(BAND_EDGES[1:-1])
+        cuts = np.rint((np.log(inner / (1.0 - inner)) + LOG_ODDS_SPAN) / BIN_WIDTH).astype(np.int64)
+        bounds = [0, *cuts.tolist(), BINS]
+        found = []
+        for place, (first, last) in enumerate(pairwise(bounds)):
+            back, gone = (int(total) for total in self._counts[:, first:last].sum(axis=1))
+            if rows := back + gone:
+                predicted = float(self._predicted[first:last].sum()) / rows
+                low, high = BAND_EDGES[place], BAND_EDGES[place + 1]
+                found.append(Band(low, high, rows, predicted, gone / rows))
+        return tuple(found)
 
     def to_state(self) -> dict[str, Any]:
         """Return the tally as plain values for msgpack."""

@@ -128,6 +128,10 @@ class Scorer:
         hazard, mbg = self._log_odds(basis, self._columns(basis))
         return Risk(self._blend(hazard, mbg), _to_risk(hazard), _to_risk(mbg))
 
+    def score_basis(self, basis: Basis) -> Floats:
+        """Score rows given by what their features are made of, (rows,)."""
+        return self._blend(*self._log_odds(basis, self._columns(basis)))
+
     def expect(
         self, stats: PurchaseStats, now_s: Floats | float, global_rate: Floats | float
     ) -> tuple[Floats, Floats]:

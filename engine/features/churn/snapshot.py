@@ -86,6 +86,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         engine_version: of the package that made it.
         river_version: of the library that learned it.
         validation: prequential quality by group of rows (`all`, `actionable`, `purchase`).
+        recent: the same over the last two to three months of judged rows.
         spend: gamma-gamma parameters, or None while too few have paid.
         trial: against the snapshot that was live when this one was made, or None.
         features: the feature list.
@@ -107,6 +108,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     engine_version: str
     river_version: str
     validation: dict[str, Quality] = {}
+    recent: dict[str, Quality] = {}
     spend: SpendParameters | None = None
     trial: Trial | None = None
     features: tuple[str, ...] = HAZARD_FEATURES

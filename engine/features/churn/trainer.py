@@ -334,7 +334,7 @@ class TrainerCore:
             bound: how much worse the new one may be to go live, nats.
         """
         self.version += 1
-        made = self._passport(self.quality.total())
+        made = msgspec.structs.replace(self._passport(self.quality.total()), recent=self.quality.recent())
         if live is not None and live.horizon_days != made.horizon_days:
             live = None
         return msgspec.structs.replace(made, trial=self.trials.judge(made, live, bound))
