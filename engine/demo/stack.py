@@ -49,7 +49,7 @@ path = {segments}
 [churn]
 follow = "yes"  # score with what has been learned so far, as on the live clock
 publish_every_s = 3
-score_every_days = 14  # half of the work of the usual 7: a year and a half is to pass in a minute or two
+score_every_days = 21  # a third of the usual work: a year and a half is to pass in a minute or two
 """
 
 
