@@ -45,6 +45,8 @@ Traits = Annotated[Mapping[Name, PropText | PropInt | PropFloat | bool | None], 
 class Family(StrEnum):
     """An event family; each has a topic of its own."""
 
+    __hash__ = str.__hash__  # an enumeration's own is in Python, and each record is looked up by its family
+
     CLICK = "click"
     ORDER = "order"
     SERVICE = "service"

@@ -7,7 +7,7 @@ They are data (`deploy/segments.yaml`): lists of comparisons of a feature with a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,9 @@ class Group:
 
 
 Condition = Comparison | Group
+_Plan = (
+    int | tuple[bool, "tuple[_Plan, ...]"]
+)  # number of a comparison, or whether all of these or any must hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,12 @@ class Segments:
         self._columns = {
             it.feature: space.index[it.feature] for segment in segments for it in segment.comparisons()
         }
+        each = list(dict.fromkeys(it for segment in segments for it in segment.comparisons()))
+        self._tested = np.array([self._columns[it.feature] for it in each], np.intp)
+        self._comparisons = [(_COMPARE[it.sign], it.number) for it in each]
+        numbers = {it: number for number, it in enumerate(each)}
+        # the first that matches wins, so it is written last
+        self._plans = [(it.code, _plan(it.condition, numbers)) for it in reversed(self.segments)]
         self._plan_changes(space)
 
     def _plan_changes(self, space: FeatureSpace) -> None:
@@ -133,23 +142,14 @@ class Segments:
             `(rows,) uint8` codes; 0 = none matches.
         """
         codes = np.zeros(len(matrix), np.uint8)
-        masks: dict[Comparison, Mask] = {}
-        for segment in reversed(self.segments):
-            codes[self._mask(segment.condition, matrix, masks)] = segment.code
+        values = matrix.take(self._tested, axis=1).T
+        masks = [
+            compare(column, number)
+            for column, (compare, number) in zip(values, self._comparisons, strict=True)
+        ]
+        for code, plan in self._plans:
+            codes[_mask(plan, masks, len(matrix))] = code
         return codes
-
-    def _mask(self, condition: Condition, matrix: Floats, masks: dict[Comparison, Mask]) -> Mask:
-        if isinstance(condition, Comparison):
-            mask = masks.get(condition)
-            if mask is None:
-                column = matrix[:, self._columns[condition.feature]]
-                mask = masks[condition] = _COMPARE[condition.sign](column, condition.number)
-            return mask
-        parts = [self._mask(part, matrix, masks) for part in condition.parts]
-        if not parts:
-            return np.full(len(matrix), condition.every)
-        joined: Mask = (np.logical_and if condition.every else np.logical_or).reduce(parts)
-        return joined
 
     def next_change_ms(self, matrix: Floats, now_ms: Int64s) -> Int64s:
         """Return when a row's segment may change although nothing happens to the customer.
@@ -172,6 +172,26 @@ class Segments:
         ahead = (change_s > now_s) & (days < NEVER_DAYS)
         next_ms: Int64s = np.where(ahead, change_s * 1000, NO_CHANGE_MS).min(axis=1)
         return next_ms
+
+
+def _plan(condition: Condition, numbers: Mapping[Comparison, int]) -> _Plan:
+    if isinstance(condition, Comparison):
+        return numbers[condition]
+    return condition.every, tuple(_plan(part, numbers) for part in condition.parts)
+
+
+def _mask(plan: _Plan, masks: Sequence[Mask], rows: int) -> Mask:
+    """Return which rows a condition holds for, from those each comparison holds for."""
+    if isinstance(plan, int):
+        return masks[plan]
+    every, parts = plan
+    if not parts:
+        return np.full(rows, every)
+    joined = _mask(parts[0], masks, rows)
+    for part in parts[1:]:
+        other = _mask(part, masks, rows)
+        joined = joined & other if every else joined | other
+    return joined
 
 
 def _ages(space: FeatureSpace, name: str) -> bool:

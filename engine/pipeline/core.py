@@ -257,7 +257,8 @@ class Pipeline:
                     state.fold(now_ms, shown.profile.time_zone)
                 if not state.next_score_ms and state.purchases:
                     state.next_score_ms = now_ms + self.score_every_ms
-                outcome.erased.discard(state.customer_id)
+                if outcome.erased:
+                    outcome.erased.discard(state.customer_id)
             state.clock_ms = max(state.clock_ms, now_ms)
             heads.append(shown.head)
             marks.append(state.marks)

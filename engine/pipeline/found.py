@@ -55,6 +55,8 @@ class Found:
         "_batch",
         "_beyond",
         "_clock_ms",
+        "_crosses",
+        "_dates",
         "_rules",
         "absences",
         "candidates",
@@ -79,7 +81,8 @@ class Found:
         self.next_ms, fired = rules.absences(matrix, clock_ms, batch.now_ms)
         self.absences: dict[int, list[tuple[int, int]]] = _by_row(fired)
         self.schedules: dict[int, list[tuple[int, int]]] = {}
-        self._beyond: dict[int, list[int]] = _grouped(rules.beyond(matrix)) if rules.crosses else {}
+        self._crosses, self._dates = rules.crosses, rules.dates or None
+        self._beyond: dict[int, list[int]] = _grouped(rules.beyond(matrix)) if self._crosses else {}
 
     def change_by(self, next_ms: Int64s) -> None:
         """Take further deadlines into account, `(rows,) int64`."""
@@ -103,7 +106,7 @@ class Found:
     @property
     def by_customer(self) -> bool:
         """Whether rows must be asked one by one, in order, what their customer enters by."""
-        return bool(self.counts or self._rules.crosses or self._rules.dates)
+        return bool(self.counts or self._crosses or self._dates)
 
     def of_customer(
         self, row: int, state: CustomerState, event: Event | None, default_zone: str
@@ -124,15 +127,15 @@ class Found:
         if event is not None and row in self.counts:
             enough = count_event(rules, state, event, self.counts[row])
         crossed: Sequence[int] = ()
-        if rules.crosses:
+        if self._crosses:
             beyond = self._beyond.get(row, ())
             if beyond or state.profile.beyond:
                 crossed = newly_beyond(rules.journeys, state, beyond)
         dates: Sequence[tuple[int, int]] = ()
-        if state.due_ms > 0 and rules.dates and state.profile.traits:
+        if self._dates is not None and state.due_ms > 0 and state.profile.traits:
             clock_ms, now_ms = int(self._clock_ms[row]), int(self._batch.now_ms[row])
             if state.due_ms <= now_ms:
-                dates = rules.dates.come(state.profile, clock_ms, state.due_ms, now_ms, default_zone)
+                dates = self._dates.come(state.profile, clock_ms, state.due_ms, now_ms, default_zone)
         return ByCustomer(enough, crossed, dates) if enough or crossed or dates else NOTHING
 
     def at_instants(self, row: int, own: ByCustomer) -> Sequence[tuple[int, int]]:

@@ -52,12 +52,12 @@ def rates_of(wave: Wave, rows: Int64s, now_s: Int64s, rates: Mapping[int, Global
     partitions = [wave.partitions[number] for number in rows.tolist()]
     days = now_s // DAY_S
     if days.min() == days.max():  # nearly always, on the live clock
-        day_s = [int(days[0]) * DAY_S]
-        known = {number: float(rates[number].at(day_s)[0]) for number in set(partitions)}
+        day = int(days[0])
+        known = {number: rates[number].on(day) for number in set(partitions)}
         return np.array([known[number] for number in partitions])
     by_day: dict[tuple[int, int], float] = {}
     for number, day in set(zip(partitions, days.tolist(), strict=True)):
-        by_day[number, day] = float(rates[number].at([day * DAY_S])[0])
+        by_day[number, day] = rates[number].on(day)
     return np.array([by_day[each] for each in zip(partitions, days.tolist(), strict=True)])
 
 

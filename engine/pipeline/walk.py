@@ -43,6 +43,7 @@ class Walk:
         self._rules = machine.rules
         self._space = space
         self._segments = segments
+        self._dates = machine.rules.dates or None
         self._zone = machine.settings.default_time_zone
         self._reactions = Reactions(machine.rules)
 
@@ -146,8 +147,8 @@ class Walk:
     def _arm(self, state: CustomerState, now_ms: int, change_ms: int) -> None:
         """Set the customer's timer: the first of what is due; after the row, which may have set a date."""
         due_ms = change_ms
-        if self._rules.dates and state.profile.traits:
-            due_ms = min(due_ms, self._rules.dates.next_ms(state.profile, now_ms, self._zone))
+        if self._dates is not None and state.profile.traits:
+            due_ms = min(due_ms, self._dates.next_ms(state.profile, now_ms, self._zone))
         if 0 < state.journey_due_ms < due_ms:
             due_ms = state.journey_due_ms
         if 0 < state.next_score_ms < due_ms:

@@ -144,14 +144,24 @@ class Waves:
 
         On the live clock all rows have one instant, so none of them need wait for another.
         """
-        states, until_ms, apart, wave = self._states, self._until_ms, self._partitions, self._first
+        states, until_ms, apart = self._states, self._until_ms, self._partitions
+        rows, theirs = [], []
         for row in events:
             customer_id = row.event.customer_id
             state = states[customer_id]
             if customer_id in apart or 0 < state.due_ms <= until_ms[row.partition]:
                 self._enqueue(row)
             else:
-                wave.add_event(row, state)
+                rows.append(row)
+                theirs.append(state)
+        self._first = Wave(
+            [row.partition for row in rows],
+            theirs,
+            [row.event for row in rows],
+            [row.code for row in rows],
+            [row.now_ms for row in rows],
+            [row.key for row in rows],
+        )
 
     def put_back(self, wave: Wave, first: int, end: int) -> None:
         """Take back rows of one customer, to be handed out anew; they must not have left any trace.

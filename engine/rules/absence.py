@@ -71,6 +71,7 @@ class AbsenceIndex:
                 groups.setdefault((journey.code, journey.since, journey.for_ms), []).append(index)
         self.groups = groups
         self.codes = frozenset(code for code, _, _ in groups)
+        self.by_signup = any(since == "signup" for _, since, _ in groups)
         self.first_codes = frozenset(code for code, since, _ in groups if since == "first")
 
     def judge(self, seen: LastSeen, clock_ms: IntColumn, now_ms: IntColumn) -> Deadlines:

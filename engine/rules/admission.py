@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from engine.actions import Outcome, Reason
 from engine.events import Scalar
@@ -20,8 +21,7 @@ from engine.rules.sentences import Facts, entry_values, say_condition
 from engine.rules.units import say_duration
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(msgspec.Struct, frozen=True):
     """What makes a customer enter.
 
     Args:

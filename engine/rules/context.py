@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from engine.actions import Action, Decision
 from engine.events import Event
 from engine.features.profile import Profile
@@ -16,8 +18,7 @@ from engine.rules.units import Cap
 TEXT_FEATURES = ("last_channel", "locale", "time_zone")  # read from the profile, not from the matrix
 
 
-@dataclass(frozen=True, slots=True)
-class RowContext:
+class RowContext(msgspec.Struct, frozen=True):
     """One row that may matter to journeys.
 
     Args:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import xxhash
 
 from engine.actions import Outcome, Reason
@@ -50,8 +51,7 @@ class Verdict:
     until_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """A message about to be sent.
 
     Args:

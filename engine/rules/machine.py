@@ -31,6 +31,7 @@ from engine.rules.entries import (
     unmark_closed,
 )
 from engine.rules.goals import reach_goals
+from engine.rules.guards import ContactMemory
 from engine.rules.journey import Journey, WaitUntil
 from engine.rules.keys import mark_of
 from engine.rules.limits import MAX_DURATION_MS
@@ -58,6 +59,8 @@ class JourneyMachine:
         self.rules = rules
         self.settings = settings or MachineSettings()
         self._sampled_below = int(self.settings.not_matched_sample * 2**64)
+        every_ms = max((cap.window_ms for cap in self.settings.global_caps), default=0)
+        self._memory = ContactMemory(rules.cap_windows_ms, rules.policy.windows_ms, every_ms)
         # whether customers compete: then rows have to come in the order of their instants, and with a ledger
         self.limited = bool(self.settings.rate_limits) or rules.has_entry_caps
         self.min_delay_ms = min(
@@ -73,7 +76,7 @@ class JourneyMachine:
         """
         state = context.state
         values = CustomerValues(context.values, state.profile)
-        runner = Runner(self.rules, self.settings, context, outbox, values)
+        runner = Runner(self.rules, self.settings, context, outbox, values, self._memory)
         if state.profile.goals:
             reach_goals(runner)
         if state.profile.positions:

@@ -180,23 +180,24 @@ class RuleSet:
         """
         if not self._absence.groups:
             return np.full(len(now_ms), NEVER_MS, dtype=np.int64), []
+        now_s = now_ms // 1000
         seen = LastSeen(
-            {code: self._seen_s(matrix, now_ms, _recency(code)) for code in self._absence.codes},
-            {code: self._seen_s(matrix, now_ms, _first_recency(code)) for code in self._absence.first_codes},
-            self._seen_s(matrix, now_ms, "days_since_signup"),
+            {code: self._seen_s(matrix, now_s, _recency(code)) for code in self._absence.codes},
+            {code: self._seen_s(matrix, now_s, _first_recency(code)) for code in self._absence.first_codes},
+            self._seen_s(matrix, now_s, "days_since_signup" if self._absence.by_signup else ""),
         )
         judged = self._absence.judge(seen, clock_ms, now_ms)
         fired = [(each.row, self._entering[each.journey], each.due_ms) for each in judged.fired]
         return judged.next_due_ms, fired
 
-    def _seen_s(self, matrix: Floats, now_ms: IntColumn, feature: str) -> IntColumn:
+    def _seen_s(self, matrix: Floats, now_s: IntColumn, feature: str) -> IntColumn:
         """Turn a recency in days back into the second it counts from; 0 = never."""
         column = self._columns.get(feature)
         if column is None:
-            return np.zeros(len(now_ms), dtype=np.int64)
+            return np.zeros(len(now_s), dtype=np.int64)
         days = matrix[:, column]
         ago_s = np.rint(days * 86_400.0).astype(np.int64)
-        return np.where(days >= _NEVER_DAYS, 0, now_ms // 1000 - ago_s)
+        return np.where(days >= _NEVER_DAYS, 0, now_s - ago_s)
 
     def _grouped(self, kind: str) -> dict[int, tuple[int, ...]]:
         grouped: dict[int, list[int]] = {}

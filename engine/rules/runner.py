@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -40,8 +39,7 @@ REASON = "_reason"  # key of a position's fields under which the reason of the e
 _EVENT_TYPE, _EVENT_TIME = "type", "time"
 
 
-@dataclass(frozen=True, slots=True)
-class Runner:
+class Runner(msgspec.Struct, frozen=True):
     """Works on one row; every decision goes to the outbox.
 
     Args:
@@ -50,6 +48,7 @@ class Runner:
         context: the row.
         outbox: takes actions and decisions.
         values: the customer's features as of the row.
+        memory: how long contacts are counted.
         grouped: who may enter a journey of an exclusion group; decided at the row's end.
     """
 
@@ -58,7 +57,8 @@ class Runner:
     context: RowContext
     outbox: Outbox
     values: CustomerValues
-    grouped: list[tuple[Journey, Any]] = field(default_factory=list)
+    memory: ContactMemory
+    grouped: list[tuple[Journey, Any]] = []
 
     def facts(self, position: Position | None = None) -> Facts:
         """Return what conditions are judged on, for a customer inside a journey or about to enter one."""
@@ -190,7 +190,7 @@ class Runner:
         else:
             verdict = judge_send(attempt, self.rules.policy, self.settings)
         remembered = send.channel != AGENT and not journey.transactional
-        if verdict is None and remembered and self._memory().is_full(profile, now_ms):
+        if verdict is None and remembered and self.memory.is_full(profile, now_ms):
             text = f"{len(profile.contacts)} contacts are still counted by caps, no further one can be kept"
             verdict = Verdict(Outcome.SUPPRESSED, "contact_history", text)
         data: dict[str, Scalar] = {}
@@ -209,12 +209,8 @@ class Runner:
         self._fire(journey, send, position, data)
         if remembered:
             contact = Contact(now_ms // 1000, journey.name, send.channel, journey.contact)
-            self._memory().remember(self.context.state.note(), contact, now_ms)
+            self.memory.remember(self.context.state.note(), contact, now_ms)
         return None
-
-    def _memory(self) -> ContactMemory:
-        every_ms = max((cap.window_ms for cap in self.settings.global_caps), default=0)
-        return ContactMemory(self.rules.cap_windows_ms, self.rules.policy.windows_ms, every_ms)
 
     def lasts(self, journey: Journey) -> bool:
         """Tell whether a run can last, so that it needs a place among the customer's positions."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from engine.events import Event, Scalar
 from engine.rules.condition import Condition, conjuncts, disjuncts
@@ -18,8 +19,7 @@ _MAX_VALUES = 16
 _MAX_PLAIN = 120
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What a condition is judged on.
 
     Args:
@@ -31,8 +31,8 @@ class Facts:
 
     values: Mapping[str, Any]
     event: Event | None = None
-    entry: Mapping[str, Any] = field(default_factory=dict)
-    traits: Mapping[str, Any] = field(default_factory=dict)
+    entry: Mapping[str, Any] = {}
+    traits: Mapping[str, Any] = {}
 
     def holds(self, condition: Condition) -> bool:
         """Judge the whole condition by CEL."""

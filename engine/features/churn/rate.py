@@ -73,11 +73,16 @@ class GlobalRate:
         """
         days = np.asarray(now_s, np.float64) // DAY_S
         if len(days) and days.min() == days.max():
-            return np.full(len(days), self._at_day(int(days[0])))
+            return np.full(len(days), self.on(int(days[0])))
         unique, inverse = np.unique(days, return_inverse=True)
-        return np.array([self._at_day(int(day)) for day in unique])[inverse]
+        return np.array([self.on(int(day)) for day in unique])[inverse]
 
-    def _at_day(self, day: int) -> float:
+    def on(self, day: int) -> float:
+        """Return the rate as seen on a day: purchases per known customer and day.
+
+        Args:
+            day: days since the epoch.
+        """
         # what is added for a day or later changes nothing that the day sees
         if day != self._cached_day:
             self._cached, self._cached_day = self._count(day), day
