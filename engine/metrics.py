@@ -132,9 +132,51 @@ READY = _gauge("ready", "0 or 1", "Whether the worker is ready.")
 MODEL_LABELS = _gauge(
     "model_labels", "labels", "Matured labels the live churn model has learned from.", "label"
 )
-MODEL_AUC = _gauge("model_auc_ratio", "ratio", "AUC of the predictions made at the time, on matured labels.")
-MODEL_LOG_LOSS = _gauge("model_log_loss", "nats", "Log-loss of the predictions made at the time.")
-MODEL_BASE_LOG_LOSS = _gauge("model_base_log_loss", "nats", "Log-loss of always predicting the base rate.")
+MODEL_VERSION = _gauge(
+    "model_version", "version", "Churn model: `live` scores here, `newest` is the trainer's last.", "which"
+)
+MODEL_FROZEN = _gauge("model_frozen", "0 or 1", "Whether operators hold the churn model still.")
+MODEL_TRIAL = _gauge("model_trial_passed", "0 or 1", "Whether the newest snapshot passed its trial.")
+MODEL_REFUSED = _counter(
+    "model_refused", "snapshots", "Snapshots that do not fit this worker; it keeps its own."
+)
+MODEL_AUC = _gauge(
+    "model_auc_ratio",
+    "ratio",
+    "AUC of the risks given at the time, on the labels of the last two to three months.",
+    "rows",
+)
+MODEL_LOG_LOSS = _gauge("model_log_loss", "nats", "Log-loss of the same.", "rows")
+MODEL_BASE_LOG_LOSS = _gauge(
+    "model_base_log_loss", "nats", "Log-loss of always giving the base rate.", "rows"
+)
+MODEL_MBG_LOG_LOSS = _gauge("model_mbg_log_loss", "nats", "Log-loss of MBG/NBD alone.", "rows")
+MODEL_CALIBRATION = _gauge(
+    "model_calibration_error_ratio",
+    "ratio",
+    "Mean distance of given and true share over the deciles.",
+    "rows",
+)
+MODEL_DECILE = _gauge(
+    "model_decile_ratio",
+    "ratio",
+    "Share foretold and observed to stay away, by tenth of risk.",
+    "decile",
+    "share",
+)
+MODEL_DRIFT = _gauge(
+    "model_drift_ratio", "ratio", "Share that stayed away less the share foretold; shown, never acted on."
+)
+MODEL_QUEUE = _gauge(
+    "model_queue_rows",
+    "rows",
+    "Rows that wait for slower `partitions`, for `labels` of 30 days, for `judgements` after the horizon.",
+    "queue",
+)
+MODEL_LATE_ROWS = _gauge(
+    "model_late_rows", "rows", "Training rows that came after their day was done, repeats included."
+)
+MODEL_FITS = _gauge("model_mbg_fits", "fits", "Monthly fits of MBG/NBD so far.", "outcome")
 MODEL_AGE = _gauge("model_cutoff_timestamp_seconds", "seconds", "Training cut-off of the live churn model.")
 
 STAGE_LATENCY = _latency("stage", "Time of a batch in each stage.", "stage")

@@ -111,6 +111,12 @@ class ModelBoard:
         return self._published
 
     @property
+    def newest(self) -> Snapshot | None:
+        """The trainer's last snapshot, live or not; None = it has made none."""
+        versions = list(self.kept)
+        return self.kept[max(versions)].snapshot if versions else None
+
+    @property
     def highest_version(self) -> int:
         """The highest version there is; 0 = none."""
         live = self.live
@@ -199,6 +205,7 @@ class ModelFollower:
     Attributes:
         board: what the topic says.
         refused_total: records that could not be read or did not fit.
+        records_total: records read.
     """
 
     def __init__(self, kafka: KafkaSettings, topic: str) -> None:
@@ -209,7 +216,7 @@ class ModelFollower:
         self._thread = threading.Thread(target=self._run, name="engage-models", daemon=True)
         self._taken: Snapshot | None = None
         self.board = ModelBoard()
-        self.refused_total = 0
+        self.refused_total = self.records_total = 0
 
     def start(self) -> None:
         """Begin to read."""
@@ -264,6 +271,7 @@ class ModelFollower:
         error = message.error()
         if error is None:
             self.refused_total += not _take(self.board, message)
+            self.records_total += 1
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - confluent's name for it
             unread.discard(message.partition())
             if not unread:

@@ -13,10 +13,7 @@ import msgspec
 import structlog
 import uvloop
 
-from engine import metrics as table
 from engine.errors import TransientError
-from engine.features.churn.scoring import Scorer
-from engine.features.churn.snapshot import Snapshot
 from engine.metrics import Metrics
 from engine.pipeline.core import Pipeline
 from engine.settings import Settings
@@ -28,6 +25,7 @@ from engine.streams.health import HealthServer, WorkerHealth
 from engine.streams.intake import Intake
 from engine.streams.kafka import KafkaSettings, TopicPartition, check_topics
 from engine.streams.logs import configure_logs
+from engine.streams.model_switch import ModelSwitch
 from engine.streams.models import ModelFollower
 from engine.streams.producer import ActionProducer
 from engine.streams.registry import open_registry
@@ -76,7 +74,7 @@ async def _run(settings: Settings) -> None:
     producers = Producers(ActionProducer(kafka), ActionProducer(kafka))
     decoder = Decoder(settings.clock, open_registry(settings))
     handler = Handler(settings, pipeline, store, producers, decoder.decode, metrics, health)
-    models = _Models(settings, ModelFollower(kafka, settings.topics.models), pipeline, metrics, health)
+    models = ModelSwitch(settings, ModelFollower(kafka, settings.topics.models), pipeline, metrics, health)
     rules = RuleSwitch(follower, pipeline, metrics, health, handler.forget_deadlines)
 
     def before_batch() -> None:
@@ -182,68 +180,3 @@ def look_for_silence(intake: Intake, lag: Mapping[TopicPartition, int], health: 
     health.silent({place: intake.clock_ms(place[1]) for place in found})
     stopped = {partition for _, partition in found}
     health.waiting_records = sum(count for (_, number), count in lag.items() if number in stopped)
-
-
-class _Models:
-    """Switches the pipeline to newer snapshots, between batches."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        follower: ModelFollower,
-        pipeline: Pipeline,
-        metrics: Metrics,
-        health: WorkerHealth,
-    ) -> None:
-        follow = settings.churn.follow
-        self._follow = follow == "yes" or (follow == "auto" and settings.clock == "live")
-        self._follower = follower
-        self._pipeline = pipeline
-        self._metrics = metrics
-        self._health = health
-        self._horizon_days = settings.churn.horizon_days
-        self._show(pipeline.scorer.snapshot)
-
-    def start(self) -> None:
-        """Begin to follow, if told to."""
-        if self._follow:
-            self._follower.start()
-
-    def stop(self) -> None:
-        """Stop following."""
-        if self._follow:
-            self._follower.stop()
-
-    def switch(self) -> None:
-        """Take the newest snapshot, if there is one that fits."""
-        snapshot = self._follower.take()
-        if snapshot is None:
-            return
-        if snapshot.horizon_days != self._horizon_days:
-            log.warning("model snapshot refused, the live one stays", horizon_days=snapshot.horizon_days)
-            return
-        self._pipeline.scorer = Scorer(snapshot)
-        self._show(snapshot)
-
-    def _show(self, snapshot: Snapshot) -> None:
-        quality = snapshot.validation.get("all")
-        self._health.model = {
-            "version": snapshot.version,
-            "cut_off_ms": snapshot.cut_off_s * 1000,
-            "labels": snapshot.labels,
-            "auc": quality.auc if quality else None,
-            "log_loss": quality.log_loss if quality else None,
-            "base_log_loss": quality.base_log_loss if quality else None,
-        }
-        metrics = self._metrics
-        metrics.set(table.MODEL_LABELS, snapshot.labels_came_back, "came_back")
-        metrics.set(table.MODEL_LABELS, snapshot.labels_gone, "gone")
-        metrics.set(table.MODEL_AGE, snapshot.cut_off_s)
-        if quality is not None:
-            for metric, value in (
-                (table.MODEL_AUC, quality.auc),
-                (table.MODEL_LOG_LOSS, quality.log_loss),
-                (table.MODEL_BASE_LOG_LOSS, quality.base_log_loss),
-            ):
-                if value is not None:
-                    metrics.set(metric, value)

@@ -8,16 +8,19 @@ import uuid
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from engine import metrics as table
 from engine.errors import EngineError
-from engine.features.churn.snapshot import Snapshot, encode_snapshot, shipped_prior
+from engine.features.churn.evaluation import Quality, Tally
+from engine.features.churn.snapshot import Progress, Snapshot, Trial, encode_snapshot, shipped_prior
 from engine.metrics import Metrics
 from engine.settings import ChurnSettings, Settings
 from engine.streams.health import WorkerHealth
 from engine.streams.kafka import KafkaSettings
 from engine.streams.local.stack import EmbeddedBroker
+from engine.streams.model_switch import ModelSwitch
 from engine.streams.models import (
     DESK_KEY,
     MODEL_KEY,
@@ -30,7 +33,6 @@ from engine.streams.models import (
 )
 from engine.streams.producer import ActionProducer
 from engine.streams.wiring import build_pipeline
-from engine.streams.worker import _Models
 from tests.conftest import TopicMaker
 
 WAIT_S = 20.0
@@ -141,6 +143,8 @@ class Queue:
 
     def __init__(self) -> None:
         self.next: Snapshot | None = None
+        self.board = ModelBoard()
+        self.records_total = self.refused_total = 0
 
     def take(self) -> Snapshot | None:
         """Hand it out once."""
@@ -153,7 +157,7 @@ def test_the_worker_switches_between_batches() -> None:
     settings = Settings()
     pipeline, metrics, health = build_pipeline(settings), Metrics(), WorkerHealth(now_s=time.monotonic)
     queue: Any = Queue()
-    models = _Models(settings, queue, pipeline, metrics, health)
+    models = ModelSwitch(settings, queue, pipeline, metrics, health)
     assert health.model["version"] == shipped_prior().version
     models.switch()
     assert pipeline.scorer.snapshot.version == shipped_prior().version
@@ -165,6 +169,39 @@ def test_the_worker_switches_between_batches() -> None:
     queue.next = snapshot(6, horizon_days=180)
     models.switch()
     assert pipeline.scorer.snapshot.version == 5
+    assert metrics.value(table.MODEL_REFUSED) == 1
+
+
+def test_the_metrics_say_how_good_the_model_is() -> None:
+    """What the trainer said last is shown by group, decile and queue, also if it did not go live."""
+    settings, metrics, health = Settings(), Metrics(), WorkerHealth(now_s=time.monotonic)
+    queue: Any = Queue()
+    models = ModelSwitch(settings, queue, build_pipeline(settings), metrics, health)
+    tally = Tally()
+    risk = np.linspace(0.05, 0.95, 400)
+    tally.add(risk, np.full(400, 0.5), np.arange(400) % 2 == 0)
+    told = snapshot(
+        9,
+        recent={"all": tally.summary(), "actionable": Quality(0)},
+        progress=Progress(1, 2, 3, 4, 5, 6),
+        trial=Trial(400, 3, 0.5, 0.5, 0.4, 0.005, passed=False),
+    )
+    queue.board.take(kept_key(9), msgspec.json.encode(Kept(told, 1, went_live=False)))
+    queue.board.take(DESK_KEY, msgspec.json.encode(Desk(snapshot(3))))
+    queue.records_total, queue.refused_total = 4, 2
+    models.switch()
+    models.switch()
+    read = metrics.value
+    assert (read(table.MODEL_VERSION, "newest"), read(table.MODEL_VERSION, "live")) == (9, 0)
+    assert (read(table.MODEL_FROZEN), read(table.MODEL_TRIAL), read(table.MODEL_REFUSED)) == (1, 0, 2)
+    assert read(table.MODEL_AUC, "all") == pytest.approx(0.5, abs=0.01)
+    assert read(table.MODEL_MBG_LOG_LOSS, "all") == pytest.approx(np.log(2.0))
+    assert read(table.MODEL_LOG_LOSS, "all") > read(table.MODEL_BASE_LOG_LOSS, "all")
+    assert read(table.MODEL_CALIBRATION, "all") > 0.2
+    assert read(table.MODEL_DECILE, "1", "predicted") < 0.15 < read(table.MODEL_DECILE, "1", "observed")
+    assert read(table.MODEL_DRIFT) == pytest.approx(0.0, abs=0.01)
+    assert [read(table.MODEL_QUEUE, name) for name in ("partitions", "labels", "judgements")] == [1, 2, 3]
+    assert (read(table.MODEL_LATE_ROWS), read(table.MODEL_FITS, "failed")) == (4, 6)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +227,7 @@ def test_who_follows(clock: Any, follow: Any, *, expected: bool) -> None:
 
     queue: Any = Noted()
     pipeline, health = build_pipeline(settings), WorkerHealth(now_s=time.monotonic)
-    models = _Models(settings, queue, pipeline, Metrics(), health)
+    models = ModelSwitch(settings, queue, pipeline, Metrics(), health)
     models.start()
     models.stop()
     assert started == (["start", "stop"] if expected else [])

@@ -79,6 +79,13 @@ class Quality(msgspec.Struct, frozen=True):
     deciles: tuple[Decile, ...] = ()
     bands: tuple[Band, ...] = ()
 
+    @property
+    def drift(self) -> float | None:
+        """Share that stayed away less the share foretold; None without rows."""
+        if not self.rows:
+            return None
+        return sum(tenth.rows * (tenth.observed - tenth.predicted) for tenth in self.deciles) / self.rows
+
 
 class Tally:
     """Adds up matured rows; `summary` reads the quality."""

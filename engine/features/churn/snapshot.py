@@ -69,6 +69,26 @@ class Trial(msgspec.Struct, frozen=True):
     passed: bool
 
 
+class Progress(msgspec.Struct, frozen=True):
+    """How the trainer stood when it made a snapshot.
+
+    Args:
+        waiting_rows: rows that wait for the slowest partition to pass their day.
+        queued_labels: sampled rows waiting for their 30 days.
+        queued_risks: scored rows waiting for the horizon.
+        late_rows: rows that came after their day was done, repeats included.
+        mbg_fitted: fits of MBG/NBD that converged.
+        mbg_failed: fits that did not, or had too little to learn from.
+    """
+
+    waiting_rows: int
+    queued_labels: int
+    queued_risks: int
+    late_rows: int
+    mbg_fitted: int
+    mbg_failed: int
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything a worker needs to score, and where it comes from.
 
@@ -88,6 +108,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         validation: prequential quality by group of rows (`all`, `actionable`, `purchase`).
         recent: the same over the last two to three months of judged rows.
         spend: gamma-gamma parameters, or None while too few have paid.
+        progress: of the trainer; None in the one that ships.
         trial: against the snapshot that was live when this one was made, or None.
         features: the feature list.
         features_hash: hash of the list.
@@ -110,6 +131,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     validation: dict[str, Quality] = {}
     recent: dict[str, Quality] = {}
     spend: SpendParameters | None = None
+    progress: Progress | None = None
     trial: Trial | None = None
     features: tuple[str, ...] = HAZARD_FEATURES
     features_hash: str = feature_hash()

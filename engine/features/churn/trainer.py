@@ -31,7 +31,7 @@ from engine.features.churn.purchases import DAY_S
 from engine.features.churn.quality import ACTIONABLE, PURCHASE, QualityLog
 from engine.features.churn.sampling import sample_day
 from engine.features.churn.scoring import Scorer
-from engine.features.churn.snapshot import HAZARD_DAYS, Snapshot, check_horizon, shipped_prior
+from engine.features.churn.snapshot import HAZARD_DAYS, Progress, Snapshot, check_horizon, shipped_prior
 from engine.features.churn.trial import DEFAULT_BOUND, TrialWindow
 from engine.features.churn.value import SpendParameters, fit_spend
 
@@ -334,10 +334,23 @@ class TrainerCore:
             bound: how much worse the new one may be to go live, nats.
         """
         self.version += 1
-        made = msgspec.structs.replace(self._passport(self.quality.total()), recent=self.quality.recent())
+        made = msgspec.structs.replace(
+            self._passport(self.quality.total()), recent=self.quality.recent(), progress=self.progress()
+        )
         if live is not None and live.horizon_days != made.horizon_days:
             live = None
         return msgspec.structs.replace(made, trial=self.trials.judge(made, live, bound))
+
+    def progress(self) -> Progress:
+        """Say how far the trainer is, for the passport."""
+        return Progress(
+            waiting_rows=self.waiting_rows,
+            queued_labels=sum(len(day.rows) for day in self.sampled.values()),
+            queued_risks=sum(len(day.customers) for day in self.scored.values()),
+            late_rows=self.late_rows,
+            mbg_fitted=self.mbg_fits[0],
+            mbg_failed=self.mbg_fits[1],
+        )
 
     def report(self) -> TrainerReport:
         """Say how far the trainer is and how good the model has been."""
