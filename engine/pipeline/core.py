@@ -160,6 +160,11 @@ class Pipeline:
         self._walk = other._walk
         self._min_delay_ms = other._min_delay_ms
 
+    def use(self, machine: JourneyMachine) -> None:
+        """Let another machine over the same rules decide, as one with somebody looking on."""
+        self.machine = machine
+        self._walk = Walk(machine, self.space, self.segments.names)
+
     def process(self, work: Work) -> Outcome:
         """Work on one step.
 

@@ -133,7 +133,7 @@ class Replay:
     ) -> None:
         self.pipeline = pipeline
         if watch is not None:
-            pipeline.machine = WatchedMachine(pipeline.machine, watch)
+            pipeline.use(WatchedMachine(pipeline.machine, watch))
         numbers = tuple(partitions)
         self._partitions = {number: _Partition(Ledger(number, count or len(numbers))) for number in numbers}
         self.events = 0
