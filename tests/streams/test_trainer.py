@@ -17,6 +17,7 @@ import redis
 
 from engine.demo.data import build_log
 from engine.errors import ConfigError, EngineError, StateError, TransientError
+from engine.features.churn import trial
 from engine.features.churn.blocks import TrainingBlock
 from engine.features.churn.snapshot import Snapshot, encode_snapshot
 from engine.features.churn.trainer import TrainerCore, TrainerSettings
@@ -212,8 +213,11 @@ def test_a_number_once_published_is_not_used_again(site: Site, blocks: list[OutR
     assert site.published().version == 42
 
 
-def test_what_fails_its_trial_does_not_go_live(site: Site, blocks: list[OutRecord]) -> None:
+def test_what_fails_its_trial_does_not_go_live(
+    site: Site, blocks: list[OutRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The live snapshot stays, the new one is kept with the reason, and an operator may promote it."""
+    monkeypatch.setattr(trial, "MIN_TRIAL_ROWS", 1)
     site.settings = msgspec.structs.replace(
         site.settings, churn=ChurnSettings(publish_every_s=3600, max_loss_increase=0.0)
     )

@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 TRIAL_DAYS: Final = 30
 """The window: rows whose label matured on the last so many days of stream time."""
-MIN_TRIAL_ROWS: Final = 200
+MIN_TRIAL_ROWS: Final = 1_000
 """With fewer rows chance would decide; then a snapshot passes if it has learned at least as many labels as
 the live one: a trainer that lost its state does not replace a model that learned for months."""
 DEFAULT_BOUND: Final = 0.005

@@ -22,9 +22,9 @@ BOUND = 0.05  # a trainer that learns ten times as fast as usual knows its past 
 
 @pytest.fixture(scope="module")
 def core() -> TrainerCore:
-    """A trainer that has seen half a year of a made-up shop."""
+    """A trainer that has seen five months of a made-up shop."""
     trained = TrainerCore(ONE)
-    for end_s, rows in training_blocks(random_log(customers=150, days=180)):
+    for end_s, rows in training_blocks(random_log(customers=320, days=150)):
         trained.add_block(0, rows)
         trained.advance(0, end_s)
     return trained
@@ -60,12 +60,12 @@ def test_a_trainer_that_was_wrong_within_the_window_is_refused(core: TrainerCore
     """What was said before learning counts, not only how well the past is known afterwards."""
     window, good = TrialWindow(), core.snapshot()
     bad = spoiled(good, intercept=good.hazard.intercept + 5.0)
-    rows = block_of([(customer, customer % 9, False) for customer in range(300)])
-    back = np.arange(300) % 3 == 0
-    window.add(100, rows, back, np.ones(300), bad)
+    rows = block_of([(customer, customer % 9, False) for customer in range(1_200)])
+    back = np.arange(1_200) % 3 == 0
+    window.add(100, rows, back, np.ones(1_200), bad)
     trial = window.judge(good, good, bound=BOUND)
     assert (trial.own_log_loss, trial.passed) == (trial.live_log_loss, False)
-    window.add(100 + TRIAL_DAYS, rows, back, np.ones(300), good)
+    window.add(100 + TRIAL_DAYS, rows, back, np.ones(1_200), good)
     assert window.judge(good, good, bound=BOUND).passed, "what left the window is forgotten"
 
 
