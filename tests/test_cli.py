@@ -359,6 +359,10 @@ def test_a_new_journey_is_valid_and_passes_its_cases(run: Run, tmp_path: Path) -
     asked = run("rules", "new", input_text="fourth\nblank\norder.placed\nemail\n")
     assert asked.exit_code == 0, asked.output
     assert "on: order.placed" in (tmp_path / "fourth.yaml").read_text("utf-8")
+    (tmp_path / "engage.toml").write_text('[templates]\npath = "templates"\n', "utf-8")
+    (tmp_path / "templates").mkdir()
+    brought = run("rules", "new", "--name", "again", "--template", "welcome", "--folder", "own")
+    assert (brought.exit_code, "wrote templates/welcome-coupon.yaml" in brought.output) == (0, True)
     assert run("rules", "new", "--name", "No!").exit_code == 2
     assert run("rules", "new", "--name", "no", "--template", "nothing").exit_code == 2
 
@@ -412,6 +416,9 @@ def test_rules_show_reads_a_journey_back(run: Run, tmp_path: Path) -> None:
 def test_features_are_listed_by_window_length(run: Run) -> None:
     """The windows of a feature stand side by side, the shortest first."""
     output = run("features", "customer.orders_").output
+    families = run("features").output
+    assert "customer.orders_…" in families
+    assert len(families.splitlines()) < 200
     lines = [line for line in output.splitlines() if line.startswith("customer.orders_")]
     assert [line.split()[0].removeprefix("customer.orders_") for line in lines[:7]] == list(WINDOWS)
 

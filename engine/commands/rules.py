@@ -138,10 +138,12 @@ def print_problems(problems: list[RuleError]) -> None:
 
 def features(
     settings: Settings,
-    contains: Annotated[str | None, typer.Argument(help="Only names that contain this.")] = None,
+    contains: Annotated[
+        str | None, typer.Argument(help='Only names that contain this, in full; "" is all of them.')
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what journeys can ask of a customer: name, kind, unit, default, meaning."""
+    """List what journeys can ask of a customer: names and windows; with a word also kind and meaning."""
     from engine.features.catalog import TEXTS  # noqa: PLC0415
     from engine.rules.source import nearest  # noqa: PLC0415
     from engine.streams.wiring import definitions_of  # noqa: PLC0415
@@ -153,6 +155,8 @@ def features(
     if as_json:
         keys = ("name", "kind", "unit", "default", "window", "meaning", "since")
         print_json([{key: getattr(feature, key) for key in keys} for feature in found])
+    elif contains is None:
+        _print_families(found, texts)
     else:
         _print_features(found, texts)
     if not found and not texts:
@@ -168,6 +172,25 @@ def _print_features(found: list[Feature], texts: list[str]) -> None:
         typer.secho(feature.meaning, dim=True)
     for text in texts:
         typer.echo(f"customer.{text:<{width}}  text")
+
+
+def _print_families(found: list[Feature], texts: list[str]) -> None:
+    """Print a line for each feature, with the windows it is there for."""
+    families: dict[str, list[Feature]] = {}
+    for feature in sorted(found, key=_by_stem_and_window):
+        families.setdefault(_by_stem_and_window(feature)[0], []).append(feature)
+    lines = {
+        members[0].name if len(members) == 1 else f"{stem}_…": " ".join(
+            each.window for each in members if len(members) > 1
+        )
+        for stem, members in families.items()
+    }
+    width = max(map(len, lines), default=0)
+    for name, windows in lines.items():
+        typer.echo(f"customer.{name:<{width}}  {windows}".rstrip())
+    for text in texts:
+        typer.echo(f"customer.{text}")
+    typer.echo("`engage features WORD` tells kind and meaning of those whose name contains WORD")
 
 
 def _by_stem_and_window(feature: Feature) -> tuple[str, int, str]:

@@ -154,8 +154,10 @@ def new(
     if template not in (known := (_BLANK, *_models())):
         hint = nearest(template, known) or f"one of {', '.join(known)}"
         raise complain(f"no journey {template[:80]!r} to begin with; {hint}", EXIT_USAGE)
-    message = message or _a_template(settings, name, channel)
-    _write(_starter(template, Wishes(name, owner, event, channel, message)), name, folder, settings)
+    if template == _BLANK:
+        message = message or _a_template(settings, name, channel)
+    starter = _starter(template, Wishes(name, owner, event, channel, message))
+    _write(starter, name, folder, settings)
 
 
 def _models() -> dict[str, Path]:
@@ -168,16 +170,26 @@ def _models() -> dict[str, Path]:
 
 
 def _a_template(settings: Settings, name: str, channel: str) -> str:
-    """Return a template for a first message: one of the deployment's that needs no values, if it has any."""
+    """Return a template for a first message: of the deployment's that need no values the one most like it.
+
+    One of the journey's name comes first, then those that take no values at all.
+    """
     from engine.streams.wiring import templates_of  # noqa: PLC0415 - help must be fast
 
-    found = templates_of(rules.with_paths(settings, []), []).values()
-    for each in sorted(found, key=lambda template: template.name):
-        if (not each.channels or channel in each.channels) and not any(
-            field.required for field in each.fields.values()
-        ):
-            return each.name
-    return name
+    fitting = [
+        each
+        for each in templates_of(rules.with_paths(settings, []), []).values()
+        if (not each.channels or channel in each.channels)
+        and not any(field.required for field in each.fields.values())
+    ]
+    best = min(fitting, key=lambda each: (each.name != name, len(each.fields), each.name), default=None)
+    if best is None:
+        return name
+    if best.name != name:
+        given = ", ".join(f"`{field}`" for field in best.fields)
+        more = f"; it takes {given} under `data`" if given else ""
+        typer.echo(f"its message is the template {best.name}, to begin with: put your own in its place{more}")
+    return best.name
 
 
 def _starter(template: str, wishes: Wishes) -> Starter:
@@ -190,6 +202,22 @@ def _starter(template: str, wishes: Wishes) -> Starter:
     return after(model.read_text("utf-8"), cases, template, wishes)
 
 
+def _bring_templates(starter: Starter, settings: Settings) -> None:
+    """Write the shipped templates a journey sends into the deployment's folder, if it has none so named."""
+    from engine.resources import shipped  # noqa: PLC0415 - help must be fast
+    from engine.streams.wiring import templates_of  # noqa: PLC0415
+
+    folder = Path(settings.templates.path)
+    if not settings.templates.path or not folder.is_dir():
+        return
+    present = templates_of(settings, [])
+    for name in dict.fromkeys(re.findall(r"\btemplate: ([a-z][a-z0-9_-]*)", starter.journey)):
+        path, model = folder / f"{name}.yaml", shipped("templates") / f"{name}.yaml"
+        if name not in present and model.is_file() and not path.exists():
+            path.write_text(model.read_text("utf-8"), "utf-8")
+            typer.echo(f"wrote {path}: its message, in the engine's words; put your own in their place")
+
+
 def _write(starter: Starter, name: str, folder: Path, settings: Settings) -> None:
     journey, cases = folder / f"{name}.yaml", folder / f"{name}.test.yaml"
     for path in (journey, cases):
@@ -199,6 +227,7 @@ def _write(starter: Starter, name: str, folder: Path, settings: Settings) -> Non
     journey.write_text(starter.journey, "utf-8")
     cases.write_text(starter.cases, "utf-8")
     typer.echo(f"wrote {journey} and {cases}")
+    _bring_templates(starter, settings)
     try:
         rules.load_rules(rules.with_paths(settings, [journey]))
     except RuleErrors as error:

@@ -18,7 +18,7 @@ from engine.errors import ConfigError, RuleError, RuleErrors
 from engine.settings import Settings
 
 if TYPE_CHECKING:
-    from engine.rules.publishing.publication import Operation, Publication, Version
+    from engine.rules.publishing.publication import Operation, Publication, Publish, Version
     from engine.streams.rules.desk import Draft, RuleDesk, Steps
 
 _AUTO = "auto"
@@ -271,7 +271,7 @@ def _show_draft(draft: Draft, *, as_json: bool) -> None:
     if as_json:
         print_json({"version": draft.publish.version, "changes": list(draft.publish.changes)})
         return
-    typer.echo(f"would be version {draft.publish.version}: {draft.publish.journeys} journeys")
+    typer.echo(f"would be version {draft.publish.version}: {_journeys(draft.publish)}")
     for line in draft.publish.changes:
         typer.echo(f"    {line}")
 
@@ -293,6 +293,10 @@ def _report(settings: Settings, version: Version, *, as_json: bool) -> None:
         typer.echo('workers of these settings take rules from files: set rules.source = "topic"')
 
 
+def _journeys(publish: Publish) -> str:
+    return f"{publish.journeys} journey{'' if publish.journeys == 1 else 's'}"
+
+
 def _headline(version: Version) -> str:
     from engine.rules.release import percent  # noqa: PLC0415
 
@@ -302,7 +306,7 @@ def _headline(version: Version) -> str:
         f"version {publish.version}",
         version.state,
         percent(version.share),
-        f"{publish.journeys} journeys",
+        _journeys(publish),
     ]
     parts += [when, f"by {publish.author}"]
     if version.approved_by:

@@ -203,6 +203,8 @@ def _reason_parts(journey: Journey, cause: Cause, facts: Facts) -> Iterator[str]
 def _barred(journey: Journey, instance: str, runner: Runner) -> Reason | None:
     """Say why the customer may not enter (again) now, or None."""
     profile = runner.context.state.profile
+    if journey.per and not instance:
+        return Reason(text=f"the event has no {journey.per[-1]}, which tells its runs apart", guard="per")
     if any(each.journey == journey.name and each.instance == instance for each in profile.positions):
         return Reason(text="already inside this journey", guard="reentry")
     last_ms = profile.entered.get(kept_as(journey, instance))

@@ -323,7 +323,9 @@ class _Checker:
             places = {name: scalar.place for name, scalar in step.data}
             places |= {name.value: name.place for name in (step.table.give if step.table else ())}
             given = [(name, value, places.get(name, step.template_place)) for name, value in data]
-            check_template(template, step.channel, step.template_place, given, self.errors)
+            channels = self.vocabulary.channels
+            channel = step.channel if not channels or step.channel.value in channels else None
+            check_template(template, channel, step.template_place, given, self.errors)
         elif templates:
             hint = nearest(step.template, templates) or "`templates.path` says where templates are"
             message = f"unknown template {step.template!r}"

@@ -190,6 +190,17 @@ def _regexes(parts: Sequence[Node], scalar: Scalar, errors: ErrorList) -> None:
                     errors.add("E0307", message, place_in(scalar, pattern.start))
 
 
+def _same_kind(arguments: str) -> str:
+    """Say how to bring the arguments of an operator, such as `(double, string)`, to one kind."""
+    if "string" in arguments and ("int" in arguments or "double" in arguments):
+        return 'a number has no quotes, a text has them: 5 is a number, "5" a text; string(…) makes a text'
+    if "int" in arguments and "double" in arguments:
+        return "give both the same kind with double(…) or int(…)"
+    if "bool" in arguments:
+        return "true and false are compared with == and != alone, and joined by && and ||"
+    return "both sides must be of one kind: int(…), double(…) and string(…) convert"
+
+
 def _complain(problem: CelProblem, scalar: Scalar, widened: Widened, errors: ErrorList) -> None:
     lines = widened.text.split("\n")
     offset = sum(len(line) + 1 for line in lines[: problem.line - 1]) + problem.column - 1
@@ -199,8 +210,7 @@ def _complain(problem: CelProblem, scalar: Scalar, widened: Widened, errors: Err
         _, function, _, arguments, *_ = message.split("'")
         operator = _OPERATORS.get(function, function.strip("_"))
         message = f"`{operator}` does not work on {arguments}"
-        if "int" in arguments and "double" in arguments:
-            hint = "give both the same kind with double(…) or int(…)"
+        hint = _same_kind(arguments)
     elif message.startswith("undeclared reference to"):
         message, code = f"unknown function `{message.split(chr(39))[1]}`", "E0302"
     elif message.startswith("Syntax error"):

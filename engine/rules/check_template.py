@@ -13,7 +13,7 @@ _TYPE_OF_KIND = {"string": "text", "int": "integer", "uint": "integer", "double"
 
 def check_template(
     template: Template,
-    channel: Placed[str],
+    channel: Placed[str] | None,
     place: Place,
     data: Iterable[tuple[str, DataValue, Place]],
     errors: ErrorList,
@@ -22,12 +22,12 @@ def check_template(
 
     Args:
         template: the template the step names.
-        channel: where the step sends it.
+        channel: where the step sends it; None when there is no such channel.
         place: where the step names the template.
         data: name, value and place of each value of the step.
         errors: takes every problem.
     """
-    if template.channels and channel.value not in template.channels:
+    if channel is not None and template.channels and channel.value not in template.channels:
         hint = f"{template.name} is for " + ", ".join(sorted(template.channels))
         errors.add("E0281", f"template {template.name!r} is not for {channel.value}", channel.place, hint)
     given = set()

@@ -147,9 +147,7 @@ def enter_by_event(runner: Runner) -> None:
         return
     for index in _by_priority(runner, runner.context.candidates):
         journey = runner.rules.journeys[index]
-        instance = instance_of(journey, event)
-        if instance is None:  # nothing tells the run apart
-            continue
+        instance = instance_of(journey, event) or ""  # without one `admission` bars the entry
         fields = {name: getattr(event, name) for name in journey.correlation}
         _consider(runner, index, Cause(event.id, event.type, event.time, fields, journey.trigger, instance))
 

@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from typing import Any
 
+from engine.features.profile import MAX_POSITIONS
 from engine.rules.check import AGENT
 from engine.rules.check_expression import is_expression
 from engine.rules.expression import Name, parse_expression, walk
@@ -25,6 +26,7 @@ _PERSONAL = (
     (re.compile(r"(?<![\w+])\+\d[\d -]{7,16}\d(?!\w)|(?<!\w)1[3-9]\d{9}(?!\w)"), "a phone number"),
 )
 _DAY_MS = 86_400_000
+_LONG_RUN_MS = 60 * _DAY_MS
 _OWN_WORDS = frozenset(f"entry.event.{name}" for name in ("text", "subject", "answer"))
 
 
@@ -40,6 +42,8 @@ def find_oddities(parsed: ParsedJourney, journey: Journey, problems: ErrorList) 
     places = dict(step_places(parsed.steps, sequences))
     _without_consent(parsed, journey, problems)
     _too_long(parsed, journey, problems)
+    _many_runs(parsed, journey, problems)
+    _only_once(parsed, journey, problems)
     _caps_too_tight(journey, places, problems)
     _personal_constants(parsed, problems)
     _own_words(parsed, problems)
@@ -61,6 +65,24 @@ def _too_long(parsed: ParsedJourney, journey: Journey, problems: ErrorList) -> N
         days, kept = longest_ms // _DAY_MS, say_duration(MAX_DURATION_MS)
         message = f"a customer can be inside for {days} days, history is kept in detail for {kept}"
         problems.warn("W0406", message, parsed.name.place, "shorten the waits, or make it two journeys")
+
+
+def _many_runs(parsed: ParsedJourney, journey: Journey, problems: ErrorList) -> None:
+    """Runs side by side add up where each lasts long."""
+    longest_ms = latest_end_ms(journey.program)
+    if parsed.entry.per is not None and longest_ms > _LONG_RUN_MS:
+        days = longest_ms // _DAY_MS
+        message = f"with `per` a customer can be inside many times, each run lasts up to {days} days"
+        hint = f"{MAX_POSITIONS} runs at a time are the most; further entries are suppressed (guard `bound`)"
+        problems.warn("W0412", message, parsed.entry.per.place, hint)
+
+
+def _only_once(parsed: ParsedJourney, journey: Journey, problems: ErrorList) -> None:
+    """What comes again and again by itself is hardly meant for once."""
+    yearly = journey.until is not None and journey.until.yearly
+    if (journey.kind == "schedule" or yearly) and not parsed.entry.reentry_given:
+        message = f"each customer gets this once only, although it comes again: {journey.trigger}"
+        problems.warn("W0413", message, parsed.entry.place, "say `reentry: always`, or `reentry: never`")
 
 
 def _caps_too_tight(journey: Journey, places: dict[str, Place], problems: ErrorList) -> None:

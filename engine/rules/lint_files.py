@@ -12,7 +12,9 @@ from engine.rules.ranges import Atom, atoms_of, contradiction
 from engine.rules.source import ErrorList, Placed
 from engine.rules.yaml_nodes import Scalar
 
-_NOT_THE_TRIGGER = ("where", "when", "at_once_where", "at_once_when", "reentry", "place", "per")
+_NOT_THE_TRIGGER = frozenset(
+    ("where", "when", "at_once_where", "at_once_when", "reentry", "reentry_given", "place", "per")
+)
 
 
 @dataclass(frozen=True, slots=True)

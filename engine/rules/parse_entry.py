@@ -51,12 +51,14 @@ def parse_entry(node: Node | None, read: Reader) -> ParsedEntry | None:
     where = read.expression(fields.get("where"), "where")
     when = read.expression(fields.get("when"), "when")
     per = read.placed_text(fields.get("per"), "per")
-    reentry = _reentry(fields.get("reentry"), read)
+    reentry, given = _reentry(fields.get("reentry"), read), fields.get("reentry") is not None
     if trigger is None:
         return replace(NO_ENTRY, when=when, reentry=reentry, place=node.place)
     if trigger.kind not in _WITH_EVENT:
         _without_event(trigger.kind, where, per, read)
-    return replace(trigger, where=where, when=when, per=per, reentry=reentry, place=node.place)
+    return replace(
+        trigger, where=where, when=when, per=per, reentry=reentry, reentry_given=given, place=node.place
+    )
 
 
 def _without_event(kind: str, where: Scalar | None, per: Placed[str] | None, read: Reader) -> None:

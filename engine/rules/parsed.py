@@ -61,6 +61,7 @@ class ParsedEntry:
     at_once_where: Scalar | None = None
     at_once_when: Scalar | None = None
     reentry: Reentry = NEVER_AGAIN
+    reentry_given: bool = False
     place: Place = START
     at_least: int = 0
     schedule: Cron | None = None

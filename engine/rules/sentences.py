@@ -14,6 +14,9 @@ from engine.rules.expression import Binary, Call, Literal, Name, Node, Unary, wa
 from engine.rules.journey import Journey
 
 _WINDOW = re.compile(r"_(\d+)([hd])$")
+_TWO_WINDOWS = re.compile(r"_(\d+)d_(\d+)d$")
+# a whole number that has got its `.0` (`widen`); what stands in quotes is left alone
+_WIDENED = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|(?<![\w.])(\d+)\.0(?![\w.])""")
 _MAX_PIECE = 60
 _MAX_VALUES = 16
 _MAX_PLAIN = 120
@@ -120,7 +123,7 @@ def _say(node: Node, condition: Condition, facts: Facts | None) -> str:
         case Call(target=Name() as name, function=function, arguments=(Literal(value=str() as text),)):
             return f'{say_name(name.path)} {_verb(function)} "{_cut(text, 40)}"'
         case _:
-            return _cut(condition.whole.program.text[node.start : node.end], _MAX_PIECE)
+            return _cut(as_written(condition.whole.program.text[node.start : node.end]), _MAX_PIECE)
 
 
 def _say_comparison(name: Name, operator: str, literal: Literal, facts: Facts | None) -> str:
@@ -162,11 +165,19 @@ def say_name(path: Iterable[str]) -> str:
     name = parts[-1] if parts else ""
     if name.endswith("_lifetime"):
         return name.removesuffix("_lifetime").replace("_", " ") + " in total"
+    two = _TWO_WINDOWS.search(name)
+    if two:
+        return f"{name[: two.start()]} of {two[1]} to {two[2]} days".replace("_", " ")
     window = _WINDOW.search(name)
     if window:
         unit = {"h": "hour", "d": "day"}[window[2]] + ("" if window[1] == "1" else "s")
         return f"{name[: window.start()]} in {window[1]} {unit}".replace("_", " ")
     return name.replace("_", " ")
+
+
+def as_written(text: str) -> str:
+    """Return a program's text with whole numbers as people write them: `50`, not `50.0`."""
+    return _WIDENED.sub(lambda found: found[1] or found[2], text)
 
 
 def say_number(value: float) -> str:

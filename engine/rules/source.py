@@ -82,5 +82,13 @@ def _place_of(error: RuleError) -> tuple[int, int, str]:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return a hint naming the known word that is most like `word`, or an empty text."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"did you mean {found[0]}?" if found else ""
+    found = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
+    if not found:
+        return ""
+
+    def likeness(other: str) -> float:
+        # a wrong letter is more likely than one too many: `sent` is meant as `send`, not as `set`
+        same_length = 0.15 if len(other) == len(word) else 0.0
+        return difflib.SequenceMatcher(None, other, word).ratio() + same_length
+
+    return f"did you mean {max(found, key=likeness)}?"

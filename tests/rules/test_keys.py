@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.actions import Outcome
 from engine.features.profile import MAX_POSITIONS
 from engine.features.state import pack, unpack
+from engine.rules.context import MachineSettings
 from engine.rules.limits import MAX_KEY_CHARS, MAX_KEYS_REMEMBERED
 from engine.rules.ruleset import RuleSet
 from tests.rules.driver import DAY, MINUTE, NOON, SECOND, Driver, rule_set
@@ -79,6 +80,10 @@ def test_an_event_without_the_key_enters_nothing() -> None:
     driver.send("order.delivered", NOON)
     driver.send("order.delivered", NOON + SECOND, props={"parcel": ""})
     assert driver.state.profile.positions == []
+    assert driver.outcomes(Outcome.NOT_MATCHED) == []
+    sampled = Driver(per_order("always", "event.props.parcel"), MachineSettings(not_matched_sample=1))
+    sampled.send("order.delivered", NOON)
+    assert sampled.outcomes(Outcome.NOT_MATCHED) == [(Outcome.NOT_MATCHED, "per")]
     driver.send("order.delivered", NOON + 2 * SECOND, props={"parcel": 7})
     assert [each.instance for each in driver.state.profile.positions] == ["7"]
 

@@ -292,7 +292,8 @@ def test_a_disabled_journey_lets_nobody_in_but_carries_on() -> None:
 
 def test_positions_are_bounded() -> None:
     """Beyond the bound on journeys at a time an entry is suppressed, not squeezed in."""
-    texts = [drip("never").replace("journey: drip", f"journey: drip{number}") for number in range(10)]
+    names = [f"journey: drip{number}" for number in range(MAX_POSITIONS + 2)]
+    texts = [drip("never").replace("journey: drip", name) for name in names]
     driver = Driver(rule_set(*texts))
     driver.send("order.placed", NOON)
     assert len(driver.state.profile.positions) == MAX_POSITIONS

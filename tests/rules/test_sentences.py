@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.rules.sentences import say_name, say_number
+from engine.rules.sentences import as_written, say_name, say_number
 from tests.rules.driver import NOON, Driver, rule_set
 
 DOCS = Path(__file__).parents[2] / "docs" / "journeys.md"
@@ -56,7 +56,14 @@ def test_texts_of_customers_stay_out_of_reasons() -> None:
 
 def test_names_are_said_in_words() -> None:
     """Feature names become words, windows are named."""
-    names = ("orders_lifetime", "spend_90d", "page_views_24h", "visits_1h", "churn_risk")
+    names = (
+        "orders_lifetime",
+        "spend_90d",
+        "page_views_24h",
+        "visits_1h",
+        "churn_risk",
+        "activity_ratio_7d_30d",
+    )
     said = [say_name(("customer", name)) for name in names]
     assert said == [
         "orders in total",
@@ -64,7 +71,14 @@ def test_names_are_said_in_words() -> None:
         "page views in 24 hours",
         "visits in 1 hour",
         "churn risk",
+        "activity ratio of 7 to 30 days",
     ]
+
+
+def test_whole_numbers_stand_as_written() -> None:
+    """The `.0` that CEL needs is in no sentence; what stands in quotes is left alone."""
+    text = 'event.amount * 2.0 > 50.0 && event.coupon != "v1.0" && event.price > 1.05'
+    assert as_written(text) == 'event.amount * 2 > 50 && event.coupon != "v1.0" && event.price > 1.05'
 
 
 def test_numbers_are_short() -> None:

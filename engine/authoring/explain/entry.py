@@ -11,7 +11,7 @@ from engine.events import TYPE_BY_CODE
 from engine.features.catalog import NEVER_DAYS
 from engine.rules.journey import Journey
 from engine.rules.keys import mark_of
-from engine.rules.sentences import say_number
+from engine.rules.sentences import as_written, say_number
 from engine.rules.units import say_duration
 
 _DAY_MS = 86_400_000
@@ -29,7 +29,7 @@ def check_entry(journey: Journey, person: Person) -> tuple[Check, ...]:
         return (judge(journey, person),)
     if journey.kind in ("schedule", "date"):
         return (_open(f"enters when {journey.trigger}", f"the next time: {journey.trigger}"),)
-    where = f" where `{journey.where.whole.program.text}`" if journey.where is not None else ""
+    where = f" where `{as_written(journey.where.whole.program.text)}`" if journey.where is not None else ""
     return (_open(f"enters at: {journey.trigger}{where}", f"an event: {journey.trigger}{where}"),)
 
 

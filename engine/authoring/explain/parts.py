@@ -10,7 +10,7 @@ import msgspec
 
 from engine.rules.condition import Bound, Condition, conjuncts, disjuncts
 from engine.rules.expression import Binary, Literal, Name, Node, Unary
-from engine.rules.sentences import Facts, say_name
+from engine.rules.sentences import Facts, as_written, say_name
 
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 _WORDS = {"==": "", "!=": "other than "}
@@ -117,7 +117,7 @@ def _say(condition: Condition, node: Node, facts: Facts, holds: bool | None) -> 
         case Unary(operator="!", operand=Name() as name):
             return _say_flag(name, wanted=False, holds=holds)
         case _:
-            text = _text(condition, node)
+            text = as_written(_text(condition, node))
             short = text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
             verdict = {True: "holds", False: "does not hold", None: "is not known from the log"}[holds]
             return f"`{short}` {verdict}"

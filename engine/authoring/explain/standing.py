@@ -10,6 +10,7 @@ from engine.features.profile import Position
 from engine.rules.condition import Condition
 from engine.rules.journey import Exit, Instruction, Journey, Send, Wait, WaitUntil
 from engine.rules.runner import step_path
+from engine.rules.sentences import as_written
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,4 +103,4 @@ def _say_exit(leave: Exit) -> str:
 def say_event(code: int, where: Condition | None) -> str:
     """Return an event in words, with the condition it must meet as written."""
     name = say_type(TYPE_BY_CODE[code].name)
-    return f"{name} where `{where.whole.program.text}`" if where is not None else name
+    return f"{name} where `{as_written(where.whole.program.text)}`" if where is not None else name

@@ -65,8 +65,9 @@ CODES: Final[tuple[Code, ...]] = (
     ),
     Code(
         "E0107",
-        "nested too deep, or too many values",
-        "A rule file may have 32 levels and 10,000 values. No journey comes near; a generated file may.",
+        "nested too deep, too many values, or a line too long",
+        "A rule file may have 32 levels, 10,000 values, and 65,536 characters in a line. No journey comes "
+        "near; a generated file may.",
         "Write the journey flatter, or as several.",
     ),
     Code(

@@ -117,4 +117,26 @@ CODES: Final[tuple[Code, ...]] = (
         "Shorten its regular expressions, or put them behind a cheap condition with `&&`, and silence the "
         "warning.",
     ),
+    Code(
+        "W0412",
+        "long runs side by side",
+        "With `per` a customer is inside a journey once for each order, inquiry or product. Where a run "
+        "lasts more than 60 days these add up, and a customer can be inside 16 runs of all journeys at a "
+        "time: further entries are suppressed by the guard `bound`.",
+        "Shorten the waits, let a later event begin a second journey, or silence the warning where few come "
+        "so often.",
+        "entry:\n  on: order.delivered\n  per: event.order_id\nsteps:\n  - wait: 90d\n"
+        "  - {send: email, template: hello}\n",
+        "entry:\n  on: order.delivered\n  per: event.order_id\nsteps:\n  - wait: 14d\n"
+        "  - {send: email, template: hello}\n",
+    ),
+    Code(
+        "W0413",
+        "what comes again and again, for each customer once",
+        "A schedule or a yearly date comes again, but without `reentry` a customer enters a journey once "
+        "only: everybody would get the first one, and nobody a second.",
+        "Say `reentry: always` (or `after 30d`); `reentry: never` where once is meant.",
+        'entry:\n  on: {schedule: "0 9 * * MON"}\n',
+        'entry:\n  on: {schedule: "0 9 * * MON"}\n  reentry: always\n',
+    ),
 )

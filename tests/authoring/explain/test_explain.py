@@ -249,7 +249,7 @@ def test_runs_by_key_and_open_goals_are_told() -> None:
     assert reentry.text == "one run for each order_id, none comes twice; inside with 2 now"
     assert (
         journey.goals
-        == ("feedback csat where `event.score >= 4.0` until 2023-12-14 12:00 UTC counts as reached",) * 2
+        == ("feedback csat where `event.score >= 4` until 2023-12-14 12:00 UTC counts as reached",) * 2
     )
 
 
