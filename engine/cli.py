@@ -14,6 +14,7 @@ from engine.commands import (
     doctor,
     explain,
     model,
+    model_evaluate,
     process,
     rules,
     rules_author,
@@ -88,6 +89,7 @@ for group in (
     rules_test,
     rules_publish,
     model,
+    model_evaluate,
     config,
     doctor,
 ):

@@ -3,43 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import html
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from engine.authoring.backtest.diff import Difference
 from engine.authoring.backtest.plots import REST, bars, colours_of, legend, ranked, stacked_days
 from engine.authoring.backtest.result import BacktestResult, JourneyFigures, Row
+from engine.authoring.page_parts import MAX_ROWS, document, escaped, html_table
 
 MAX_BARS = 92
-MAX_ROWS = 200  # of a table; the rest is in the JSON
-_STYLE = """
-:root{--ink:#1d2430;--soft:#5c6675;--line:#dfe4ea;--card:#f5f7f9;--page:#fff;--warn:#fff6dd;--warnline:#e5c158;
---good:#1b7a3d;--bad:#b3362b}
-@media (prefers-color-scheme:dark){:root{--ink:#e6e9ee;--soft:#9aa5b4;--line:#333c48;--card:#1d232b;
---page:#14181e;--warn:#332b14;--warnline:#8d7326;--good:#6fcf8e;--bad:#f08a80}}
-body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);margin:0}
-main{max-width:1040px;margin:0 auto;padding:2rem 1.5rem 4rem}
-h1{font-size:1.7rem;margin:0 0 .2rem}h2{font-size:1.15rem;margin:2.4rem 0 .6rem}
-p{margin:.3rem 0}.soft{color:var(--soft)}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(120px,1fr));gap:.7rem;margin:1.4rem 0}
-.tile{background:var(--card);border-radius:8px;padding:.7rem .9rem}
-.tile b{display:block;font-size:1.5rem;font-variant-numeric:tabular-nums}
-.tile span{color:var(--soft);font-size:.85rem}
-.scroll{overflow-x:auto}
-table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
-th,td{padding:.35rem .6rem;text-align:right;border-bottom:1px solid var(--line);vertical-align:top}
-th{color:var(--soft);font-weight:600;white-space:nowrap}
-th.t,td.t{text-align:left}td.t:first-child{white-space:nowrap}td.ids{text-align:left;font-size:.8rem;color:var(--soft)}
-.plus{color:var(--good);font-weight:600}.minus{color:var(--bad);font-weight:600}
-svg{max-width:100%;height:auto;display:block}svg text{font:12px system-ui,sans-serif;fill:var(--soft)}
-svg line{stroke:var(--line)}
-.legend{display:flex;flex-wrap:wrap;gap:.3rem 1.1rem;font-size:.85rem;margin:.2rem 0 .6rem}
-.legend i{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.4em}
-.notes{background:var(--warn);border-left:4px solid var(--warnline);border-radius:4px;
-padding:.6rem 1rem .6rem 2rem}
-.notes li{margin:.25rem 0}code{font-size:.85em}
-"""
 
 
 def page(result: BacktestResult) -> str:
@@ -59,19 +31,14 @@ def page(result: BacktestResult) -> str:
         _words("What a backtest cannot say", result.limits),
         _about(result),
     ]
-    title = _text(f"Backtest of {result.rules}")
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{title}</title><style>{_STYLE}</style><main>{''.join(sections)}</main></html>\n"
-    )
+    return document(f"Backtest of {result.rules}", sections)
 
 
 def _head(result: BacktestResult) -> str:
-    against = f" Compared with {_text(result.compared_with)}." if result.compared_with else ""
+    against = f" Compared with {escaped(result.compared_with)}." if result.compared_with else ""
     return (
-        f"<h1>Backtest of {_text(result.rules)}</h1>"
-        f"<p class=soft>{result.since[:10]} to {result.until[:10]}, replayed from {_text(result.log)}. "
+        f"<h1>Backtest of {escaped(result.rules)}</h1>"
+        f"<p class=soft>{result.since[:10]} to {result.until[:10]}, replayed from {escaped(result.log)}. "
         f"Nothing was sent.{against}</p>"
     )
 
@@ -99,20 +66,20 @@ def _differences(result: BacktestResult) -> str:
     sums = _sums(result)
     return (
         f"<h2>What changes</h2><p class=soft>Customers who get something under one of the rule sets only; "
-        f"within the period.</p>{_table(head, rows, len(result.differences))}{sums}"
+        f"within the period.</p>{html_table(head, rows, len(result.differences))}{sums}"
     )
 
 
 def _difference_row(each: Difference) -> tuple[str, ...]:
-    what = f"{each.channel} <b>{_text(each.template)}</b>" if each.channel else "enters"
+    what = f"{each.channel} <b>{escaped(each.template)}</b>" if each.channel else "enters"
     samples = "".join(
-        f"<div>{sign} {_text(', '.join(ids))}</div>"
+        f"<div>{sign} {escaped(', '.join(ids))}</div>"
         for sign, ids in (("+", each.newly_sample), ("−", each.no_longer_sample))
         if ids
     )
     return (
-        f"t:{_text(each.journey)}",
-        f"t:{what} <code>{_text(each.step)}</code>",
+        f"t:{escaped(each.journey)}",
+        f"t:{what} <code>{escaped(each.step)}</code>",
         f"<span class=plus>+{each.newly:,}</span>" if each.newly else "",
         f"<span class=minus>−{each.no_longer:,}</span>" if each.no_longer else "",
         f"{each.both:,}",
@@ -130,10 +97,16 @@ def _sums(result: BacktestResult) -> str:
         new = after.get(name, JourneyFigures(journey=name))
         if (old.entered, old.sent) != (new.entered, new.sent):
             rows.append(
-                (f"t:{_text(name)}", f"{old.entered:,}", f"{new.entered:,}", f"{old.sent:,}", f"{new.sent:,}")
+                (
+                    f"t:{escaped(name)}",
+                    f"{old.entered:,}",
+                    f"{new.entered:,}",
+                    f"{old.sent:,}",
+                    f"{new.sent:,}",
+                )
             )
     head = ("t:Journey", "Entries before", "after", "Messages before", "after")
-    return f"<p style='margin-top:1rem'></p>{_table(head, rows, len(rows))}" if rows else ""
+    return f"<p style='margin-top:1rem'></p>{html_table(head, rows, len(rows))}" if rows else ""
 
 
 def _palette(result: BacktestResult) -> dict[str, str]:
@@ -200,15 +173,15 @@ def _journeys(journeys: Sequence[JourneyFigures]) -> str:
             for arm, made in sorted(each.conversions.items())
         )
         cells = [f"{number:,}" if number else "·" for number in numbers]
-        rows.append((f"t:{_text(each.journey)}", *cells, f"t:{_text(goal)}"))
+        rows.append((f"t:{escaped(each.journey)}", *cells, f"t:{escaped(goal)}"))
     sends = [
-        (f"t:{_text(each.journey)}", f"t:<code>{_text(send.step)}</code>", f"t:{send.channel}",
-         f"t:{_text(send.template)}", f"{send.sent:,}")
+        (f"t:{escaped(each.journey)}", f"t:<code>{escaped(send.step)}</code>", f"t:{send.channel}",
+         f"t:{escaped(send.template)}", f"{send.sent:,}")
         for each in journeys
         for send in each.sends
     ]  # fmt: skip
-    by_step = _table(("t:Journey", "t:Step", "t:Channel", "t:Template", "Messages"), sends, len(sends))
-    return f"<h2>Journeys</h2>{_table(head, rows, len(rows))}<h2>Messages by step</h2>{by_step}"
+    by_step = html_table(("t:Journey", "t:Step", "t:Channel", "t:Template", "Messages"), sends, len(sends))
+    return f"<h2>Journeys</h2>{html_table(head, rows, len(rows))}<h2>Messages by step</h2>{by_step}"
 
 
 def _guards(journeys: Sequence[JourneyFigures], colours: Mapping[str, str]) -> str:
@@ -238,10 +211,15 @@ def _collisions(result: BacktestResult) -> str:
     if not result.collisions:
         return ""
     rows = [
-        (f"t:{_text(each.stopped)}", f"t:{_text(each.guard)}", f"t:{_text(each.by)}", f"{each.messages:,}")
+        (
+            f"t:{escaped(each.stopped)}",
+            f"t:{escaped(each.guard)}",
+            f"t:{escaped(each.by)}",
+            f"{each.messages:,}",
+        )
         for each in result.collisions[:MAX_ROWS]
     ]
-    table = _table(("t:Stopped", "t:Cap", "t:Contacts of", "Messages"), rows, len(result.collisions))
+    table = html_table(("t:Stopped", "t:Cap", "t:Contacts of", "Messages"), rows, len(result.collisions))
     return (
         "<h2>Cap collisions</h2><p class=soft>Messages stopped by a cap over several journeys, and whose "
         f"contacts counted. One message may stand in several rows.</p>{table}"
@@ -266,19 +244,19 @@ def _segments(result: BacktestResult, colours: Mapping[str, str]) -> str:
 
 def _waiting(journeys: Sequence[JourneyFigures]) -> str:
     rows = [
-        (f"t:{_text(each.journey)}", f"t:<code>{_text(step)}</code>", f"{count:,}")
+        (f"t:{escaped(each.journey)}", f"t:<code>{escaped(step)}</code>", f"{count:,}")
         for each in journeys
         for step, count in each.waiting.items()
     ]
     return (
-        f"<h2>Waiting at the end</h2>{_table(('t:Journey', 't:Step', 'Customers'), rows, len(rows))}"
+        f"<h2>Waiting at the end</h2>{html_table(('t:Journey', 't:Step', 'Customers'), rows, len(rows))}"
         if rows
         else ""
     )
 
 
 def _words(title: str, words: Sequence[str]) -> str:
-    items = "".join(f"<li>{_text(each)}</li>" for each in words)
+    items = "".join(f"<li>{escaped(each)}</li>" for each in words)
     return f'<h2>{title}</h2><ul class="notes">{items}</ul>' if words else ""
 
 
@@ -290,21 +268,3 @@ def _about(result: BacktestResult) -> str:
         f"{run.duplicates:,} repeats, {run.late:,} late, {run.invalid:,} invalid. "
         f"{run.seconds:,.1f} s, {run.workers} process{'es' if run.workers > 1 else ''}.</p>"
     )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], total: int) -> str:
-    """Write a table; a cell that starts with `t:` is text, with `i:` a list of ids, else a number."""
-    header = "".join(_cell("th", each) for each in head)
-    body = "".join(f"<tr>{''.join(_cell('td', cell) for cell in row)}</tr>" for row in rows[:MAX_ROWS])
-    more = f"<p class=soft>and {total - MAX_ROWS:,} more rows, in the JSON</p>" if total > MAX_ROWS else ""
-    return f'<div class="scroll"><table><tr>{header}</tr>{body}</table></div>{more}'
-
-
-def _cell(tag: str, cell: str) -> str:
-    kind, text = (cell[0], cell[2:]) if cell[:2] in {"t:", "i:"} else ("", cell)
-    style = {"t": " class=t", "i": " class=ids"}.get(kind, "")
-    return f"<{tag}{style}>{text}</{tag}>"
-
-
-def _text(text: str) -> str:
-    return html.escape(text)

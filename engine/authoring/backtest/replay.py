@@ -117,6 +117,7 @@ class Replay:
         partitions: numbers of the partitions.
         watch: told what is decided.
         count: how many partitions there are; limits over all customers are shared out by it. None = these.
+        learn: whether rows are frozen for a trainer (`Outcome.training`).
 
     Attributes:
         rows: how many rows the pipeline worked on, events and timers.
@@ -130,8 +131,11 @@ class Replay:
         partitions: Iterable[int],
         watch: Watch | None = None,
         count: int | None = None,
+        *,
+        learn: bool = False,
     ) -> None:
         self.pipeline = pipeline
+        self._learn = learn
         if watch is not None:
             pipeline.use(WatchedMachine(pipeline.machine, watch))
         numbers = tuple(partitions)
@@ -186,7 +190,7 @@ class Replay:
             until_ms=dict.fromkeys(partitions, piece.until_ms),
             rates={number: part.rate for number, part in partitions.items()},
             replay=True,
-            learn=False,
+            learn=self._learn,
             ledgers={number: part.ledger for number, part in partitions.items()},
         )
 

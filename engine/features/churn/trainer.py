@@ -34,6 +34,7 @@ from engine.features.churn.scoring import Scorer
 from engine.features.churn.snapshot import HAZARD_DAYS, Progress, Snapshot, check_horizon, shipped_prior
 from engine.features.churn.trial import DEFAULT_BOUND, TrialWindow
 from engine.features.churn.value import SpendParameters, fit_spend
+from engine.features.churn.watch import Watch
 
 MAX_WAITING_ROWS: Final = 20_000_000
 """Rows that may wait for the slowest partition; past it the trainer must stop rather than swap."""
@@ -123,14 +124,18 @@ class TrainerCore:
     Args:
         settings: how to work.
         prior: where to start; by default the prior that ships with the engine.
+        watch: looks on, or None.
 
     Raises:
         EngineError: the horizon is no multiple of 30 days.
     """
 
-    def __init__(self, settings: TrainerSettings, prior: Snapshot | None = None) -> None:
+    def __init__(
+        self, settings: TrainerSettings, prior: Snapshot | None = None, watch: Watch | None = None
+    ) -> None:
         check_horizon(settings.horizon_days)
         self.settings = settings
+        self.watch = watch
         self.prior = shipped_prior() if prior is None else prior
         self.model = HazardModel(settings.learning_rate)
         self.mbg = self.prior.mbg
@@ -255,6 +260,8 @@ class TrainerCore:
             (actionable * ACTIONABLE + rows.is_purchase * PURCHASE).astype(np.uint8),
         )
         self.statistics.add(rows.customers, rows.time_s, rows.features)
+        if self.watch is not None:
+            self.watch.scored(day, rows, risk)
 
     def _learn_day(self, day: int) -> None:
         """Label and learn the rows of a day whose 30 days have passed for all of them."""
@@ -279,6 +286,8 @@ class TrainerCore:
         horizon_s = self.settings.horizon_days * DAY_S
         buyers, bought_s = self.purchases.between(day * DAY_S, (day + 1) * DAY_S + horizon_s)
         gone = ~came_back(due.customers, due.time_s, buyers, bought_s, horizon_s)
+        if self.watch is not None:
+            self.watch.judged(day, gone)
         self.quality.add(
             day,
             due.risk[judged].astype(np.float64),

@@ -1,0 +1,1 @@
+"""`engage model evaluate`: a purchase log through the pipeline and the trainer."""
