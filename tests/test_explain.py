@@ -94,7 +94,12 @@ def test_why_she_got_it_and_what_is_missing_now(deployment: Deployment) -> None:
     assert "an event: order placed where `event.amount > 100`" in journey["missing"]
     assert any("the run must end first" in text for text in journey["missing"])
     assert any("the cap is 1" in text for text in journey["missing"])
+    assert len(explained["risk"]["contributions"]) == 7
+    for words in (("explain", "ann"), ("customer", "show", "ann")):
+        assert "lowers it" in (text := run(deployment, *words))
+        assert "time since the last order: 0 days" in text
     text = run(deployment, "explain", "ann", "big-order")
+    assert "churn risk 0" not in text, "asked for one journey, it tells of that alone"
     assert "✗ amount is 50, must be > 100" in text
     assert "contacts by this journey in 7 days: 1 of 1; the next from" in text
     origin = json.loads(run(deployment, "explain", "--action", fired["action_id"], "--json"))

@@ -232,6 +232,8 @@ def _trial(trial: Trial | None) -> str:
     worst = max(trial.log_loss, trial.own_log_loss)
     against = "nothing live" if trial.live_log_loss is None else f"{trial.live_log_loss:.4f}"
     verdict = "passed" if trial.passed else "failed"
+    if trial.passed and trial.live_log_loss is not None and worst > trial.live_log_loss + trial.bound:
+        verdict = "passed, too few labels to decide"
     return f"{verdict}: log-loss {worst:.4f} against {against} on {trial.rows:,} labels"
 
 
