@@ -15,6 +15,7 @@ from engine.commands import (
     explain,
     model,
     model_evaluate,
+    model_report,
     process,
     rules,
     rules_author,
@@ -90,6 +91,7 @@ for group in (
     rules_publish,
     model,
     model_evaluate,
+    model_report,
     config,
     doctor,
 ):

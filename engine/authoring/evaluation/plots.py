@@ -10,6 +10,7 @@ from typing import Final
 from engine.features.churn.evaluation import Decile
 
 _SIDE: Final = 420
+_MARGIN: Final = 24  # half a label of the axis
 _WIDTH, _HEIGHT = 1040, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 14, 44
 _STEPS: Final = 5
@@ -24,7 +25,7 @@ def calibration(deciles: Sequence[Decile], colour: str) -> str:
         deciles: from lowest to highest risk.
         colour: of the points.
     """
-    span = _SIDE - _LEFT - _RIGHT
+    span = _SIDE - _LEFT - _MARGIN
 
     def x_of(share: float) -> float:
         return _LEFT + share * span
@@ -37,7 +38,7 @@ def calibration(deciles: Sequence[Decile], colour: str) -> str:
         share = step / _STEPS
         y, x = y_of(share), x_of(share)
         parts.append(
-            f'<line x1="{_LEFT}" x2="{_SIDE - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<line x1="{_LEFT}" x2="{_SIDE - _MARGIN}" y1="{y:.1f}" y2="{y:.1f}"/>'
             f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{share:.0%}</text>'
             f'<text x="{x:.1f}" y="{_SIDE - _BOTTOM + 18}" text-anchor="middle">{share:.0%}</text>'
         )

@@ -1,0 +1,47 @@
+"""The page on the live model."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from engine.authoring.evaluation.plots import interval
+from engine.authoring.evaluation.report import report_of, report_page
+from engine.features.churn.evaluation import Decile, Tally
+from engine.features.churn.snapshot import shipped_prior
+
+
+def test_page_says_what_was_predicted_and_what_came() -> None:
+    """Figures, tenths with intervals and drift are on the page; it loads nothing."""
+    random = np.random.default_rng(1)
+    ever, lately = Tally(), Tally()
+    for tally, shift in ((ever, 0.0), (lately, 0.1)):
+        risk = random.uniform(0.1, 0.8, 4_000)
+        tally.add(risk, risk, random.random(4_000) < risk + shift)
+    snapshot = msgspec.structs.replace(
+        shipped_prior(), version=3, validation={"all": ever.summary()}, recent={"all": lately.summary()}
+    )
+    report = report_of(snapshot, snapshot.cut_off_s + 43_200.0)
+    assert report.age_days == 0.5
+    assert report.drift is not None
+    assert report.drift.base_rate == pytest.approx(0.1, abs=0.03)
+    assert report.drift.bias == pytest.approx(-0.1, abs=0.03)
+    page = report_page(report)
+    assert all(text in page for text in ("version 3", "95 % interval", "Drift", "never acted on", "<svg"))
+    assert "None has been judged yet" in page  # of the groups without rows
+    assert "src=" not in page
+
+
+def test_prior_has_a_page_too() -> None:
+    """Before anything was learned the page says so."""
+    report = report_of(shipped_prior(), 2e9)
+    assert report.drift is None
+    assert "None has been judged yet" in report_page(report)
+
+
+def test_interval_is_wilsons() -> None:
+    """Eight of ten: 49 % to 94 %."""
+    low, high = interval(Decile(10, 0.5, 0.8))
+    assert low == pytest.approx(0.490, abs=1e-3)
+    assert high == pytest.approx(0.943, abs=1e-3)
