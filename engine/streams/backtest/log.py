@@ -56,8 +56,13 @@ class LogWriter:
             partition: its partition.
             time_ms: its event time.
         """
-        for column, value in zip(self._columns, (time_ms, at, length, queue, partition, file), strict=True):
-            column.append(value)
+        times, places, lengths, queues, partitions, files = self._columns
+        times.append(time_ms)
+        places.append(at)
+        lengths.append(length)
+        queues.append(queue)
+        partitions.append(partition)
+        files.append(file)
 
     def __len__(self) -> int:
         return len(self._columns[0])
