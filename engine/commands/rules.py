@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from engine.rules.ruleset import RuleSet
 
 _MAY_BE_DEFINED = {"E0212", "E0302"}  # unknown segment, unknown name
+_NAMED = 20  # journeys by name in the line that says all are valid
 
 app = typer.Typer(
     help="Write, check, read back, test and publish journeys.", no_args_is_help=True, rich_markup_mode=None
@@ -92,7 +93,8 @@ def check(
         print_problems([*errors, *warnings])
         if not errors:
             valid = "1 journey is valid" if len(names) == 1 else f"{len(names)} journeys are valid"
-            typer.echo(f"{valid}: {', '.join(names)}" if names else "no journeys found")
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            typer.echo(f"{valid}: {', '.join(names[:_NAMED])}{more}" if names else "no journeys found")
     # a wrong path must not pass for a good rule set
     if errors or not names or (strict and warnings):
         raise typer.Exit(EXIT_FAILED)
