@@ -24,7 +24,7 @@ class Outcome(StrEnum):
     CONVERTED = "converted"
 
 
-class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Why, for a person and for a program.
 
     Args:
@@ -38,7 +38,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     values: dict[str, Scalar] = {}
 
 
-class Action(msgspec.Struct, frozen=True, kw_only=True):
+class Action(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One message or task for a channel.
 
     Args:
@@ -78,7 +78,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
+class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One considered trigger and what became of it.
 
     Args:

@@ -27,7 +27,7 @@ _PREFIXES_BY_PURPOSE = {"marketing": "m", "analytics": "a", "personalization": "
 _PURPOSES_BY_PREFIX = {short: purpose for purpose, short in _PREFIXES_BY_PURPOSE.items()}
 
 
-class Inquiry(msgspec.Struct, frozen=True, array_like=True):
+class Inquiry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An open question of the customer's.
 
     Args:
@@ -43,7 +43,7 @@ class Inquiry(msgspec.Struct, frozen=True, array_like=True):
     replied: bool = False
 
 
-class Position(msgspec.Struct, frozen=True, array_like=True):
+class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where the customer stands in one run of one journey.
 
     Args:
@@ -73,7 +73,7 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     reserved_ms: int = 0
 
 
-class Contact(msgspec.Struct, frozen=True, array_like=True):
+class Contact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One message sent, as frequency caps count them.
 
     Args:
@@ -89,7 +89,7 @@ class Contact(msgspec.Struct, frozen=True, array_like=True):
     kind: str = ""
 
 
-class OpenGoal(msgspec.Struct, frozen=True, array_like=True):
+class OpenGoal(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a customer who entered a journey may still do for it to count as a success.
 
     Args:
@@ -113,7 +113,7 @@ class OpenGoal(msgspec.Struct, frozen=True, array_like=True):
     held_out: bool = False
 
 
-class Profile(msgspec.Struct, array_like=True):
+class Profile(msgspec.Struct, array_like=True, gc=False):
     """What is known of a customer beyond counts; see docs/internals.md for each field.
 
     Args:

@@ -57,9 +57,8 @@ class Group:
 
 
 Condition = Comparison | Group
-_Plan = (
-    int | tuple[bool, "tuple[_Plan, ...]"]
-)  # number of a comparison, or whether all of these or any must hold
+# the number of a comparison; or whether all must hold, or any, and of which
+_Plan = int | tuple[bool, "tuple[_Plan, ...]"]
 
 
 @dataclass(frozen=True, slots=True)

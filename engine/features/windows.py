@@ -106,7 +106,7 @@ class Tables:
             np.int64
         )
         self.marks_n, self.values_n = len(marks), len(values)
-        self.bucket: Int64s = np.searchsorted(_EDGES_S, self.now_s[self.row] - self.time_s, side="right")
+        self.bucket: Int64s = _EDGES_S.searchsorted(self.now_s[self.row] - self.time_s, side="right")
         self.cell: Int64s = self.row * kinds.width + kinds.columns[self.kind]  # (row, kind) of each entry
 
     @cached_property

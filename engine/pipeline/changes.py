@@ -9,7 +9,7 @@ from engine.events import Event
 from engine.features.state import CustomerState
 
 
-class SegmentChange(msgspec.Struct, frozen=True, kw_only=True):
+class SegmentChange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A customer entered one segment and left another; an event of its own.
 
     Args:

@@ -109,14 +109,18 @@ class Found:
         return bool(self.counts or self._crosses or self._dates)
 
     def of_customer(
-        self, row: int, state: CustomerState, event: Event | None, default_zone: str
+        self, row: int, state: CustomerState, event: Event | None, now_ms: int, default_zone: str
     ) -> ByCustomer:
         """Return what a customer enters by at a row, and note what has to be remembered of it.
+
+        To be asked of the rows of `asking`, of customers beyond some level before (`Profile.beyond`), and of
+        those whose timer is due; for others it is nothing.
 
         Args:
             row: the row.
             state: its customer, the row's event applied, the timer before it still set.
             event: the row's event.
+            now_ms: the row's instant.
             default_zone: IANA zone of customers whose zone is unknown.
 
         Returns:
@@ -128,14 +132,11 @@ class Found:
             enough = count_event(rules, state, event, self.counts[row])
         crossed: Sequence[int] = ()
         if self._crosses:
-            beyond = self._beyond.get(row, ())
-            if beyond or state.profile.beyond:
-                crossed = newly_beyond(rules.journeys, state, beyond)
+            crossed = newly_beyond(rules.journeys, state, self._beyond.get(row, ()))
         dates: Sequence[tuple[int, int]] = ()
-        if self._dates is not None and state.due_ms > 0 and state.profile.traits:
-            clock_ms, now_ms = int(self._clock_ms[row]), int(self._batch.now_ms[row])
-            if state.due_ms <= now_ms:
-                dates = self._dates.come(state.profile, clock_ms, state.due_ms, now_ms, default_zone)
+        if self._dates is not None and 0 < state.due_ms <= now_ms and state.profile.traits:
+            clock_ms = int(self._clock_ms[row])
+            dates = self._dates.come(state.profile, clock_ms, state.due_ms, now_ms, default_zone)
         return ByCustomer(enough, crossed, dates) if enough or crossed or dates else NOTHING
 
     def at_instants(self, row: int, own: ByCustomer) -> Sequence[tuple[int, int]]:
@@ -147,6 +148,10 @@ class Found:
         """
         schedules = self.schedules.get(row, ())
         return [*schedules, *own.dates] if own.dates else schedules
+
+    def asking(self) -> frozenset[int]:
+        """Return the rows by which somebody may cross a level, or reach a count."""
+        return frozenset((*self.counts, *self._beyond))
 
     def entering(self) -> frozenset[int]:
         """Return the rows by which somebody may enter a journey, counts apart."""

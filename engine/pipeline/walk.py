@@ -75,6 +75,7 @@ class Walk:
         undone: list[tuple[int, int]] = []
         go_on = 0
         entering, by_customer, zone = found.entering(), found.by_customer, self._zone
+        asking = found.asking()
         for number, (state, event, code, now_ms, key, after, change_ms) in enumerate(
             zip(
                 states,
@@ -95,7 +96,9 @@ class Walk:
                 changes.append(segment_change(state, event, now_ms, names[before], names[after]))
             if event is not None:
                 change_profile(state, event, code, now_ms)
-            own = found.of_customer(number, state, event, zone) if by_customer else NOTHING
+            own = NOTHING
+            if by_customer and (number in asking or state.profile.beyond or 0 < state.due_ms <= now_ms):
+                own = found.of_customer(number, state, event, now_ms, zone)
             if (
                 own is not NOTHING
                 or number in entering

@@ -21,7 +21,7 @@ from engine.rules.sentences import Facts, entry_values, say_condition
 from engine.rules.units import say_duration
 
 
-class Cause(msgspec.Struct, frozen=True):
+class Cause(msgspec.Struct, frozen=True, gc=False):
     """What makes a customer enter.
 
     Args:

@@ -18,7 +18,7 @@ from engine.rules.units import Cap
 TEXT_FEATURES = ("last_channel", "locale", "time_zone")  # read from the profile, not from the matrix
 
 
-class RowContext(msgspec.Struct, frozen=True):
+class RowContext(msgspec.Struct, frozen=True, gc=False):
     """One row that may matter to journeys.
 
     Args:

@@ -51,7 +51,7 @@ class Verdict:
     until_ms: int = 0
 
 
-class Attempt(msgspec.Struct, frozen=True):
+class Attempt(msgspec.Struct, frozen=True, gc=False):
     """A message about to be sent.
 
     Args:

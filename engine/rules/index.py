@@ -7,8 +7,9 @@ second ones of those that have two, and so on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +43,8 @@ class _Group:
         first: place of its first journey among all.
         size: how many journeys.
         slots: tests by number.
-        fields: fields of the event that are compared.
-        sources: for each signed column of events its place in `fields`.
+        reads: read the fields of the event that are compared.
+        sources: for each signed column of events its place in `reads`.
         signs: +1 or -1 of each, `(n,)`.
         place: place of the first of them among the signed columns.
     """
@@ -51,7 +52,7 @@ class _Group:
     first: int
     size: int
     slots: tuple[_Slot, ...]
-    fields: tuple[str, ...]
+    reads: tuple[Callable[[Event | None], float], ...]
     sources: NDArray[np.intp]
     signs: Floats
     place: int
@@ -125,7 +126,7 @@ class ColumnIndex:
             first=len(self._journeys),
             size=len(tests),
             slots=tuple(slots),
-            fields=tuple(name.removeprefix(_EVENT) for name in names),
+            reads=tuple(attrgetter(name.removeprefix(_EVENT)) for name in names),
             sources=np.array([names.index(column) for column, _ in events], dtype=np.intp),
             signs=_signs(events),
             place=self._columns,
@@ -142,19 +143,19 @@ class ColumnIndex:
             matrix: `(rows, features) float64`.
             events: the event of each row; only those of types with journeys are looked at.
         """
-        order = np.argsort(codes, kind="stable")
+        order = codes.argsort(kind="stable")
         ordered = codes[order]
-        begins = np.searchsorted(ordered, self._codes, side="left").tolist()
-        ends = np.searchsorted(ordered, self._codes, side="right").tolist()
+        begins = ordered.searchsorted(self._codes, side="left").tolist()
+        ends = ordered.searchsorted(self._codes, side="right").tolist()
         signed: Floats = np.empty((len(codes), self._columns + 1))
         signed[:, self._columns] = 0.0
-        values = matrix[order[:, None], self._features]
+        values = matrix.take(order, axis=0).take(self._features, axis=1)
         np.multiply(values, self._signs, out=signed[:, : len(self._features)])
         found: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
         for group, begin, end in zip(self._groups, begins, ends, strict=True):
             for first in range(begin, end, _ROWS_AT_ONCE):
                 last = min(first + _ROWS_AT_ONCE, end)
-                if group.fields:
+                if group.reads:
                     picked = [events[row] for row in order[first:last].tolist()]
                     _fill_events(group, picked, signed[first:last])
                 row, journey = _judge(group, signed[first:last]).nonzero()
@@ -192,9 +193,9 @@ def _signs(columns: Sequence[tuple[str, int]]) -> Floats:
 
 def _fill_events(group: _Group, events: Sequence[Event | None], signed: Floats) -> None:
     """Write a group's event columns for its rows into the signed columns."""
-    fields = np.array([[getattr(event, name) for name in group.fields] for event in events], dtype=np.float64)
+    fields = np.array([list(map(read, events)) for read in group.reads], dtype=np.float64)
     columns = signed[:, group.place : group.place + len(group.sources)]
-    np.multiply(fields.take(group.sources, axis=1), group.signs, out=columns)
+    np.multiply(fields.take(group.sources, axis=0).T, group.signs, out=columns)
 
 
 def _judge(group: _Group, signed: Floats) -> Bools:

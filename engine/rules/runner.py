@@ -39,7 +39,7 @@ REASON = "_reason"  # key of a position's fields under which the reason of the e
 _EVENT_TYPE, _EVENT_TIME = "type", "time"
 
 
-class Runner(msgspec.Struct, frozen=True):
+class Runner(msgspec.Struct, frozen=True, gc=False):
     """Works on one row; every decision goes to the outbox.
 
     Args:

@@ -22,7 +22,7 @@ _MAX_VALUES = 16
 _MAX_PLAIN = 120
 
 
-class Facts(msgspec.Struct, frozen=True):
+class Facts(msgspec.Struct, frozen=True, gc=False):
     """What a condition is judged on.
 
     Args:
