@@ -17,7 +17,7 @@ class Before:
 
     Args:
         clock_ms: the last instant processed; 0 = the customer is new.
-        first_seen_ms: see `CustomerState`.
+        first_seen_ms: see `CustomerState`; on the replay clock only, as the next.
         next_score_ms: see `CustomerState`.
     """
 

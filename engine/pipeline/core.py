@@ -204,7 +204,7 @@ class Pipeline:
     ) -> Generator[None, None, Sequence[tuple[int, int]]]:
         """Work on the rows of one wave at once; return which of them came too early and were undone."""
         outcome.waves += 1
-        batch, before = self._apply(wave, outcome)
+        batch, before = self._apply(wave, outcome, replay=work.replay)
         yield
         matrix = self.space.matrix(batch)
         scored = self._score(batch, matrix, wave, work)
@@ -234,7 +234,7 @@ class Pipeline:
             found.schedule(segment_codes, due_ms, self.machine.settings.default_time_zone)
         return found
 
-    def _apply(self, wave: Wave, outcome: Outcome) -> tuple[RowBatch, Before]:
+    def _apply(self, wave: Wave, outcome: Outcome, *, replay: bool) -> tuple[RowBatch, Before]:
         """Record each row's event; keep the state's bytes as of that row, and what was before it.
 
         A profile is changed later, row by row (`Walk`); what its columns will be then is seen on a shadow.
@@ -248,8 +248,9 @@ class Pipeline:
         ):
             shown = shadows.get(state.customer_id, state) if shadows else state
             clocks.append(state.clock_ms)
-            firsts.append(state.first_seen_ms)
-            scores.append(state.next_score_ms)
+            if replay:  # on the live clock no row comes too early
+                firsts.append(state.first_seen_ms)
+                scores.append(state.next_score_ms)
             if event is None:
                 outcome.timers_fired += 1
             elif code == ERASURE:

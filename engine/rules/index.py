@@ -208,15 +208,17 @@ def _judge(group: _Group, signed: Floats) -> Bools:
     Returns:
         `(rows, journeys) bool`.
     """
-    holds: Bools = np.ones((len(signed), group.size), dtype=np.bool_)
-    for number, slot in enumerate(group.slots):
+    holds: Bools | None = None
+    for slot in group.slots:
         tested = len(slot.columns)
         found = signed.take(slot.columns, axis=1) >= slot.thresholds
-        if number == 0 and tested == group.size:
+        if holds is None and tested == group.size:
             holds = found
         else:
+            if holds is None:
+                holds = np.ones((len(signed), group.size), np.bool_)
             part = holds[:, :tested]
             np.logical_and(part, found, out=part)
-        if np.count_nonzero(holds) < max(_SPARSE_BELOW * holds.size, _FEW_PAIRS):
+        if holds.size < _FEW_PAIRS or np.count_nonzero(holds) < max(_SPARSE_BELOW * holds.size, _FEW_PAIRS):
             break
-    return holds
+    return holds if holds is not None else np.ones((len(signed), group.size), np.bool_)
