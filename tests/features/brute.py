@@ -107,3 +107,4 @@ def others(log: Log, now_s: int, out: dict[str, float]) -> None:
     for purpose in PURPOSES:
         out[f"consent_{purpose}"] = purpose in log.consents
     out.update(open_inquiries=0.0, inquiry_waiting_minutes=0.0, churn_risk=0.0, segment=0.0)
+    out.update(expected_orders_90d=0.0, expected_spend_90d=0.0)  # the churn model's, like the risk
