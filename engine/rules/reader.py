@@ -74,8 +74,9 @@ class Reader:
         """Return a name: lower case letters, digits, `-` and `_`."""
         if node is None:
             return None
+        before = self.errors.count
         text = self.text(node, what)
-        if not text:
+        if self.errors.count > before:
             return None
         if len(text) > MAX_NAME_CHARS or not _NAME.fullmatch(text):
             hint = "use lower case letters, digits, - and _, beginning with a letter"
@@ -85,8 +86,13 @@ class Reader:
 
     def placed_text(self, node: Node | None, what: str) -> Placed[str] | None:
         """Return a text with its place."""
+        if node is None:
+            return None
+        before = self.errors.count
         text = self.text(node, what)
-        return Placed(text, node.place) if node is not None and text else None
+        if not text and self.errors.count == before:
+            self.errors.add("E0206", f"{what} cannot be empty", node.place)
+        return Placed(text, node.place) if text else None
 
     def choice(self, node: Node | None, options: Iterable[str], default: str, what: str) -> str:
         """Return one of a closed list of words."""

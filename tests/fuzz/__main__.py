@@ -27,7 +27,11 @@ def main() -> None:
     with ProcessPoolExecutor(asked.processes) as pool:
         jobs = [pool.submit(FUZZERS[asked.what], asked.seed + at, CHUNK) for at in range(chunks)]
         for at, job in enumerate(jobs, start=1):
-            total += job.result()
+            try:
+                total += job.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)  # told now, not when all the others are done
+                raise
             passed_s = time.monotonic() - begun
             sys.stdout.write(f"{at * CHUNK:,} of {chunks * CHUNK:,} in {passed_s:.0f} s: {dict(total)}\n")
             sys.stdout.flush()
