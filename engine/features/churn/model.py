@@ -20,17 +20,38 @@ from engine.features.churn.snapshot import HazardParameters
 Floats = npt.NDArray[np.float64]
 
 LEARNING_RATE: Final = 0.001
+HEAD_START: Final = 10.0
+"""How many times faster the first rows are learned: weights begin at zero, and a small shop has few rows."""
+HEAD_START_ROWS: Final = 4_000
 AVERAGED_ROWS: Final = 10_000
 """Time constant of the average of the weights; before so many rows it is that over all."""
+
+
+class CoolingRate(optim.base.Scheduler):  # type: ignore[misc]  # River's, untyped; it asks for the class
+    """A learning rate that begins high and falls with the rows learned, down to a floor.
+
+    Args:
+        floor: the rate in the long run.
+        head_start: the first rate as a multiple of it.
+    """
+
+    def __init__(self, floor: float, head_start: float) -> None:
+        self.floor = floor
+        self.head_start = head_start
+
+    def get(self, t: int) -> float:
+        """Return the rate after `t` rows."""
+        return self.floor * max(1.0, self.head_start / (1.0 + t / HEAD_START_ROWS))
 
 
 class HazardModel:
     """Learns the probability of a purchase within 30 days, one matured label at a time.
 
     Args:
-        learning_rate: of plain SGD, per unit of row weight.
+        learning_rate: of plain SGD in the long run, per unit of row weight.
         start: parameters to go on from (`latest`), or None to start at zero.
         averaged: their average so far (`parameters`), or None for that of `start`.
+        head_start: how many times faster the first rows are learned; 1 = a constant rate.
     """
 
     __slots__ = ("_averaged", "_regression", "_rows", "_scaler")
@@ -40,15 +61,19 @@ class HazardModel:
         learning_rate: float = LEARNING_RATE,
         start: HazardParameters | None = None,
         averaged: HazardParameters | None = None,
+        head_start: float = HEAD_START,
     ) -> None:
         self._rows = 0
         self._scaler: Any = preprocessing.StandardScaler()
         self._regression: Any = linear_model.LogisticRegression(
-            optimizer=optim.SGD(learning_rate), intercept_lr=learning_rate, l2=0.0
+            optimizer=optim.SGD(CoolingRate(learning_rate, head_start)),
+            intercept_lr=CoolingRate(learning_rate, head_start),
+            l2=0.0,
         )
         # River builds its weight table on the first learned row; warm up so that the table exists.
         self._regression.learn_one(dict.fromkeys(HAZARD_FEATURES, 0.0), False, 0.0)
         self._regression.intercept = 0.0
+        self._regression.optimizer.n_iterations = 0
         if start is not None:
             self._restore(start)
         served = averaged or start
@@ -57,7 +82,7 @@ class HazardModel:
         )
 
     def _restore(self, start: HazardParameters) -> None:
-        self._rows = start.rows
+        self._rows = self._regression.optimizer.n_iterations = start.rows
         self._scaler = preprocessing.StandardScaler._from_state(  # noqa: SLF001 - River's own way to warm-start
             counts=dict.fromkeys(HAZARD_FEATURES, start.rows),
             means=dict(zip(HAZARD_FEATURES, start.means, strict=True)),

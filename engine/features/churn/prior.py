@@ -76,7 +76,7 @@ def _fit_hazard(rows: TrainingBlock, end_s: int) -> tuple[HazardParameters, tupl
     features = rows.features.astype(np.float64)
     features[:, [HAZARD_FEATURES.index(name) for name in NOT_CARRIED_OVER]] = 0.0
     fast, slow = np.array_split(mature, 2)
-    model = HazardModel(LEARNING_RATE)
+    model = HazardModel(LEARNING_RATE, head_start=1.0)
     model.learn(features[fast], back[fast], np.ones(len(fast)))
     model.learn(features[slow], back[slow], np.full(len(slow), 0.1))
     returned = int(back[mature].sum())

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from river import linear_model, optim, preprocessing
 
 from engine.features.churn.hazard import FEATURE_COUNT, HAZARD_FEATURES
-from engine.features.churn.model import HazardModel
+from engine.features.churn.model import HEAD_START, HEAD_START_ROWS, CoolingRate, HazardModel
 
 RNG = np.random.default_rng(3)
 
@@ -34,7 +34,8 @@ def test_moments_are_those_of_river_row_by_row() -> None:
 def test_weights_are_those_of_river() -> None:
     """The regression is River's own, fed scaled rows in order."""
     model, x = learned()
-    regression = linear_model.LogisticRegression(optim.SGD(0.05), intercept_lr=0.05)
+    rate = CoolingRate(0.05, HEAD_START)
+    regression = linear_model.LogisticRegression(optim.SGD(rate), intercept_lr=rate)
     scaled = (x - x.mean(axis=0)) / x.std(axis=0)
     for row, label in zip(scaled.tolist(), (x[:, 0] > 5.0).tolist(), strict=True):
         regression.learn_one(dict(zip(HAZARD_FEATURES, row, strict=True)), label)
@@ -43,6 +44,14 @@ def test_weights_are_those_of_river() -> None:
         parameters.weights, [regression.weights[n] for n in HAZARD_FEATURES], rtol=1e-9
     )
     np.testing.assert_allclose(parameters.intercept, regression.intercept, rtol=1e-9)
+
+
+def test_the_rate_cools_to_its_floor() -> None:
+    """The first row is learned ten times as fast, one in the long run at the floor."""
+    rate = CoolingRate(0.001, HEAD_START)
+    assert rate.get(0) == 0.01
+    assert rate.get(HEAD_START_ROWS) == 0.005
+    assert rate.get(10**6) == 0.001
 
 
 def test_it_learns() -> None:
