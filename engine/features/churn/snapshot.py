@@ -100,7 +100,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         mbg: MBG/NBD parameters.
         prior: the hazard model blended in while labels are few, or None.
         prior_share: its share of the log-odds, 0 … 1.
-        mbg_share: share of MBG/NBD in the blend of log-odds, 0 … 1.
+        mbg_share: share of MBG/NBD in the blend of log-odds, 0 … 1 (`blend.BlendShare`).
         labels_came_back: matured labels of rows followed by a purchase within `hazard_days`.
         labels_gone: matured labels of the others.
         engine_version: of the package that made it.

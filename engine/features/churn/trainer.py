@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from engine.errors import EngineError
 from engine.features.churn import mbg
+from engine.features.churn.blend import BlendShare
 from engine.features.churn.blocks import TrainingBlock, concatenate
 from engine.features.churn.evaluation import Quality
 from engine.features.churn.history import PurchaseLog, StatisticsLog
@@ -55,7 +56,7 @@ class TrainerSettings(msgspec.Struct, frozen=True):
         learning_rate: of plain SGD.
         rows_per_day: timer rows, and purchase rows, learned per day of stream time; of more, a sample
             fixed by customer and day is taken and purchase rows are weighted to keep the mix.
-        mbg_share: share of MBG/NBD in the blend of log-odds.
+        mbg_share: share of MBG/NBD in the blend of log-odds at first; then `BlendShare` follows the labels.
         prior_labels: matured labels after which the prior is no longer blended in.
         evaluate_from_s: rows before this are not judged, seconds since the epoch.
     """
@@ -64,7 +65,7 @@ class TrainerSettings(msgspec.Struct, frozen=True):
     horizon_days: int = 90
     learning_rate: float = LEARNING_RATE
     rows_per_day: int = 250
-    mbg_share: float = 0.3
+    mbg_share: float = 0.4
     prior_labels: int = 20_000
     evaluate_from_s: int = 0
 
@@ -106,6 +107,7 @@ class ScoredDay:
     customers: npt.NDArray[np.uint64]
     time_s: npt.NDArray[np.uint32]
     risk: npt.NDArray[np.float32]
+    hazard: npt.NDArray[np.float32]
     mbg: npt.NDArray[np.float32]
     group: npt.NDArray[np.uint8]
 
@@ -147,6 +149,7 @@ class TrainerCore:
         self.statistics = StatisticsLog()
         self.sampled: dict[int, SampledDay] = {}
         self.scored: dict[int, ScoredDay] = {}
+        self.blend = BlendShare(settings.mbg_share, settings.horizon_days)
         self.quality = QualityLog()
         self.trials = TrialWindow()
         self.engine_version = version("engage")
@@ -256,6 +259,7 @@ class TrainerCore:
             rows.customers,
             rows.time_s,
             risk.blended.astype(np.float32),
+            risk.hazard.astype(np.float32),
             risk.mbg.astype(np.float32),
             (actionable * ACTIONABLE + rows.is_purchase * PURCHASE).astype(np.uint8),
         )
@@ -288,10 +292,12 @@ class TrainerCore:
         gone = ~came_back(due.customers, due.time_s, buyers, bought_s, horizon_s)
         if self.watch is not None:
             self.watch.judged(day, gone)
+        mbg_risk = due.mbg.astype(np.float64)
+        self.blend.learn(day, due.hazard.astype(np.float64), mbg_risk, gone)
         self.quality.add(
             day,
             due.risk[judged].astype(np.float64),
-            due.mbg[judged].astype(np.float64),
+            mbg_risk[judged],
             gone[judged],
             due.group[judged],
         )
@@ -325,7 +331,7 @@ class TrainerCore:
             mbg=self.mbg,
             prior=self.prior.hazard if share > 0.0 else None,
             prior_share=share,
-            mbg_share=settings.mbg_share,
+            mbg_share=self.blend.share,
             spend=self.spend,
             labels_came_back=self.labels[0],
             labels_gone=self.labels[1],

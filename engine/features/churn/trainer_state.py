@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from engine.errors import StateError
+from engine.features.churn.blend import BlendShare
 from engine.features.churn.blocks import TrainingBlock, concatenate
 from engine.features.churn.hazard import FEATURE_COUNT
 from engine.features.churn.history import PurchaseLog, StatisticsLog
@@ -19,7 +20,7 @@ from engine.features.churn.trainer import SampledDay, ScoredDay, TrainerCore, Tr
 from engine.features.churn.trial import TrialWindow
 from engine.features.churn.value import SpendParameters
 
-STATE_FORMAT: Final = 3
+STATE_FORMAT: Final = 4
 
 
 class _State(msgspec.Struct):
@@ -43,6 +44,7 @@ class _State(msgspec.Struct):
     scored: dict[int, tuple[bytes, ...]]
     purchases: dict[str, Any]
     statistics: dict[str, Any]
+    blend: dict[str, Any]
     quality: dict[str, Any]
     trials: dict[int, Any] = {}
 
@@ -80,6 +82,7 @@ def dump_trainer(core: TrainerCore) -> bytes:
         scored={day: _pack_scored(kept) for day, kept in sorted(core.scored.items())},
         purchases=core.purchases.to_state(),
         statistics=core.statistics.to_state(),
+        blend=core.blend.to_state(),
         quality=core.quality.to_state(),
         trials=core.trials.to_state(),
     )
@@ -140,6 +143,7 @@ def _restore(core: TrainerCore, state: _State) -> None:
     core.scored = {day: _unpack_scored(parts) for day, parts in state.scored.items()}
     core.purchases = PurchaseLog.from_state(state.purchases)
     core.statistics = StatisticsLog.from_state(state.statistics)
+    core.blend = BlendShare.from_state(state.blend, core.settings.horizon_days)
     core.quality = QualityLog.from_state(state.quality)
     core.trials = TrialWindow.from_state(state.trials)
 
@@ -167,6 +171,7 @@ def _pack_scored(day: ScoredDay) -> tuple[bytes, ...]:
         day.customers.astype("<u8").tobytes(),
         day.time_s.astype("<u4").tobytes(),
         day.risk.astype("<f4").tobytes(),
+        day.hazard.astype("<f4").tobytes(),
         day.mbg.astype("<f4").tobytes(),
         day.group.tobytes(),
     )
@@ -178,5 +183,6 @@ def _unpack_scored(parts: tuple[bytes, ...]) -> ScoredDay:
         np.frombuffer(parts[1], "<u4"),
         np.frombuffer(parts[2], "<f4"),
         np.frombuffer(parts[3], "<f4"),
-        np.frombuffer(parts[4], np.uint8),
+        np.frombuffer(parts[4], "<f4"),
+        np.frombuffer(parts[5], np.uint8),
     )
