@@ -265,7 +265,6 @@ class BatchConsumer:
             self._consumer.list_topics(topic=min(self._topics), timeout=ANSWER_PATIENCE_S)
         except KafkaException:
             self._away = True
-        self._commit_now(self._assigned)
         self._consumer.close()
 
     def _on_assign(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
@@ -285,7 +284,6 @@ class BatchConsumer:
             consumer.assign(positions)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
-        self._commit_now(keys(partitions))
         self._give_up(consumer, partitions, lost=False)
 
     def _on_lost(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
@@ -295,17 +293,19 @@ class BatchConsumer:
         self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition], *, lost: bool
     ) -> None:
         try:
-            self._on_loop(self._revoke(keys(partitions), lost=lost), self._out_of_time)
+            last = self._on_loop(self._revoke(keys(partitions), lost=lost), self._out_of_time)
         except TimeoutError:
             logger.warning("stopping without the listener: it did not give its partitions up in time")
+        else:
+            if not lost:
+                self._commit_now(last)
         if self._incremental:
             consumer.incremental_unassign(partitions)
         else:
             consumer.unassign()
 
-    def _commit_now(self, partitions: frozenset[TopicPartition]) -> None:
+    def _commit_now(self, offsets: Mapping[TopicPartition, int]) -> None:
         assert self._consumer is not None
-        offsets = {p: offset for p, offset in dict(self._durable).items() if p in partitions}
         if not offsets or self._away:  # a commit would wait for the brokers, for minutes perhaps
             return
         try:
@@ -363,7 +363,8 @@ class BatchConsumer:
             await self._hook(assigned, frozenset())
         return offsets
 
-    async def _revoke(self, removed: frozenset[TopicPartition], *, lost: bool) -> None:
+    async def _revoke(self, removed: frozenset[TopicPartition], *, lost: bool) -> dict[TopicPartition, int]:
+        """Let the listener give partitions up; return their durable offsets, those of its last step too."""
         removed &= self._assigned
         self._begin_rebalance(removed)
         try:
@@ -371,11 +372,13 @@ class BatchConsumer:
                 await self._listener.on_revoked(removed, lost=lost)
         finally:
             self._assigned -= removed
+            last = {partition: self._durable.pop(partition) for partition in removed & self._durable.keys()}
             for partition in removed:
-                for memory in (self._starts, self._durable, self._mirrored):
+                for memory in (self._starts, self._mirrored):
                     memory.pop(partition, None)
         if self._hook is not None:
             await self._hook(self._assigned, removed)
+        return last
 
     def _begin_rebalance(self, touched: frozenset[TopicPartition]) -> None:
         self.generation += 1

@@ -64,7 +64,7 @@ def test_from_the_first_publication_to_a_rollback(engage: Engage, tmp_path: Path
     write(tmp_path, hello=HELLO)
     first = engage("publish", "-m", "the first")
     assert first.exit_code == 0, first.output
-    assert "version 1  live  100%  1 journeys" in first.output
+    assert "version 1  live  100%  1 journey " in first.output
     assert engage("publish").exit_code == 1
     write(tmp_path, hello=CHANGED, bye=BYE)
     assert "would be version 2" in engage("publish", "--dry-run").output
@@ -77,7 +77,7 @@ def test_from_the_first_publication_to_a_rollback(engage: Engage, tmp_path: Path
     assert "hello v2  paused" in paused.output
     assert engage("pause", "helo").exit_code == 1
     assert "paused" not in engage("resume", "hello").output
-    assert "version 3  live  100%  1 journeys" in engage("rollback", "-m", "no good").output
+    assert "version 3  live  100%  1 journey " in engage("rollback", "-m", "no good").output
     shown = engage("history").output
     assert [line.split("  ")[0] for line in shown.splitlines() if line.startswith("version")] == [
         "version 3",
