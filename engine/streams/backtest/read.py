@@ -19,6 +19,7 @@ from engine.streams.backtest.log import FAMILIES, LogIndex, LogWriter
 from engine.streams.codec import Decoder, encode_json
 from engine.streams.intake import END_OF_STREAM_MS, watermark_ms
 from engine.streams.kafka import KafkaSettings
+from engine.streams.parquet import parquet_rows
 from engine.streams.partition import partition_of
 from engine.streams.reader import TopicReader
 from engine.validation import read_fields
@@ -31,7 +32,6 @@ SUFFIXES = {
     ".avro": "avro",
     ".parquet": "parquet",
 }
-_BATCH_ROWS = 10_000  # of a Parquet file at a time
 _NUMBERS = {family: number for number, family in enumerate(FAMILIES)}
 
 Progress = Callable[[int], None]
@@ -85,7 +85,7 @@ class LogReader:
                 if kind == "json":
                     self._json_file(number, path, len(paths), writer)
                 else:
-                    rows = _avro_rows(path) if kind == "avro" else _parquet_rows(path)
+                    rows = _avro_rows(path) if kind == "avro" else parquet_rows(path)
                     self._table(number, path, rows, len(paths), writer, out)
         return self._close(writer)
 
@@ -247,18 +247,3 @@ def _avro_rows(path: Path) -> Iterator[dict[str, Any]]:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, EOFError, TypeError) as error:
         raise ConfigError(f"{path}: not an Avro object container file: {type(error).__name__}") from None
-
-
-def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        from pyarrow import ArrowInvalid, parquet  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise ConfigError(
-            f"{path}: reading Parquet needs the extra `parquet`: pip install 'engage[parquet]'"
-        ) from None
-    try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH_ROWS):
-                yield from batch.to_pylist()
-    except (OSError, ArrowInvalid) as error:
-        raise ConfigError(f"{path}: not a Parquet file: {type(error).__name__}") from None

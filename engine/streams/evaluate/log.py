@@ -15,6 +15,7 @@ import numpy.typing as npt
 from engine.errors import ConfigError, InvalidEvent
 from engine.events import EVENT_TYPES, LATEST_MS, MAX_ID_BYTES, Event
 from engine.streams.evaluate.columns import Cells, Wanted, find_columns
+from engine.streams.parquet import parquet_rows
 from engine.validation import read_fields
 
 SUFFIXES: Final = {
@@ -26,7 +27,6 @@ PURCHASE: Final = "order.placed"
 REFUND: Final = "order.refunded"
 _PURCHASES: Final = frozenset({PURCHASE, "order", "purchase", "transaction", "sale"})
 _REFUNDS: Final = frozenset({REFUND, "refund", "return"})
-_BATCH_ROWS: Final = 10_000
 _EVERY: Final = 20_000
 
 Numbered = Iterator[tuple[int, dict[str, Any]]]
@@ -284,21 +284,7 @@ def _json_rows(path: Path) -> Numbered:
 
 
 def _parquet_rows(path: Path) -> Numbered:
-    try:
-        from pyarrow import ArrowInvalid, parquet  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise ConfigError(
-            f"{path}: reading Parquet needs the extra `parquet`: pip install 'engage[parquet]'"
-        ) from None
-    try:
-        with parquet.ParquetFile(path) as file:
-            line = 0
-            for batch in file.iter_batches(_BATCH_ROWS):
-                for row in batch.to_pylist():
-                    line += 1
-                    yield line, row
-    except (OSError, ArrowInvalid) as error:
-        raise ConfigError(f"{path}: not a Parquet file: {type(error).__name__}") from None
+    return enumerate(parquet_rows(path), 1)
 
 
 _ROWS: Final[dict[str, Callable[[Path], Numbered]]] = {
