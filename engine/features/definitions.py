@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from engine.errors import RuleErrors
 from engine.features.catalog import BUILT_IN, Feature
+from engine.features.churn.activity import NEEDED_COLUMNS
 from engine.features.declared import Declared, by_event, parse_declared
 from engine.features.fillers import RfmSteps
 from engine.features.registry import FeatureSpace
@@ -45,7 +46,9 @@ class Definitions:
         Args:
             needed: features to compute beyond those the segments compare; None = all there are.
         """
-        names = None if needed is None else {*needed, *features_of(self.segments), "segment", "churn_risk"}
+        names = None
+        if needed is not None:
+            names = {*needed, *features_of(self.segments), *NEEDED_COLUMNS, "segment", "churn_risk"}
         return FeatureSpace(self.features, names, self.rfm)
 
     def segments_over(self, space: FeatureSpace) -> Segments:

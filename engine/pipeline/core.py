@@ -16,6 +16,7 @@ import numpy.typing as npt
 from engine.actions import Action, Decision
 from engine.events import EVENT_TYPES
 from engine.features.apply import record_event
+from engine.features.churn.activity import activity_of
 from engine.features.churn.blocks import TrainingBlock
 from engine.features.churn.purchases import unpack_many
 from engine.features.churn.rate import GlobalRate
@@ -301,8 +302,11 @@ class Pipeline:
             codes = batch.codes[buyers]
             now_s = scored_at_s(wave, buyers, codes, batch.now_ms[buyers])
             rates = rates_of(wave, buyers, batch.now_ms[buyers] // 1000, work.rates)
-            risk[buyers], features = self.scorer.score_with_features(stats, now_s.astype(np.float64), rates)
-            fill_value(self.space, matrix, self.scorer, buyers, stats, now_s, rates)
+            activity = activity_of(self.space, matrix, buyers)
+            risk[buyers], features = self.scorer.score_with_features(
+                stats, now_s.astype(np.float64), rates, activity
+            )
+            fill_value(self.space, matrix, self.scorer, buyers, stats, now_s, rates, activity)
             chosen = move_scores(wave, buyers, codes, self.score_every_ms)
             scored = Scored(buyers, codes, now_s, features, chosen)
         self.space.set_column(matrix, "churn_risk", risk)

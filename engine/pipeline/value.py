@@ -24,6 +24,7 @@ def fill_value(
     stats: PurchaseStats,
     now_s: Int64s,
     rates: Floats,
+    activity: Floats | None,
 ) -> None:
     """Write the expected orders and spend of some rows; where no rule needs either, nothing is computed.
 
@@ -35,11 +36,12 @@ def fill_value(
         stats: their purchases, (rows,).
         now_s: when each of them is scored.
         rates: the global purchase rate each of them sees.
+        activity: what else they did (`activity_of`).
     """
     if ORDERS not in space.index and SPEND not in space.index:
         return
     for name, values in zip(
-        (ORDERS, SPEND), scorer.expect(stats, now_s.astype(np.float64), rates), strict=True
+        (ORDERS, SPEND), scorer.expect(stats, now_s.astype(np.float64), rates, activity), strict=True
     ):
         if name in space.index:
             matrix[rows, space.index[name]] = values

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from engine.errors import ConfigError, TransientError
 from engine.events import TIMER_CODE
+from engine.features.churn.activity import activity_of
 from engine.features.churn.explanation import RiskExplanation, explain_risk
 from engine.features.churn.purchases import unpack_many
 from engine.features.churn.rate import GlobalRate
@@ -187,7 +188,7 @@ def view(
         segment=segments.names[state.segment],
         churn_risk=risk,
         churn_model=model.version,
-        risk=_explained(state, now_ms, rate, model),
+        risk=_explained(space, matrix, state, now_ms, rate, model),
         profile=_profile(state.profile),
         features=_features(space, segments.names, matrix[0].tolist()),
     )
@@ -220,21 +221,22 @@ def _risk(
         return 0.0
     now_s = np.array([now_ms // 1000])
     stats = unpack_many(state.purchases, np.ones(1, np.bool_))
-    scorer, rates = Scorer(model), rate.at(now_s)
-    risk = scorer.score(stats, now_s.astype(np.float64), rates)
+    scorer, rates, activity = Scorer(model), rate.at(now_s), activity_of(space, matrix)
+    risk = scorer.score(stats, now_s.astype(np.float64), rates, activity)
     space.set_column(matrix, "churn_risk", risk)
-    fill_value(space, matrix, scorer, np.zeros(1, np.int64), stats, now_s, rates)
+    fill_value(space, matrix, scorer, np.zeros(1, np.int64), stats, now_s, rates, activity)
     return float(risk[0])
 
 
 def _explained(
-    state: CustomerState, now_ms: int, rate: GlobalRate, model: Snapshot
+    space: FeatureSpace, matrix: Floats, state: CustomerState, now_ms: int, rate: GlobalRate, model: Snapshot
 ) -> RiskExplanation | None:
     if not state.purchases:
         return None
     now_s = now_ms // 1000
     stats = unpack_many(state.purchases, np.ones(1, np.bool_))
-    return explain_risk(model, stats, float(now_s), float(rate.at([now_s])[0]))
+    rate_now = float(rate.at([now_s])[0])
+    return explain_risk(model, stats, float(now_s), rate_now, activity_of(space, matrix))
 
 
 def _profile(profile: Profile) -> dict[str, Any]:

@@ -140,7 +140,13 @@ class Trainer:
             checkpoint = msgspec.msgpack.decode(payload, type=Checkpoint)
         except msgspec.DecodeError as error:
             raise StateError(f"trainer checkpoint cannot be read: {error}") from error
-        self._core = load_trainer(checkpoint.core, self._core_settings)
+        try:
+            self._core = load_trainer(checkpoint.core, self._core_settings)
+        except StateError as error:
+            key = self._state_key
+            raise StateError(
+                f"{error}; go back to what was, or delete {key!r} in redis to learn anew"
+            ) from error
         self._offsets = checkpoint.offsets
         log.info("trainer goes on", labels=sum(self._core.labels), version=self._core.version)
 

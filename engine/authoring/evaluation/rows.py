@@ -24,7 +24,7 @@ class Rows:
     Args:
         customers: customer keys, uint64.
         time_s: when they were scored, int64 seconds since the epoch.
-        features: (rows, 18) float32; (0, 18) when they were not kept.
+        features: (rows, 26) float32; (0, 26) when they were not kept.
         is_purchase: which rows are purchases.
         recency_d: days since the last purchase, float32.
         risk: what the model said at the time: probability of no purchase within the horizon, float32.
@@ -63,7 +63,7 @@ class Recorder:
     """Looks on while a trainer works (`engine.features.churn.watch.Watch`) and keeps the rows.
 
     Args:
-        features: whether the features are kept too: 72 bytes a row.
+        features: whether the features are kept too: 104 bytes a row.
     """
 
     def __init__(self, *, features: bool) -> None:

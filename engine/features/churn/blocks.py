@@ -14,7 +14,7 @@ import xxhash
 from engine.errors import StateError
 from engine.features.churn.hazard import FEATURE_COUNT
 
-BLOCK_VERSION: Final = 2
+BLOCK_VERSION: Final = 3
 MAX_BLOCK_ROWS: Final = 100_000
 
 
@@ -39,7 +39,7 @@ class TrainingBlock:
     Args:
         customers: customer keys, (rows,) uint64.
         time_s: time of each row, (rows,) uint32 seconds since the epoch.
-        features: (rows, 18) float32, columns as in `HAZARD_FEATURES`.
+        features: (rows, 26) float32, columns as in `HAZARD_FEATURES`.
         is_purchase: which rows are purchases (the others are weekly timers), (rows,) bool. A purchase
             row is taken after its purchase is folded in, at the purchase's own time: the trainer takes
             a recency above zero to mean that the purchase continues an occasion.
@@ -70,7 +70,7 @@ class TrainingBlock:
         )
 
     def encode(self) -> bytes:
-        """Serialise: msgpack of raw little-endian columns, 85 bytes a row."""
+        """Serialise: msgpack of raw little-endian columns, 117 bytes a row."""
         return msgspec.msgpack.encode(
             (
                 BLOCK_VERSION,
@@ -96,8 +96,12 @@ class TrainingBlock:
             )
         except msgspec.DecodeError as error:
             raise StateError(f"training block: {error}") from error
-        if version != BLOCK_VERSION or not 0 <= rows <= MAX_BLOCK_ROWS:
-            raise StateError(f"training block: version {version}, {rows} rows")
+        if version != BLOCK_VERSION:
+            raise StateError(
+                f"training block: of another release, version {version} instead of {BLOCK_VERSION}"
+            )
+        if not 0 <= rows <= MAX_BLOCK_ROWS:
+            raise StateError(f"training block: {rows} rows")
         sizes = (len(customers), len(time_s), len(features), len(is_purchase))
         if sizes != (8 * rows, 4 * rows, 4 * FEATURE_COUNT * rows, rows):
             raise StateError(f"training block: columns of {sizes} bytes for {rows} rows")

@@ -8,6 +8,7 @@ Source: Shapley, "A value for n-person games" (1953). Typical is the mean of wha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from math import exp, factorial
 from typing import Final
@@ -16,11 +17,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from engine.features.churn.activity import ACTIVITY_COUNT, CHANGES, CSAT, CSAT_CENTRE, HABITS, NPS, NPS_CENTRE
 from engine.features.churn.evaluation import Band, Quality
-from engine.features.churn.hazard import Basis, basis_of_features, basis_of_stats
+from engine.features.churn.hazard import PURCHASE_COUNT, Basis, basis_of_features, basis_of_stats
 from engine.features.churn.purchases import PurchaseStats
 from engine.features.churn.scoring import Scorer
-from engine.features.churn.snapshot import Snapshot
+from engine.features.churn.snapshot import HazardParameters, Snapshot
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,7 +31,7 @@ MIN_BAND_ROWS: Final = 100
 _UNIMPORTANT: Final = 0.05
 _SPEND: Final = 3
 
-_PARTS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+_PURCHASES: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("time since the last order", ("recency_d", "just_purchased")),
     ("number of orders", ("count",)),
     ("time since the first order", ("tenure_d",)),
@@ -39,6 +41,15 @@ _PARTS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("orders in the whole shop", ("global_rate",)),
 )
 """What a marketer calls it, and the quantities of `Basis` that are set together."""
+_ACTIVITY: Final[tuple[tuple[str, tuple[int, ...]], ...]] = (
+    *(
+        (what, (HABITS.start + kind, CHANGES.start + kind))
+        for kind, what in enumerate(("visits", "messages opened", "inquiries"))
+    ),
+    ("last satisfaction answer (CSAT)", (CSAT,)),
+    ("last recommendation answer (NPS)", (NPS,)),
+)
+"""The same for the rows of `Basis.activity`."""
 
 
 class Contribution(msgspec.Struct, frozen=True):
@@ -88,7 +99,11 @@ class RiskExplanation(msgspec.Struct, frozen=True):
 
 
 def explain_risk(
-    snapshot: Snapshot, stats: PurchaseStats, now_s: float, global_rate: float
+    snapshot: Snapshot,
+    stats: PurchaseStats,
+    now_s: float,
+    global_rate: float,
+    activity: Floats | None = None,
 ) -> RiskExplanation:
     """Take the risk of one customer apart.
 
@@ -97,16 +112,25 @@ def explain_risk(
         stats: purchases of one customer, (1,).
         now_s: the instant, seconds since the epoch.
         global_rate: purchases per known customer and day.
+        activity: what else the customer did (`activity.activity_of`), (8, 1) or None.
     """
-    own = basis_of_stats(stats, np.array([now_s]), np.array([global_rate]))
-    typical = _typical(snapshot)
-    chosen = np.array(list(product((False, True), repeat=len(_PARTS))))
-    risks = Scorer(snapshot).score_basis(_mixed(own, typical, chosen))
+    own = basis_of_stats(stats, np.array([now_s]), np.array([global_rate]), activity)
+    learned = _learned(snapshot)
+    typical = basis_of_features(np.array([learned.means]))
+    varied = np.array(learned.variances[PURCHASE_COUNT:]) > 0.0
+    kinds = [(what, rows) for what, rows in _ACTIVITY if varied[list(rows)].any()]
+    names = [*(what for what, _ in _PURCHASES), *(what for what, _ in kinds)]
+    chosen = np.array(list(product((False, True), repeat=len(names))))
+    mixed = _mixed(own, typical, chosen, [rows for _, rows in kinds])
+    risks = Scorer(snapshot).score_basis(mixed)
     log_odds = np.log(risks / (1.0 - risks))
-    values, usual = _texts(own), _texts(typical)
+    values, usual = (
+        (*_texts(each), *(_activity_text(_activity(each)[:, 0], rows) for _, rows in kinds))
+        for each in (own, typical)
+    )
     parts = [
         Contribution(what, values[at], usual[at], _shapley(log_odds, chosen, at))
-        for at, (what, _) in enumerate(_PARTS)
+        for at, what in enumerate(names)
     ]
     parts.sort(key=lambda part: -abs(part.log_odds))
     risk = float(risks[-1])
@@ -120,15 +144,27 @@ def explain_risk(
     )
 
 
-def _typical(snapshot: Snapshot) -> Basis:
-    """Return the mean of what the model learned from, as one row."""
-    learned = snapshot.hazard if snapshot.hazard.rows or snapshot.prior is None else snapshot.prior
-    return basis_of_features(np.array([learned.means]))
+def _learned(snapshot: Snapshot) -> HazardParameters:
+    """Return what has learned something; a typical customer is the mean of what it learned from."""
+    return snapshot.hazard if snapshot.hazard.rows or snapshot.prior is None else snapshot.prior
 
 
-def _mixed(own: Basis, typical: Basis, chosen: npt.NDArray[np.bool_]) -> Basis:
-    """Rows that take the parts chosen from one basis and the others from the other, (rows, parts) bool."""
-    takes = {name: chosen[:, at] for at, (_, names) in enumerate(_PARTS) for name in names}
+def _activity(basis: Basis) -> Floats:
+    return np.zeros((ACTIVITY_COUNT, 1)) if basis.activity is None else basis.activity
+
+
+def _mixed(
+    own: Basis, typical: Basis, chosen: npt.NDArray[np.bool_], kinds: Sequence[tuple[int, ...]]
+) -> Basis:
+    """Rows that take the parts chosen from one basis and the others from the other.
+
+    Args:
+        own: one row.
+        typical: one row.
+        chosen: which parts are taken from the first, (rows, parts) bool.
+        kinds: rows of `Basis.activity` of each part beyond those of purchases; others weigh nothing.
+    """
+    takes = {name: chosen[:, at] for at, (_, names) in enumerate(_PURCHASES) for name in names}
 
     def mix(name: str) -> Floats:
         values: Floats = np.where(takes[name], getattr(own, name), getattr(typical, name))
@@ -136,6 +172,10 @@ def _mixed(own: Basis, typical: Basis, chosen: npt.NDArray[np.bool_]) -> Basis:
 
     lately = np.where(takes["decayed_counts"], own.decayed, typical.decayed)
     lately[_SPEND] = np.where(takes["decayed_spend"], own.decayed[_SPEND], typical.decayed[_SPEND])
+    activity = np.zeros((ACTIVITY_COUNT, len(chosen)))
+    for at, rows in enumerate(kinds, len(_PURCHASES)):
+        for row in rows:
+            activity[row] = np.where(chosen[:, at], _activity(own)[row], _activity(typical)[row])
     recency_d = mix("recency_d")
     return Basis(
         recency_d=recency_d,
@@ -149,6 +189,7 @@ def _mixed(own: Basis, typical: Basis, chosen: npt.NDArray[np.bool_]) -> Basis:
         decayed=lately,
         global_rate=mix("global_rate"),
         just_purchased=mix("just_purchased"),
+        activity=activity if kinds else None,
     )
 
 
@@ -163,7 +204,7 @@ def _shapley(log_odds: Floats, chosen: npt.NDArray[np.bool_], part: int) -> floa
 
 
 def _texts(basis: Basis) -> tuple[str, ...]:
-    """Say each part's value in words, as in `_PARTS`."""
+    """Say each part's value in words, as in `_PURCHASES`."""
     amount = float(np.expm1(basis.mean_amount_log[0]))
     rate = float(np.asarray(basis.global_rate).ravel()[0])
     count = int(basis.count[0])
@@ -176,6 +217,17 @@ def _texts(basis: Basis) -> tuple[str, ...]:
         f"{amount:,.2f} an order",
         f"{rate * 30:.2f} a customer in 30 days",
     )
+
+
+def _activity_text(activity: Floats, rows: tuple[int, ...]) -> str:
+    """Say one part of `_ACTIVITY` in words; `activity` is (8,)."""
+    if len(rows) == 1:
+        # a typical customer's is a mean with those who never answered
+        centre = CSAT_CENTRE if rows[0] == CSAT else NPS_CENTRE
+        answer = float(activity[rows[0]])
+        return "no answer" if answer == 0.0 else f"{answer + centre:.1f}"
+    habit, change = (float(activity[row]) for row in rows)
+    return f"{np.expm1(habit + change):.1f} in the last 7 days, usually {np.expm1(habit):.1f} a week"
 
 
 def _days(days: float) -> str:

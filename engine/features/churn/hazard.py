@@ -1,4 +1,6 @@
-"""The 18 features of the 30-day purchase hazard, for many customers and several instants at once.
+"""The features of the 30-day purchase hazard, for many customers and several instants at once.
+
+Eighteen are of purchases; those of other activity follow (`activity`).
 
 `Basis` holds the quantities a row's features are made of; they can be read from purchase statistics
 (workers) or recovered from a frozen feature row (trainer), and rolled forward in time on the
@@ -14,11 +16,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from engine.features.churn.activity import ACTIVITY_FEATURES
 from engine.features.churn.purchases import DAY_S, DECAY_DAYS, PurchaseStats
 
 Floats = npt.NDArray[np.float64]
 
-HAZARD_FEATURES: Final = (
+PURCHASE_FEATURES: Final = (
     "log_recency",
     "log_repeats",
     "log_tenure",
@@ -38,6 +41,8 @@ HAZARD_FEATURES: Final = (
     "just_purchased",
     "recency_by_repeats",
 )
+PURCHASE_COUNT: Final = len(PURCHASE_FEATURES)
+HAZARD_FEATURES: Final = (*PURCHASE_FEATURES, *ACTIVITY_FEATURES)
 FEATURE_COUNT: Final = len(HAZARD_FEATURES)
 (
     _RECENCY,
@@ -58,7 +63,7 @@ FEATURE_COUNT: Final = len(HAZARD_FEATURES)
     _RATE,
     _JUST,
     _RECENCY_BY_REPEATS,
-) = range(FEATURE_COUNT)
+) = range(PURCHASE_COUNT)
 
 GAP_PRIOR_D: Final = 90.0
 """Gaps are shrunk towards this with the weight of one observation; fixed, so features never change with H."""
@@ -70,7 +75,7 @@ JUST_PURCHASED_S: Final = 3_600
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What the features of a row are made of, all (rows,) float64, times in days.
+    """What the features of rows are made of, all (rows,) float64, times in days.
 
     Args:
         recency_d: days since the last purchase.
@@ -83,6 +88,7 @@ class Basis:
         decayed: purchases and amounts as in `PurchaseStats`, decayed to now, (4, rows).
         global_rate: purchases per known customer and day, 30-day average; (rows,) or one for all.
         just_purchased: 1 on a purchase row.
+        activity: as from `activity_of`, (8, rows); None = no customer did or said anything.
     """
 
     recency_d: Floats
@@ -95,6 +101,7 @@ class Basis:
     decayed: Floats
     global_rate: Floats | float
     just_purchased: Floats
+    activity: Floats | None = None
 
 
 _FADE_PER_DAY: Final = -1.0 / np.array((*DECAY_DAYS, DECAY_DAYS[-1]))[:, None]
@@ -107,7 +114,12 @@ def _ahead(steps: int, step_d: float) -> tuple[Floats, Floats]:
     return ahead_d, np.exp(ahead_d * _FADE_PER_DAY[:, :, None])
 
 
-def basis_of_stats(stats: PurchaseStats, now_s: Floats | float, global_rate: Floats | float) -> Basis:
+def basis_of_stats(
+    stats: PurchaseStats,
+    now_s: Floats | float,
+    global_rate: Floats | float,
+    activity: Floats | None = None,
+) -> Basis:
     """Bring purchase statistics forward to `now`.
 
     Args:
@@ -115,6 +127,7 @@ def basis_of_stats(stats: PurchaseStats, now_s: Floats | float, global_rate: Flo
         now_s: the instant of each row, (rows,) or one for all, seconds since the epoch; an instant
             before the last purchase (a clock that jumped back) counts as the purchase itself.
         global_rate: purchases per known customer and day, (rows,) or one for all.
+        activity: as from `activity_of`, (8, rows) or None.
 
     Returns:
         The basis; a row without purchases reads as one purchase of nothing at the epoch.
@@ -138,6 +151,7 @@ def basis_of_stats(stats: PurchaseStats, now_s: Floats | float, global_rate: Flo
         decayed=decayed,
         global_rate=global_rate,
         just_purchased=(recency_s < JUST_PURCHASED_S).astype(np.float64),
+        activity=activity,
     )
 
 
@@ -145,12 +159,13 @@ def basis_of_features(features: npt.NDArray[np.floating]) -> Basis:
     """Recover the basis from frozen feature rows.
 
     Args:
-        features: rows as `hazard_matrix` made them, (rows, 18).
+        features: rows as `hazard_matrix` made them, (rows, 26).
 
     Returns:
         The basis, exact up to the precision the rows were kept in.
     """
     columns = np.ascontiguousarray(features.T, np.float64)
+    activity = columns[PURCHASE_COUNT:]
     return Basis(
         recency_d=np.expm1(columns[_RECENCY]),
         tenure_d=np.expm1(columns[_TENURE]),
@@ -162,11 +177,14 @@ def basis_of_features(features: npt.NDArray[np.floating]) -> Basis:
         decayed=np.concatenate((columns[_COUNT_7:_SPEND_90], np.expm1(columns[_SPEND_90 : _SPEND_90 + 1]))),
         global_rate=columns[_GLOBAL_RATE],
         just_purchased=columns[_JUST],
+        activity=activity if activity.any() else None,
     )
 
 
 def feature_columns(basis: Basis, steps: int = 1, step_d: float = 30.0) -> Floats:
     """Compute the features now and after each further step without a purchase.
+
+    Without activity its columns are left out: they would all be zero.
 
     Args:
         basis: the rows.
@@ -174,11 +192,12 @@ def feature_columns(basis: Basis, steps: int = 1, step_d: float = 30.0) -> Float
         step_d: length of a step, days.
 
     Returns:
-        (18, steps, rows) float64.
+        (18, steps, rows) float64, with activity (26, steps, rows).
     """
     rows = len(basis.count)
     ahead_d, fade = _ahead(steps, step_d)
-    out = np.empty((FEATURE_COUNT, steps, rows))
+    count = PURCHASE_COUNT if basis.activity is None else FEATURE_COUNT
+    out = np.empty((count, steps, rows))
     recency_d = basis.recency_d + ahead_d
     tenure_d = basis.tenure_d + ahead_d
     np.log1p(recency_d, out=out[_RECENCY])
@@ -204,18 +223,41 @@ def feature_columns(basis: Basis, steps: int = 1, step_d: float = 30.0) -> Float
     out[_JUST, 1:] = 0.0
     # silence says more about those who used to buy often
     np.multiply(out[_RECENCY], log_count, out=out[_RECENCY_BY_REPEATS])
+    if basis.activity is not None:
+        # that nothing is bought says nothing of visits: who comes as usual, or less, is taken to go on so
+        out[PURCHASE_COUNT:] = basis.activity[:, None, :]
     return out
 
 
-def hazard_matrix(stats: PurchaseStats, now_s: Floats | float, global_rate: Floats | float) -> Floats:
+def feature_rows(columns: Floats) -> Floats:
+    """Return the features as of now, one row each, with zeros for activity that was left out.
+
+    Args:
+        columns: as from `feature_columns`.
+
+    Returns:
+        (rows, 26) float64, columns as in `HAZARD_FEATURES`.
+    """
+    rows = np.zeros((columns.shape[2], FEATURE_COUNT))
+    rows[:, : len(columns)] = columns[:, 0, :].T
+    return rows
+
+
+def hazard_matrix(
+    stats: PurchaseStats,
+    now_s: Floats | float,
+    global_rate: Floats | float,
+    activity: Floats | None = None,
+) -> Floats:
     """Compute the feature rows that are published for training and scored.
 
     Args:
         stats: statistics of (rows,) customers.
         now_s: the instant of each row, (rows,) or one for all, seconds since the epoch.
         global_rate: purchases per known customer and day, (rows,) or one for all.
+        activity: as from `activity_of`, (8, rows) or None.
 
     Returns:
-        (rows, 18) float64, columns as in `HAZARD_FEATURES`.
+        (rows, 26) float64, columns as in `HAZARD_FEATURES`.
     """
-    return feature_columns(basis_of_stats(stats, now_s, global_rate))[:, 0, :].T
+    return feature_rows(feature_columns(basis_of_stats(stats, now_s, global_rate, activity)))

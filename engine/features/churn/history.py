@@ -85,7 +85,7 @@ class StatisticsLog:
         Args:
             customers: (rows,) keys.
             time_s: (rows,) seconds since the epoch.
-            features: (rows, 18) frozen features; they hold the statistics.
+            features: (rows, 26) frozen features; they hold the statistics.
         """
         recency_d, repeats, tenure_d, amount = np.expm1(
             features[:, (_RECENCY, _REPEATS, _TENURE, _MEAN_AMOUNT)].T.astype(np.float64)

@@ -96,21 +96,26 @@ class HazardModel:
         """Learn matured labels: the scaler from all rows at once, the regression row by row in order.
 
         Args:
-            rows: features frozen at prediction time, (rows, 18).
+            rows: features frozen at prediction time, (rows, 26).
             bought: whether a purchase followed within 30 days, (rows,).
             weights: of the rows, 0 … 1, (rows,).
         """
         if len(rows) == 0:
             return
         scaled = self._scale(np.asarray(rows, np.float64))
+        # a column of zeros teaches nothing and would be paid for in each row
+        taught = np.flatnonzero(scaled.any(axis=0))
+        names = [HAZARD_FEATURES[at] for at in taught.tolist()]
         learn_one = self._regression.learn_one
-        for row, label, weight in zip(scaled.tolist(), bought.tolist(), weights.tolist(), strict=True):
-            learn_one(dict(zip(HAZARD_FEATURES, row, strict=True)), label, weight)
+        for row, label, weight in zip(
+            scaled[:, taught].tolist(), bought.tolist(), weights.tolist(), strict=True
+        ):
+            learn_one(dict(zip(names, row, strict=True)), label, weight)
         share = max(1.0 - (1.0 - 1.0 / AVERAGED_ROWS) ** len(rows), len(rows) / self._rows)
         self._averaged += (self._weights() - self._averaged) * share
 
     def _weights(self) -> Floats:
-        """Read River's weights and, last, its intercept, (19,)."""
+        """Read River's weights and, last, its intercept, (27,)."""
         weights = self._regression.weights
         return np.array([*(weights.get(name, 0.0) for name in HAZARD_FEATURES), self._regression.intercept])
 
@@ -140,7 +145,7 @@ class HazardModel:
         return np.where(varied, (rows - means) / np.sqrt(np.where(varied, pooled, 1.0)), 0.0)
 
     def predict(self, row: Sequence[float]) -> float:
-        """Return River's own probability of a purchase within 30 days for one row of 18 features."""
+        """Return River's own probability of a purchase within 30 days for one row of 26 features."""
         served = HazardModel(0.0, self.parameters())
         x = dict(zip(HAZARD_FEATURES, row, strict=True))
         return float((served._scaler | served._regression).predict_proba_one(x)[True])

@@ -20,6 +20,7 @@ from engine.features.churn.hazard import (
     basis_of_features,
     basis_of_stats,
     feature_columns,
+    feature_rows,
 )
 from engine.features.churn.mbg import purchase_probability
 from engine.features.churn.purchases import PurchaseStats
@@ -42,7 +43,7 @@ def fold(parameters: HazardParameters) -> tuple[Floats, float]:
         parameters: of the hazard model.
 
     Returns:
-        (18,) weights on raw features and the intercept. A feature that never varied weighs nothing,
+        (26,) weights on raw features and the intercept. A feature that never varied weighs nothing,
         as in River.
     """
     deviation = np.sqrt(np.array(parameters.variances))
@@ -89,22 +90,33 @@ class Scorer:
             self._weights = (1.0 - share) * self._weights + share * weights
             self._intercept = (1.0 - share) * self._intercept + share * intercept
 
-    def score(self, stats: PurchaseStats, now_s: Floats | float, global_rate: Floats | float) -> Floats:
+    def score(
+        self,
+        stats: PurchaseStats,
+        now_s: Floats | float,
+        global_rate: Floats | float,
+        activity: Floats | None = None,
+    ) -> Floats:
         """Score customers as they stand now.
 
         Args:
             stats: purchase statistics, (rows,).
             now_s: the instant of each row, (rows,) or one for all, seconds since the epoch.
             global_rate: purchases per known customer and day, (rows,) or one for all.
+            activity: as from `activity_of`, (8, rows) or None.
 
         Returns:
             (rows,) float64 in (0, 1): the probability of no purchase within the horizon. NaN for a
             customer who has never bought: there is nothing to lose yet.
         """
-        return self.score_with_features(stats, now_s, global_rate)[0]
+        return self.score_with_features(stats, now_s, global_rate, activity)[0]
 
     def score_with_features(
-        self, stats: PurchaseStats, now_s: Floats | float, global_rate: Floats | float
+        self,
+        stats: PurchaseStats,
+        now_s: Floats | float,
+        global_rate: Floats | float,
+        activity: Floats | None = None,
     ) -> tuple[Floats, Floats]:
         """Score customers, and return the features they were scored by.
 
@@ -112,18 +124,19 @@ class Scorer:
             stats: as for `score`.
             now_s: as for `score`.
             global_rate: as for `score`.
+            activity: as for `score`.
 
         Returns:
-            (rows,) risks as from `score`, and (rows, 18) features as from `hazard_matrix`.
+            (rows,) risks as from `score`, and (rows, 26) features as from `hazard_matrix`.
         """
-        basis = basis_of_stats(stats, now_s, global_rate)
+        basis = basis_of_stats(stats, now_s, global_rate, activity)
         columns = self._columns(basis)
         risk = self._blend(*self._log_odds(basis, columns))
         risk[stats.count == 0.0] = np.nan
-        return risk, columns[:, 0, :].T
+        return risk, feature_rows(columns)
 
     def score_rows(self, features: npt.NDArray[np.floating]) -> Risk:
-        """Score frozen feature rows, (rows, 18), model by model."""
+        """Score frozen feature rows, (rows, 26), model by model."""
         basis = basis_of_features(features)
         hazard, mbg = self._log_odds(basis, self._columns(basis))
         return Risk(self._blend(hazard, mbg), _to_risk(hazard), _to_risk(mbg))
@@ -133,7 +146,11 @@ class Scorer:
         return self._blend(*self._log_odds(basis, self._columns(basis)))
 
     def expect(
-        self, stats: PurchaseStats, now_s: Floats | float, global_rate: Floats | float
+        self,
+        stats: PurchaseStats,
+        now_s: Floats | float,
+        global_rate: Floats | float,
+        activity: Floats | None = None,
     ) -> tuple[Floats, Floats]:
         """Say what customers will buy within the next 90 days, whatever the churn horizon is.
 
@@ -144,14 +161,15 @@ class Scorer:
             stats: as for `score`.
             now_s: as for `score`.
             global_rate: as for `score`.
+            activity: as for `score`.
 
         Returns:
             Expected purchases and spend, (rows,) float64 each; 0 for a customer who has never bought.
         """
         if self.snapshot.horizon_days != VALUE_DAYS:
             near = msgspec.structs.replace(self.snapshot, horizon_days=VALUE_DAYS)
-            return Scorer(near).expect(stats, now_s, global_rate)
-        basis = basis_of_stats(stats, now_s, global_rate)
+            return Scorer(near).expect(stats, now_s, global_rate, activity)
+        basis = basis_of_stats(stats, now_s, global_rate, activity)
         hazard, mbg = self._log_odds(basis, self._columns(basis))
         last_d = np.maximum(basis.tenure_d - basis.recency_d, 0.0)
         orders = expected_orders(self.snapshot.mbg, basis.count - 1.0, last_d, basis.tenure_d, VALUE_DAYS)
@@ -169,14 +187,14 @@ class Scorer:
         return _to_risk((1.0 - share) * hazard + share * mbg)
 
     def _columns(self, basis: Basis) -> Floats:
-        """Features now and after each step of the chain, (18, steps, rows)."""
+        """Features now and after each step of the chain, (18 or 26, steps, rows)."""
         return feature_columns(basis, self._steps, float(self.snapshot.hazard_days))
 
     def _log_odds(self, basis: Basis, columns: Floats) -> tuple[Floats, Floats]:
         """Log-odds of no purchase within the horizon by the chained hazard and by MBG/NBD."""
         snapshot = self.snapshot
         # Row by row, not BLAS: its order of adding depends on the batch's size, and a risk must not.
-        odds = (columns * self._weights[:, None, None]).sum(axis=0).ravel()
+        odds = (columns * self._weights[: len(columns), None, None]).sum(axis=0).ravel()
         odds += self._intercept
         np.minimum(odds, MAX_STEP_LOG_ODDS, out=odds)
         np.maximum(odds, -MAX_STEP_LOG_ODDS, out=odds)

@@ -20,7 +20,12 @@ from engine.features.churn.trainer import SampledDay, ScoredDay, TrainerCore, Tr
 from engine.features.churn.trial import TrialWindow
 from engine.features.churn.value import SpendParameters
 
-STATE_FORMAT: Final = 4
+STATE_FORMAT: Final = 5
+
+
+class _Head(msgspec.Struct):
+    format: int
+    features_hash: str
 
 
 class _State(msgspec.Struct):
@@ -104,11 +109,15 @@ def load_trainer(payload: bytes, settings: TrainerSettings | None = None) -> Tra
         StateError: the payload is malformed, of another format, or for other features or settings.
     """
     try:
+        head = msgspec.msgpack.decode(payload, type=_Head)
+        if head != _Head(STATE_FORMAT, feature_hash()):
+            raise StateError(
+                f"trainer state: of another release, format {head.format} and features {head.features_hash} "
+                f"instead of {STATE_FORMAT} and {feature_hash()}"
+            )
         state = msgspec.msgpack.decode(payload, type=_State)
     except msgspec.DecodeError as error:
         raise StateError(f"trainer state: {error}") from error
-    if state.format != STATE_FORMAT or state.features_hash != feature_hash():
-        raise StateError(f"trainer state: format {state.format}, features {state.features_hash}")
     settings = settings or state.settings
     for name in ("partitions", "horizon_days"):
         if getattr(settings, name) != getattr(state.settings, name):

@@ -29,7 +29,7 @@ class TrialDay:
     """Rows whose label matured on one day.
 
     Args:
-        features: frozen when the rows were scored, (rows, 18) float32.
+        features: frozen when the rows were scored, (rows, 26) float32.
         back: whether a purchase followed within 30 days, (rows,) bool.
         weights: of the rows, (rows,).
         loss: what the trainer lost on them before it learned them, weighted sum in nats.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from engine.features.catalog import NO_SCORE
+from engine.features.churn.activity import activity_features
 from engine.features.churn.blocks import TrainingBlock
 from engine.features.churn.hazard import hazard_matrix
 from engine.features.churn.purchases import DAY_S, PurchaseStats, unpack_many, update_purchase
@@ -36,6 +38,18 @@ def random_stats(rows: int, seed: int = 1) -> tuple[PurchaseStats, npt.NDArray[n
         histories.append([(int(time_s), float(rng.gamma(2.0, 20.0))) for time_s in times])
     stats = stats_of(histories)
     return stats, stats.last_s + np.floor(rng.exponential(50.0, rows) * DAY_S)
+
+
+def random_activity(rows: int, seed: int = 1) -> npt.NDArray[np.float64]:
+    """What random customers did besides buying, (8, rows); every third did nothing."""
+    rng = np.random.default_rng(seed)
+    counts = (rng.poisson(3.0, (3, rows)), rng.poisson(20.0, (3, rows)) + 3, rng.integers(1, 6, (2, rows)))
+    columns = np.vstack((*counts, rng.uniform(0.0, 200.0, rows))).astype(np.float64)
+    columns[:6, ::3] = 0.0
+    columns[6:8, ::3] = NO_SCORE
+    activity = activity_features(columns)
+    assert activity is not None
+    return activity
 
 
 def random_log(customers: int, days: int, seed: int = 1) -> Purchases:

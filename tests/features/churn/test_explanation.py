@@ -8,8 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from engine.features.churn.activity import activity_features
 from engine.features.churn.evaluation import Band, Quality, Tally
 from engine.features.churn.explanation import explain_risk, risk_lines
+from engine.features.churn.hazard import HAZARD_FEATURES
 from engine.features.churn.purchases import DAY_S
 from engine.features.churn.scoring import Scorer
 from engine.features.churn.snapshot import Snapshot, decode_snapshot, encode_snapshot, shipped_prior
@@ -50,6 +52,37 @@ def test_silence_raises_and_a_fresh_order_lowers_the_risk() -> None:
     parts = {part.what: part.log_odds for part in fresh.contributions}
     assert parts["time since the last order"] < 0.0
     assert parts["number of orders"] < 0.0
+
+
+def test_what_else_a_customer_does_is_said_in_a_marketers_words() -> None:
+    """Where the model learned of visits and answers, they are parts; elsewhere they are not named."""
+    activity = activity_features(np.array([[1.0, 0, 0, 50, 0, 0, 1, -1, 300]]).T)
+    assert activity is not None
+    prior = shipped_prior()
+    silent = explain_risk(prior, REGULAR, LAST_S + DAY_S, 0.01, activity)
+    assert "visits" not in {part.what for part in silent.contributions}
+    learned = dict(
+        zip(HAZARD_FEATURES, zip(prior.hazard.weights, prior.hazard.variances, strict=True), strict=True)
+    )
+    learned |= {"visit_change": (0.4, 0.25), "log_visit_habit": (0.2, 0.5), "csat": (0.3, 1.0)}
+    weights, variances = zip(*learned.values(), strict=True)
+    hazard = msgspec.structs.replace(prior.hazard, weights=weights, variances=variances)
+    snapshot = msgspec.structs.replace(prior, hazard=hazard)
+    explained = explain_risk(snapshot, REGULAR, LAST_S + DAY_S, 0.01, activity)
+    parts = {part.what: part for part in explained.contributions}
+    assert len(parts) == 9
+    visits, answer = parts["visits"], parts["last satisfaction answer (CSAT)"]
+    assert visits.value == "1.0 in the last 7 days, usually 3.9 a week"
+    assert (answer.value, answer.typical) == ("1.0", "no answer")
+    assert answer.log_odds > 0.0
+    score = Scorer(snapshot).score(REGULAR, np.array([LAST_S + DAY_S]), 0.01, activity)[0]
+    assert explained.risk == pytest.approx(score, rel=1e-9)
+    total = sum(part.log_odds for part in explained.contributions)
+    typical = np.log(explained.typical_risk / (1.0 - explained.typical_risk))
+    assert total == pytest.approx(np.log(score / (1.0 - score)) - typical, abs=1e-9)
+    down = activity_features(np.array([[0.0, 0, 0, 50, 0, 0, 1, -1, 300]]).T)
+    fewer = explain_risk(snapshot, REGULAR, LAST_S + DAY_S, 0.01, down)
+    assert {part.what: part.log_odds for part in fewer.contributions}["visits"] > visits.log_odds
 
 
 def test_a_band_says_how_many_truly_left() -> None:

@@ -9,13 +9,15 @@ import numpy as np
 from engine.features.churn.hazard import (
     FEATURE_COUNT,
     HAZARD_FEATURES,
+    PURCHASE_COUNT,
+    PURCHASE_FEATURES,
     basis_of_features,
     basis_of_stats,
     feature_columns,
     hazard_matrix,
 )
 from engine.features.churn.purchases import DAY_S, unpack_many
-from tests.features.churn.samples import START_S, random_stats, stats_of
+from tests.features.churn.samples import START_S, random_activity, random_stats, stats_of
 
 
 def test_features_equal_their_definition() -> None:
@@ -46,23 +48,26 @@ def test_features_equal_their_definition() -> None:
         "just_purchased": 0.0,
         "recency_by_repeats": math.log1p(20) * math.log(3),
     }
-    assert tuple(expected) == HAZARD_FEATURES
-    np.testing.assert_allclose(row, list(expected.values()), rtol=1e-6)
+    assert tuple(expected) == PURCHASE_FEATURES
+    np.testing.assert_allclose(row[:PURCHASE_COUNT], list(expected.values()), rtol=1e-6)
+    assert not row[PURCHASE_COUNT:].any()
 
 
 def test_rolling_forward_equals_waiting() -> None:
-    """The columns two steps ahead are those of the same customer 60 days later without a purchase."""
+    """The columns two steps ahead are those 60 days later without a purchase, with habits as they were."""
     stats, now_s = random_stats(50)
-    ahead = feature_columns(basis_of_stats(stats, now_s, 0.01), steps=3)
-    later = hazard_matrix(stats, now_s + 60 * DAY_S, 0.01)
+    activity = random_activity(50)
+    ahead = feature_columns(basis_of_stats(stats, now_s, 0.01, activity), steps=3)
+    later = hazard_matrix(stats, now_s + 60 * DAY_S, 0.01, activity)
     np.testing.assert_allclose(ahead[:, 2].T, later, rtol=1e-9, atol=1e-12)
 
 
 def test_frozen_rows_roll_forward_like_live_ones() -> None:
     """A float32 row holds all that is needed to evaluate it 30 days on."""
     stats, now_s = random_stats(50)
-    live = feature_columns(basis_of_stats(stats, now_s, 0.01), steps=3)
-    frozen = hazard_matrix(stats, now_s, 0.01).astype(np.float32)
+    activity = random_activity(50)
+    live = feature_columns(basis_of_stats(stats, now_s, 0.01, activity), steps=3)
+    frozen = hazard_matrix(stats, now_s, 0.01, activity).astype(np.float32)
     again = feature_columns(basis_of_features(frozen), steps=3)
     np.testing.assert_allclose(again, live, rtol=1e-4, atol=1e-4)
 

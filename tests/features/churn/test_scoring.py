@@ -12,30 +12,33 @@ from engine.features.churn.model import HazardModel
 from engine.features.churn.purchases import DAY_S, unpack_many, update_purchase
 from engine.features.churn.scoring import Scorer
 from engine.features.churn.snapshot import Snapshot, shipped_prior
-from tests.features.churn.samples import START_S, random_stats
+from tests.features.churn.samples import START_S, random_activity, random_stats
 
 
 def trained(mbg_share: float = 0.5) -> tuple[HazardModel, Snapshot]:
     """A model trained on random customers, and its snapshot."""
     stats, now_s = random_stats(300, seed=2)
-    rows = hazard_matrix(stats, now_s, 0.01)
-    model = HazardModel(0.05)
+    rows = hazard_matrix(stats, now_s, 0.01, random_activity(300, seed=2))
+    model = HazardModel(0.01)
     model.learn(rows, np.random.default_rng(1).random(300) < 0.3, np.ones(300))
     snapshot = msgspec.structs.replace(shipped_prior(), hazard=model.parameters(), mbg_share=mbg_share)
     return model, snapshot
 
 
-def test_chained_hazard_equals_river() -> None:
+@pytest.mark.parametrize("active", [True, False])
+def test_chained_hazard_equals_river(*, active: bool) -> None:
     """The vector product gives River's own probabilities, chained over three steps, to 1e-9."""
     model, snapshot = trained(mbg_share=0.0)
     stats, now_s = random_stats(200)
+    activity = random_activity(200) if active else None
     expected = np.ones(200)
     for ahead_d in (0, 30, 60):
-        rows = hazard_matrix(stats, now_s + ahead_d * DAY_S, 0.01)
+        rows = hazard_matrix(stats, now_s + ahead_d * DAY_S, 0.01, activity)
         if ahead_d:
             rows[:, HAZARD_FEATURES.index("just_purchased")] = 0.0
         expected *= [1.0 - model.predict(row) for row in rows.tolist()]
-    np.testing.assert_allclose(Scorer(snapshot).score(stats, now_s, 0.01), expected, rtol=1e-9)
+    found = Scorer(snapshot).score(stats, now_s, 0.01, activity)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_mbg_share_of_one_is_mbg_alone() -> None:
@@ -61,9 +64,22 @@ def test_frozen_rows_score_like_live_customers() -> None:
     """What the trainer judges is what the worker said, up to float32 rows."""
     _, snapshot = trained()
     stats, now_s = random_stats(200)
-    rows = hazard_matrix(stats, now_s, 0.01).astype(np.float32)
+    activity = random_activity(200)
+    rows = hazard_matrix(stats, now_s, 0.01, activity).astype(np.float32)
+    live = Scorer(snapshot).score(stats, now_s, 0.01, activity)
+    np.testing.assert_allclose(Scorer(snapshot).score_rows(rows).blended, live, atol=1e-4)
+
+
+def test_who_did_nothing_is_scored_by_purchases_alone() -> None:
+    """Zeros weigh exactly nothing, whatever was learned of others: to the last bit the score without them."""
+    _, snapshot = trained()
+    stats, now_s = random_stats(200)
+    activity = random_activity(200)
+    activity[:, ::2] = 0.0
     scorer = Scorer(snapshot)
-    np.testing.assert_allclose(scorer.score_rows(rows).blended, scorer.score(stats, now_s, 0.01), atol=1e-4)
+    alone, found = scorer.score(stats, now_s, 0.01), scorer.score(stats, now_s, 0.01, activity)
+    assert (found[::2] == alone[::2]).all()
+    assert (found[1::2] != alone[1::2]).any()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
@@ -122,12 +138,15 @@ def test_a_risk_does_not_depend_on_who_else_is_in_the_batch() -> None:
         assert record is not None
         records.append(record)
         now_s.append(float(time_s + int(rng.integers(0, 20_000_000))))
-    scorer = Scorer(shipped_prior())
+    scorer = Scorer(trained()[1])
+    activity = random_activity(150)
 
     def score(start: int, end: int) -> tuple[list[float], list[list[float]]]:
         stats = unpack_many(b"".join(records[start:end]), np.ones(end - start, np.bool_))
         rates = np.full(end - start, 0.0123)
-        risk, features = scorer.score_with_features(stats, np.array(now_s[start:end]), rates)
+        risk, features = scorer.score_with_features(
+            stats, np.array(now_s[start:end]), rates, activity[:, start:end]
+        )
         return risk.tolist(), features.tolist()
 
     whole = score(0, len(records))

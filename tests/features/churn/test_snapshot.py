@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from engine.errors import EngineError
-from engine.features.churn.hazard import HAZARD_FEATURES
+from engine.features.churn.hazard import FEATURE_COUNT, HAZARD_FEATURES
 from engine.features.churn.snapshot import (
     check_horizon,
     decode_snapshot,
@@ -47,8 +47,8 @@ def test_snapshot_that_does_not_fit_is_refused(field: str, value: Any, message: 
     ("field", "value", "message"),
     [
         ("weights", (1.0,) * 16, "16 weights"),
-        ("weights", (1e300,) * 18, "among the weights"),
-        ("variances", (-1.0,) * 18, "negative variance"),
+        ("weights", (1e300,) * FEATURE_COUNT, "among the weights"),
+        ("variances", (-1.0,) * FEATURE_COUNT, "negative variance"),
         ("intercept", 1e99, "intercept 1e"),
         ("rows", -1, "-1 rows"),
     ],

@@ -159,6 +159,9 @@ def test_state_of_another_trainer_is_refused() -> None:
         load_trainer(payload, TrainerSettings(partitions=2))
     with pytest.raises(StateError, match="trainer state"):
         load_trainer(payload[:-5])
+    older = msgspec.msgpack.encode({"format": 4, "features_hash": "c6b10c6d10747e23"})
+    with pytest.raises(StateError, match="of another release, format 4 and features c6b10c6d10747e23"):
+        load_trainer(older)
 
 
 def test_same_rows_give_the_same_snapshot_bytes() -> None:

@@ -1,0 +1,100 @@
+"""What a customer does besides buying: visits, messages opened, inquiries, satisfaction.
+
+Of each kind that is counted the model sees two numbers: the habit, a week's usual number over the last 90
+days, and the change, how far the last 7 days are from it. The handbooks' warning sign, activity down by 60 %,
+is a change of -0.5 for who came twice a week and near -0.9 for who came daily. All of it comes from the
+columns that rules use too, so nothing more is stored of a customer.
+
+A deployment that sends no such events has zeros here; they weigh nothing, and every score is what it would be
+without these features.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.features.catalog import NO_SCORE
+from engine.features.registry import FeatureSpace
+
+Floats = npt.NDArray[np.float64]
+
+KINDS: Final = ("visit", "open", "inquiry")
+ACTIVITY_FEATURES: Final = (
+    *(f"log_{kind}_habit" for kind in KINDS),
+    *(f"{kind}_change" for kind in KINDS),
+    "csat",
+    "nps",
+)
+"""Habits: log1p of events a week; changes: log1p of the last week's less that; answers: centred, 0 = none."""
+ACTIVITY_COUNT: Final = len(ACTIVITY_FEATURES)
+HABITS: Final = slice(0, len(KINDS))
+CHANGES: Final = slice(len(KINDS), 2 * len(KINDS))
+CSAT: Final = ACTIVITY_FEATURES.index("csat")
+NPS: Final = ACTIVITY_FEATURES.index("nps")
+
+NEEDED_COLUMNS: Final = (
+    "visits_7d",
+    "messages_opened_7d",
+    "inquiries_7d",
+    "visits_90d",
+    "messages_opened_90d",
+    "inquiries_90d",
+    "csat_last",
+    "nps_last",
+    "days_since_first_seen",
+)
+"""What of the feature space this is made of."""
+_COUNTS: Final = slice(0, 6)
+_CSAT_LAST, _NPS_LAST, _KNOWN = 6, 7, 8
+_WEEK_D: Final = 7.0
+_HABIT_D: Final = 90.0
+CSAT_CENTRE: Final = 3.0
+NPS_CENTRE: Final = 7.5
+"""Between a 7 and an 8, which count for nothing in an NPS: who never answered stands there too."""
+
+
+def activity_of(
+    space: FeatureSpace, matrix: Floats, rows: npt.NDArray[np.int64] | None = None
+) -> Floats | None:
+    """Read the activity features off a feature matrix.
+
+    Args:
+        space: whose matrix it is.
+        matrix: `(rows, features)`.
+        rows: numbers of the rows wanted, `(wanted,)`; None = all.
+
+    Returns:
+        `(ACTIVITY_COUNT, wanted)`, or None when none of these customers did or said anything.
+    """
+    columns = [space.index[name] for name in NEEDED_COLUMNS if name in space.index]
+    if len(columns) != len(NEEDED_COLUMNS):  # a space made by hand, for less than a deployment
+        return None
+    taken = matrix[:, columns] if rows is None else matrix[rows[:, None], columns]
+    return activity_features(taken.T)
+
+
+def activity_features(columns: Floats) -> Floats | None:
+    """Compute the activity features.
+
+    Args:
+        columns: values of `NEEDED_COLUMNS`, `(9, rows)`.
+
+    Returns:
+        As `activity_of`.
+    """
+    answers = columns[_CSAT_LAST:_KNOWN]
+    counts = columns[_COUNTS]
+    if not counts.any() and (answers == NO_SCORE).all():
+        return None
+    out = np.empty((ACTIVITY_COUNT, columns.shape[1]))
+    # of who is known for less than a week the habit is what was seen so far: no change yet
+    weeks = np.minimum(np.maximum(columns[_KNOWN], _WEEK_D), _HABIT_D) / _WEEK_D
+    np.log1p(counts[3:] / weeks, out=out[HABITS])
+    np.subtract(np.log1p(counts[:3]), out[HABITS], out=out[CHANGES])
+    for row, centre in ((CSAT, CSAT_CENTRE), (NPS, NPS_CENTRE)):
+        answer = answers[row - CSAT]
+        out[row] = np.where(answer == NO_SCORE, 0.0, answer - centre)
+    return out
