@@ -13,9 +13,10 @@ from loadtest.bench import Bench, Run, as_data
 from loadtest.processes import LoadTestError
 from loadtest.report import machine, print_table, write_report
 from loadtest.search import Trial, best, search
-from loadtest.workload import Workload
+from loadtest.workload import PARTITIONS, Workload
 
 _MAX_RATE = 200_000.0
+_BACKLOG_RATE = 30_000.0  # of each worker; more than it can do
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - no disk in the way; the files are in a folder of our own
 
 
@@ -52,6 +53,9 @@ def arguments(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="about 3 minutes; shorter runs, rougher figures")
     parser.add_argument("--rules", type=int, default=1000, help="active journeys besides the shipped ones")
     parser.add_argument("--customers", type=int, default=20_000)
+    parser.add_argument(
+        "--workers", type=int, default=1, choices=range(1, PARTITIONS + 1), help="of the engine and of Faust"
+    )
     parser.add_argument("--start-rate", type=float, default=30_000, help="events/s the search starts at")
     parser.add_argument("--rates", type=float, nargs="*", help="measure latency at these rates")
     parser.add_argument("--no-search", action="store_true", help="no search; latency at --rates only")
@@ -99,6 +103,7 @@ def measure(bench: Bench, plan: Plan, options: argparse.Namespace) -> dict[str, 
         "search_runs": [as_data(run) for run in runs],
         "sustained_per_s": sustained,
         "latency": [{"relay": as_data(relay), "engine": as_data(engine)} for relay, engine in pairs],
+        "backlog_per_s": bench.backlog_rate(_BACKLOG_RATE * options.workers, plan.faust_s),
         "stock_faust_per_s": bench.stock_faust(plan.faust_s),
         "bytes_per_customer": per_customer,
     }
@@ -122,8 +127,9 @@ def main() -> int:
         print(f"[{time.monotonic() - started_s:6.1f} s] {text}", flush=True)
 
     workload = Workload(customers=options.customers, rules=options.rules)
+    scratch = options.scratch if options.scratch.is_dir() else None
     try:
-        with Bench(workload, options.scratch if options.scratch.is_dir() else None, say) as bench:
+        with Bench(workload, scratch, say, options.workers) as bench:
             result = measure(bench, plan, options)
     except LoadTestError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -134,6 +140,7 @@ def main() -> int:
         "machine": machine(options.scratch),
         "workload": asdict(workload),
         "plan": asdict(plan),
+        "workers": options.workers,
         "took_s": round(time.monotonic() - started_s, 1),
         **result,
     }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -20,12 +20,12 @@ from engine.streams.kafka import KafkaSettings, TopicSpec, create_topics
 from engine.streams.local.stack import ApacheKafka, ValkeyServer
 from engine.streams.topics import topic_specs
 from loadtest import generator, reader, relay
-from loadtest.figures import engine_figures, read_samples
+from loadtest.figures import engine_figures, read_all
 from loadtest.generator import Order, Sent
 from loadtest.processes import (
-    Engine,
     Helper,
     LoadTestError,
+    Workers,
     cpu_s,
     create_relay_topics,
     machine_cpu_s,
@@ -96,10 +96,14 @@ class Bench:
         workload: how the load looks.
         scratch: where files are kept, /dev/shm for latency runs.
         say: tells the person what is going on.
+        workers: how many share the partitions.
     """
 
-    def __init__(self, workload: Workload, scratch: Path | None, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, workload: Workload, scratch: Path | None, say: Callable[[str], None], workers: int = 1
+    ) -> None:
         self._workload = workload
+        self._workers = workers
         self._scratch = scratch
         self._say = say
         self._runs = 0
@@ -156,22 +160,22 @@ class Bench:
         self._say(f"{written} generated journeys beside the shipped ones")
         return environment
 
-    def engine(self) -> Any:
-        """Start a worker; a context manager that gives it when it is ready."""
-        return running_engine(self.environment, self.folder / "worker.log")
+    def engine(self) -> AbstractContextManager[Workers]:
+        """Start the workers; a context manager that gives them when they are ready."""
+        return running_engine(self._workers, self.environment, self.folder)
 
     def relay_run(self, rate: float, duration_s: float) -> Run:
         """Measure the relay at a rate."""
         self._say(f"relay at {rate:,.0f}/s for {duration_s:.0f} s")
         with Helper(relay.main, self.broker.bootstrap, list(RELAY_TOPICS.values())) as process:
-            return self._latency_run("relay", rate, duration_s, RELAY_TOPICS, {"relay": process.pid})
+            return self._latency_run("relay", rate, duration_s, RELAY_TOPICS, {"relay": [process.pid]})
 
-    def engine_run(self, engine: Engine, rate: float, duration_s: float) -> Run:
+    def engine_run(self, engine: Workers, rate: float, duration_s: float) -> Run:
         """Measure the engine at a rate."""
         self._say(f"engine at {rate:,.0f}/s for {duration_s:.0f} s")
-        before = read_samples(engine.metrics())
-        run = self._latency_run("engine", rate, duration_s, TOPICS, {"engine": engine.pid}, engine)
-        figures = engine_figures(before, read_samples(engine.metrics()))
+        before = read_all(engine.metrics())
+        run = self._latency_run("engine", rate, duration_s, TOPICS, {"engine": engine.pids()}, engine)
+        figures = engine_figures(before, read_all(engine.metrics()))
         return Run(**{**{name: getattr(run, name) for name in Run.__slots__}, "figures": figures})
 
     def _latency_run(
@@ -180,22 +184,22 @@ class Bench:
         rate: float,
         duration_s: float,
         topics: Mapping[str, str],
-        pids: Mapping[str, int | None],
-        engine: Engine | None = None,
+        pids: Mapping[str, Sequence[int | None]],
+        engine: Workers | None = None,
     ) -> Run:
         name = self._next_name()
         start_s = time.time() + _LEAD_S
         self.reader.ask(("begin", name, int((start_s + _RAMP_S) * 1e6)))
         order = Order(name, rate, duration_s, topics, start_s)
         processes = {**self._server_pids(), **pids}
-        begun = int(engine.status()["events_total"]) if engine else 0
+        begun = engine.events_total() if engine else 0
         machine_s = machine_cpu_s()
-        used = {process: cpu_s(pid) for process, pid in processes.items()}
+        used = {process: sum(map(cpu_s, each)) for process, each in processes.items()}
         sent, samples = self._drive(order, engine)
         took_s = time.time() - start_s
         machine_s = machine_cpu_s() - machine_s
-        spent_s = {process: cpu_s(pid) - used[process] for process, pid in processes.items()}
-        done = int(engine.status()["events_total"]) - begun if engine else sent.records
+        spent_s = {process: sum(map(cpu_s, each)) - used[process] for process, each in processes.items()}
+        done = engine.events_total() - begun if engine else sent.records
         self._await_actions(sent.fired)
         latencies: Latencies = self.reader.ask(("end",))
         others = max(0.0, machine_s - sum(spent_s.values())) / took_s
@@ -219,7 +223,7 @@ class Bench:
             fault=fault,
         )
 
-    def trial(self, engine: Engine, rate: float, duration_s: float) -> tuple[Trial, Run]:
+    def trial(self, engine: Workers, rate: float, duration_s: float) -> tuple[Trial, Run]:
         """Find out whether the engine sustains a rate; wait until it has worked everything off."""
         run = self.engine_run(engine, rate, duration_s)
         verdict = judge(run.samples, rate, duration_s, run.sent.fault(duration_s))
@@ -229,19 +233,19 @@ class Bench:
         self.drain(engine)
         return verdict, run
 
-    def load(self, engine: Engine, rate: float, duration_s: float) -> None:
+    def load(self, engine: Workers, rate: float, duration_s: float) -> None:
         """Run without looking: warms the broker's compiler, the caches and the customers' states."""
         self._say(f"warming up: {rate:,.0f}/s for {duration_s:.0f} s")
         order = Order(self._next_name(), rate, duration_s, TOPICS, time.time() + _LEAD_S)
         self._drive(order, engine)
         self.drain(engine)
 
-    def drain(self, engine: Engine, timeout_s: float = 180.0) -> None:
+    def drain(self, engine: Workers, timeout_s: float = 180.0) -> None:
         """Wait until the engine's progress stands still, then let the store rewrite its file."""
         deadline_s = time.monotonic() + timeout_s
         done = -1
         while time.monotonic() < deadline_s:
-            now = int(engine.status()["events_total"])
+            now = engine.events_total()
             if now == done:
                 break
             done = now
@@ -250,10 +254,35 @@ class Bench:
             raise LoadTestError(f"the engine did not catch up within {timeout_s:.0f} s")
         self._rewrite_store_file()
 
+    def backlog_rate(self, rate: float, seconds: float) -> float:
+        """Measure how fast the engine works off what lies in the event topics when it starts.
+
+        Args:
+            rate: more than it can do, events per second.
+            seconds: how long it is looked at from its first event on.
+
+        Returns:
+            Events per second.
+        """
+        self._say(f"engine on a backlog of {rate * seconds:,.0f} events")
+        self._drive(Order(self._next_name(), rate, seconds, TOPICS, time.time() + _LEAD_S), None)
+        with self.engine() as engine:
+            begun_s, begun = time.monotonic(), engine.events_total()
+            while (passed_s := time.monotonic() - begun_s) < seconds:
+                time.sleep(_SAMPLE_EVERY_S)
+            done = engine.events_total() - begun
+            if begun + done >= rate * seconds:
+                raise LoadTestError(f"the backlog ended before {seconds:.0f} s were over")
+            passed_s = time.monotonic() - begun_s
+            self.drain(engine)
+        return done / passed_s
+
     def stock_faust(self, seconds: float) -> float | None:
-        """Measure stock Faust's empty agent on what lies in the event topics."""
+        """Measure stock Faust's empty agent on what lies in the event topics, as many workers as ours."""
         self._say("stock Faust, empty agent")
-        return stock_faust_rate(self.broker.bootstrap, self.folder / "faust", seconds, seconds + 60)
+        return stock_faust_rate(
+            self._workers, self.broker.bootstrap, self.folder / "faust", seconds, seconds + 60
+        )
 
     def bytes_per_customer(self) -> float | None:
         """Return memory the store uses for a customer: key, state and timer, all in."""
@@ -285,12 +314,12 @@ class Bench:
         finally:
             client.close()
 
-    def _server_pids(self) -> dict[str, int | None]:
+    def _server_pids(self) -> dict[str, list[int | None]]:
         return {
-            "kafka": self.broker.pid,
-            "valkey": self.store.pid,
-            "generator": self.generator.pid,
-            "reader": self.reader.pid,
+            "kafka": [self.broker.pid],
+            "valkey": [self.store.pid],
+            "generator": [self.generator.pid],
+            "reader": [self.reader.pid],
         }
 
     def _next_name(self) -> str:
@@ -302,9 +331,9 @@ class Bench:
         while time.monotonic() < deadline_s and self.reader.ask(("count",)) < expected:
             time.sleep(0.1)
 
-    def _drive(self, order: Order, engine: Engine | None) -> tuple[Sent, list[LagSample]]:
+    def _drive(self, order: Order, engine: Workers | None) -> tuple[Sent, list[LagSample]]:
         """Let the generator go and look at the engine's progress meanwhile."""
-        begun = int(engine.status()["events_total"]) if engine else 0
+        begun = engine.events_total() if engine else 0
         self.generator.pipe.send(order)
         samples: list[LagSample] = []
         limit_s = time.monotonic() + 2 * order.duration_s + 60
@@ -318,7 +347,7 @@ class Bench:
             if engine and passed_s - looked_s >= _SAMPLE_EVERY_S and passed_s < order.duration_s:
                 looked_s = passed_s
                 # The schedule counts, not what the generator managed: its own lateness is lag, too.
-                done = int(engine.status()["events_total"]) - begun
+                done = engine.events_total() - begun
                 passed_s = time.time() - order.start_s
                 samples.append(LagSample(passed_s, int(passed_s * order.rate), done))
                 if samples[-1].lag > _HOPELESS_S * order.rate and not stopped:

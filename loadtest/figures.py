@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,15 @@ def read_samples(text: str) -> Samples:
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+
+def read_all(pages: Iterable[str]) -> Samples:
+    """Read the pages of several workers as if they were one: sums by series."""
+    total: Samples = {}
+    for page in pages:
+        for key, value in read_samples(page).items():
+            total[key] = total.get(key, 0.0) + value
+    return total
 
 
 def difference(before: Samples, after: Samples) -> Samples:

@@ -175,50 +175,86 @@ class Engine:
                 self._process.wait()
         self._output.close()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+class Workers:
+    """The engine: one worker or several that share the partitions.
+
+    Args:
+        count: how many.
+        environment: their settings.
+        folder: for what they write.
+    """
+
+    def __init__(self, count: int, environment: Mapping[str, str], folder: Path) -> None:
+        self.engines = [Engine(environment, folder / f"worker-{number}.log") for number in range(count)]
+
+    def wait_ready(self) -> None:
+        """Wait until they own their partitions and say so."""
+        for engine in self.engines:
+            engine.wait_ready()
+
+    def events_total(self) -> int:
+        """Return how many events they have worked on since they started."""
+        return sum(int(engine.status()["events_total"]) for engine in self.engines)
+
+    def metrics(self) -> list[str]:
+        """Return their pages /metrics."""
+        return [engine.metrics() for engine in self.engines]
+
+    def pids(self) -> list[int]:
+        """Return their process ids."""
+        return [engine.pid for engine in self.engines]
+
+    def stop(self) -> None:
+        """End them."""
+        for engine in self.engines:
+            engine.stop()
 
 
 @contextmanager
-def running_engine(environment: Mapping[str, str], log: Path) -> Iterator[Engine]:
-    """Start a worker, wait until it is ready, stop it afterwards."""
-    with Engine(environment, log) as engine:
-        engine.wait_ready()
-        yield engine
+def running_engine(count: int, environment: Mapping[str, str], folder: Path) -> Iterator[Workers]:
+    """Start workers, wait until they are ready, stop them afterwards."""
+    workers = Workers(count, environment, folder)
+    try:
+        workers.wait_ready()
+        yield workers
+    finally:
+        workers.stop()
 
 
-def stock_faust_rate(bootstrap: str, folder: Path, seconds: float, timeout_s: float) -> float | None:
+def stock_faust_rate(
+    count: int, bootstrap: str, folder: Path, seconds: float, timeout_s: float
+) -> float | None:
     """Measure stock Faust's empty agent on the backlog in the event topics.
 
     Args:
+        count: how many of its workers share the partitions.
         bootstrap: Kafka.
         folder: for its files.
-        seconds: how long to count.
+        seconds: how long each counts from its first event on.
         timeout_s: how long everything may take.
 
     Returns:
-        Events per second, or None when it did not come to an end.
+        Events per second of all together, or None when one did not come to an end.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "loadtest.stock_faust",
-        bootstrap,
-        "stock-faust",
-        str(folder),
-        str(seconds),
+    folder.mkdir(exist_ok=True)
+    module = [sys.executable, "-m", "loadtest.stock_faust", bootstrap, "stock-faust"]
+    started = [
+        subprocess.Popen(
+            [*module, str(folder / str(number)), str(seconds)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for number in range(count)
     ]
+    deadline_s = time.monotonic() + timeout_s
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
-    except subprocess.TimeoutExpired:
+        printed = [each.communicate(timeout=max(0.0, deadline_s - time.monotonic()))[0] for each in started]
+        return sum(float(each.split()[-1]) for each in printed)
+    except (subprocess.TimeoutExpired, ValueError, IndexError):
         return None
-    lines = done.stdout.split()
-    try:
-        return float(lines[-1]) if lines else None
-    except ValueError:
-        return None
+    finally:
+        for each in started:
+            each.kill()
+            each.wait()

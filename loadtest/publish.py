@@ -140,7 +140,7 @@ def measure(rules: int, rate: float, window_s: float) -> list[Effect]:
         scene.desk.send(scene.desk.draft("first"))
         drafts = ((1, "high"), (rules, "normal"), (1, "high"))
         with (
-            running_engine(scene.environment, folder / "worker.log") as engine,
+            running_engine(1, scene.environment, folder) as workers,
             Helper(generator.main, broker.bootstrap, scene.workload) as sender,
         ):
             stop = threading.Event()
@@ -151,7 +151,7 @@ def measure(rules: int, rate: float, window_s: float) -> list[Effect]:
             for changed, mark in drafts:
                 draft = scene.draft(changed, mark)
                 time.sleep(2.0)
-                effects.append(scene.publish(draft, engine, window_s))
+                effects.append(scene.publish(draft, workers.engines[0], window_s))
             stop.set()
             thread.join(30)
             return effects

@@ -9,7 +9,7 @@ it every result, is a function of the log alone.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -151,6 +151,11 @@ class _Partition:
         self.clock_ms = clock_ms
         self.ids = ids
 
+    @property
+    def waiting(self) -> int:
+        """How many records are queued."""
+        return sum(map(len, self.queues.values()))
+
     def next_queue(self, start_ms: int) -> deque[_Item] | None:
         """Return the queue whose head is next, if it lies within a step's span of `start_ms` (0 = any)."""
         queue = self.merged()
@@ -259,10 +264,10 @@ class Intake:
             now_ms: the wall clock; the live clock's `now` for every row.
         """
         step = Step()
-        partitions = [part for part in self._partitions.values() if any(part.queues.values())]
-        for part in partitions:
-            # an even share, so that one partition can't starve another; the rest follows in the next step
-            self._take(part, step, max(1, max_events // len(partitions)), now_ms)
+        partitions = [part for part in self._partitions.values() if part.waiting]
+        shares = _shares([part.waiting for part in partitions], max_events)
+        for part, share in zip(partitions, shares, strict=True):
+            self._take(part, step, share, now_ms)
         return step if step.records or step.clock_ms else None
 
     def _take(self, part: _Partition, step: Step, share: int, now_ms: int) -> None:
@@ -318,6 +323,24 @@ class Intake:
             part.ended.add(topic)
         elif self._replay:
             part.clock_ms = max(part.clock_ms, item.time_ms)
+
+
+def _shares(waiting: Sequence[int], room: int) -> list[int]:
+    """Divide a step's room: nobody starves another, and what one does not need the others may have.
+
+    Args:
+        waiting: records queued in each partition.
+        room: of the step.
+
+    Returns:
+        How many records each may give; at least one.
+    """
+    shares = [0] * len(waiting)
+    by_need = sorted(range(len(waiting)), key=waiting.__getitem__)
+    for served, number in enumerate(by_need):
+        shares[number] = max(1, min(waiting[number], room // (len(waiting) - served)))
+        room = max(0, room - shares[number])
+    return shares
 
 
 def _decoded(record: Message, decode: Decode, family: Family, now_ms: int) -> _Item:

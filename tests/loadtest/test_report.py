@@ -37,6 +37,8 @@ def _result(fault: str = "") -> dict[str, Any]:
         "search_runs": [_run("engine")],
         "sustained_per_s": 40_000,
         "latency": [{"relay": _run("relay"), "engine": _run("engine", fault)}],
+        "workers": 1,
+        "backlog_per_s": 40_000.0,
         "stock_faust_per_s": 16_000.0,
         "bytes_per_customer": 310.0,
     }

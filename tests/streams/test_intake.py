@@ -236,3 +236,19 @@ def test_records_of_foreign_partitions_are_dropped() -> None:
     taken = intake(replay=False)
     taken.add([FakeRecord("clicks", 0, f"a@{T0}".encode(), p=7)], T0)
     assert drain(taken) == []
+
+
+@pytest.mark.parametrize(("waiting", "taken_first"), [((9, 1), (5, 1)), ((1, 9), (1, 5)), ((9, 9), (3, 3))])
+def test_a_step_is_filled_and_nobody_starves(waiting: tuple[int, int], taken_first: tuple[int, int]) -> None:
+    """Partitions share a step evenly; what one of them does not need, the other takes."""
+    taken = intake(replay=False)
+    taken.assign(1, 0, b"", b"")
+    for partition, count in enumerate(waiting):
+        records = [
+            FakeRecord("clicks", at, f"{partition}.{at}@{T0}".encode(), partition) for at in range(count)
+        ]
+        taken.add(records, T0)
+    step = taken.step(6, T0)
+    assert step is not None
+    assert tuple([row.partition for row in step.events].count(each) for each in (0, 1)) == taken_first
+    assert len(ids(drain(taken))) == sum(waiting) - sum(taken_first)
