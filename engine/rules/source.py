@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -82,13 +83,29 @@ def _place_of(error: RuleError) -> tuple[int, int, str]:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return a hint naming the known word that is most like `word`, or an empty text."""
-    found = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
-    if not found:
-        return ""
+    found = _nearest(word, tuple(known))
+    return f"did you mean {found}?" if found else ""
+
+
+@functools.lru_cache(1024)  # a mistake comes again in step after step
+def _nearest(word: str, known: tuple[str, ...]) -> str:
+    stem, dot, last = word.rpartition(".")
+    stem += dot
+    if dot:  # where the first part is right, it must not make all that begin with it alike
+        siblings = [name.removeprefix(stem) for name in known if name.startswith(stem)]
+        found = _closest(last, siblings)
+        if found:
+            return stem + found
+        known = tuple(name for name in known if not name.startswith(stem))
+    return _closest(word, known)
+
+
+def _closest(word: str, known: Sequence[str]) -> str:
+    found = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
 
     def likeness(other: str) -> float:
         # a wrong letter is more likely than one too many: `sent` is meant as `send`, not as `set`
         same_length = 0.15 if len(other) == len(word) else 0.0
         return difflib.SequenceMatcher(None, other, word).ratio() + same_length
 
-    return f"did you mean {max(found, key=likeness)}?"
+    return max(found, key=likeness, default="")
