@@ -221,7 +221,7 @@ class Pipeline:
         for first, _ in undone:
             before.go_back(batch, first)
         if work.learn and scored is not None:
-            freeze(wave, scored, undone, outcome.training)
+            freeze(wave, scored, segment_codes, undone, outcome.training)
         return undone
 
     def _find(

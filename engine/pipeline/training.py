@@ -125,6 +125,7 @@ def move_scores(wave: Wave, rows: Int64s, codes: Codes, every_ms: int) -> list[i
 def freeze(
     wave: Wave,
     scored: Scored,
+    segments: Codes,
     undone: Sequence[tuple[int, int]],
     training: dict[int, list[TrainingBlock]],
 ) -> None:
@@ -133,6 +134,7 @@ def freeze(
     Args:
         wave: the wave.
         scored: its rows that were scored.
+        segments: code of each row's segment, of all rows.
         undone: runs of rows that don't count, as first and end.
         training: takes the blocks, by partition.
     """
@@ -148,5 +150,6 @@ def freeze(
             scored.time_s[picked].astype(np.uint32),
             scored.features[picked].astype(np.float32),
             scored.codes[picked] == ORDER_PLACED,
+            segments[scored.rows[picked]],
         )
         training.setdefault(partition, []).append(block)

@@ -31,7 +31,7 @@ from engine.streams.models import MODEL_KEY, Kept, ModelFollower, kept_key, now_
 from engine.streams.producer import ActionProducer, OutRecord
 from engine.streams.sink import CLOCK_HEADER
 from engine.streams.store.link import address_of
-from engine.streams.wiring import kafka_settings
+from engine.streams.wiring import definitions_of, kafka_settings
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +69,8 @@ class Trainer:
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._core_settings = TrainerSettings(partitions=partitions, horizon_days=settings.churn.horizon_days)
         self._core = TrainerCore(self._core_settings)
+        definitions = definitions_of(settings)
+        self._segment_names = definitions.segments_over(definitions.space(())).names
         self._offsets: dict[int, int] = {}
         self._producer = ActionProducer(kafka)
         self._models = ModelFollower(kafka, settings.topics.models)
@@ -203,6 +205,7 @@ class Trainer:
         if not self._days_done:
             return
         churn, topic, board = self._settings.churn, self._settings.topics.models, self._models.board
+        self._core.segment_names = self._segment_names
         snapshot = self._core.snapshot(board.live, churn.max_loss_increase)
         trial = snapshot.trial
         goes_live = not board.frozen and trial is not None and trial.passed

@@ -75,6 +75,16 @@ def test_a_first_order_after_an_erasure_in_one_step_is_a_new_customers() -> None
     same(rows[1:], 3)
 
 
+def test_rows_carry_the_segment_of_their_instant() -> None:
+    """A first order makes a new customer; after a silence the weekly rows are of one at risk."""
+    rows = [row("order.placed", "a", 0), row("page.viewed", "a", 200)]
+    block, _ = training_rows(rows, 1)
+    codes = definitions().segments_over(definitions().space()).codes
+    assert block.is_purchase[0]
+    assert block.segments[0] == codes["new"]
+    assert block.segments[-1] == codes["churn_risk"]
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("size", [7, 80])
 def test_how_the_log_is_cut_changes_no_row(seed: int, size: int) -> None:

@@ -14,7 +14,10 @@ from typing import Any
 import msgspec
 import pytest
 import redis
+from typer.testing import CliRunner
 
+from engine.authoring.evaluation.report import ModelReport
+from engine.cli import app
 from engine.demo.data import build_log
 from engine.errors import ConfigError, EngineError, StateError, TransientError
 from engine.features.churn import trial
@@ -37,6 +40,7 @@ from engine.streams.models import (
 from engine.streams.producer import ActionProducer, OutRecord
 from engine.streams.sink import CLOCK_HEADER
 from engine.streams.trainer import Trainer
+from engine.streams.wiring import definitions_of
 from tests.conftest import TopicMaker
 from tests.streams.replay import replay, write_log
 
@@ -158,6 +162,8 @@ class Site:
 def expected(records: list[OutRecord]) -> Snapshot:
     """Return what one undisturbed core learns."""
     core = TrainerCore(TrainerSettings(partitions=PARTITIONS))
+    definitions = definitions_of(Settings())
+    core.segment_names = definitions.segments_over(definitions.space(())).names
     for _, key, value, headers in records:
         partition = int(key or b"")
         clock_s = int(dict(headers or ())[CLOCK_HEADER]) // 1000
@@ -183,6 +189,32 @@ def test_a_restart_changes_nothing(site: Site, blocks: list[OutRecord]) -> None:
     assert found.version > first.version
     assert found.labels > 0
     assert same(found) == expected(blocks)
+
+
+def test_the_report_is_of_what_was_published(
+    site: Site, blocks: list[OutRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a worker's rows over trainer and topic to the page: the live model's figures, by segment too."""
+    site.send(blocks)
+    site.learn()
+    live = site.published()
+    monkeypatch.setenv("ENGAGE_CONFIG", str(tmp_path / "engage.toml"))
+    (tmp_path / "engage.toml").write_text("", "utf-8")
+    monkeypatch.setenv("ENGAGE_KAFKA_BOOTSTRAP_SERVERS", site.kafka.bootstrap)
+    monkeypatch.setenv("ENGAGE_TOPICS_MODELS", site.settings.topics.models)
+    page = tmp_path / "report.html"
+    assert CliRunner().invoke(app, ["model", "report", "--html", str(page)]).exit_code == 0
+    told = CliRunner().invoke(app, ["model", "report", "--json"])
+    assert msgspec.json.decode(told.stdout, type=ModelReport).model == live
+    assert {"new", "churn_risk"} < set(live.segments)
+    judged = live.validation["all"]
+    assert sum(quality.rows for quality in live.segments.values()) == judged.rows > 1_000
+    text = page.read_text("utf-8")
+    assert f"version {live.version}" in text
+    assert f"{judged.auc:.4f}" in text
+    for name, quality in live.segments.items():
+        assert f">{name}<" in text
+        assert f"{quality.log_loss:.4f}" in text
 
 
 def test_rows_read_twice_count_once(site: Site, blocks: list[OutRecord]) -> None:

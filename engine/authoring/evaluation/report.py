@@ -10,11 +10,14 @@ import msgspec
 from engine.authoring.backtest.plots import COLOURS
 from engine.authoring.evaluation.page import GROUPS
 from engine.authoring.evaluation.plots import calibration, interval
-from engine.authoring.page_parts import document, html_table
+from engine.authoring.page_parts import document, escaped, html_table
 from engine.features.churn.evaluation import Quality
+from engine.features.churn.explanation import MIN_BAND_ROWS
 from engine.features.churn.snapshot import Snapshot
 
 DAY_S: Final = 86_400
+_HEAD: Final = ("Judged", "Stayed away", "AUC", "Log-loss", "of the base rate", "of MBG/NBD", "ECE")
+_SEGMENT_HEAD: Final = ("t:Segment", "t:Rows", *_HEAD)
 _INTERVALS: Final = (
     "<p class=soft>The bars and intervals count rows as independent; those of one customer are alike, so the "
     "true ones are wider.</p>"
@@ -39,7 +42,8 @@ class ModelReport(msgspec.Struct, frozen=True):
     """What there is to know of the model that scores.
 
     Args:
-        model: its passport; `validation` and `recent` hold the figures by group of rows.
+        model: its passport; `validation` and `recent` hold the figures by group of rows,
+            `segments` and `recent_segments` by segment.
         age_days: from its cut-off to now.
         drift: of all rows, or None before any was judged.
     """
@@ -88,6 +92,7 @@ def report_page(report: ModelReport) -> str:
         ),
         _tiles(report),
         *(_group(model, group, title) for group, title in GROUPS.items()),
+        _segments(model),
         _INTERVALS,
         _drift_section(report.drift),
         (
@@ -122,7 +127,7 @@ def _group(model: Snapshot, group: str, title: str) -> str:
         wait = f"The first is judged {model.horizon_days} days after it was scored."
         return f"<h2>{title}</h2><p>None has been judged yet. {wait}</p>"
     spans = [("all time", quality), ("last two to three months", model.recent.get(group, Quality(0)))]
-    head = ("t:Rows", "Judged", "Stayed away", "AUC", "Log-loss", "of the base rate", "of MBG/NBD", "ECE")
+    head = ("t:Rows", *_HEAD)
     rows = [
         (f"t:{name}", f"{each.rows:,}", *(_number(value) for value in _figures(each)))
         for name, each in spans
@@ -143,6 +148,35 @@ def _group(model: Snapshot, group: str, title: str) -> str:
         f"<h2>{title}</h2>{html_table(head, rows, len(rows))}"
         "<div style='display:flex;flex-wrap:wrap;gap:2rem;align-items:center;margin-top:1rem'>"
         f"<div>{calibration(quality.deciles, COLOURS[0])}</div><div style='flex:1'>{table}</div></div>"
+    )
+
+
+def _segments(model: Snapshot) -> str:
+    """Show the quality by segment, of the last months where they suffice, with a plot for each."""
+    if not model.segments:
+        return ""
+    spans = (("all time", model.segments), ("last two to three months", model.recent_segments))
+    shown = [
+        (name, span, found[name])
+        for name in model.segments
+        for span, found in spans
+        if name in found and found[name].rows
+    ]
+    rows = [
+        (f"t:{escaped(name)}", f"t:{span}", f"{each.rows:,}", *(_number(value) for value in _figures(each)))
+        for name, span, each in shown
+    ]
+    plots = "".join(
+        f"<div><p>{escaped(name)}</p>{calibration(quality.deciles, COLOURS[0])}</div>"
+        for name, quality in model.segments.items()
+        if quality.rows >= MIN_BAND_ROWS
+    )
+    table = html_table(_SEGMENT_HEAD, rows, len(rows))
+    return (
+        "<h2>By segment</h2><p class=soft>The segment is that of the customer when the risk was given. "
+        "AUC within a segment is lower than over all: what tells customers apart also puts them into their "
+        f"segments. Plots are of those with at least {MIN_BAND_ROWS} rows judged.</p>{table}"
+        f"<div style='display:flex;flex-wrap:wrap;gap:2rem'>{plots}</div>"
     )
 
 

@@ -14,8 +14,10 @@ import xxhash
 from engine.errors import StateError
 from engine.features.churn.hazard import FEATURE_COUNT
 
-BLOCK_VERSION: Final = 3
+BLOCK_VERSION: Final = 4
 MAX_BLOCK_ROWS: Final = 100_000
+
+Columns = tuple[bytes, bytes, bytes, bytes, bytes]
 
 
 def customer_keys(customer_ids: Sequence[str]) -> npt.NDArray[np.uint64]:
@@ -43,12 +45,14 @@ class TrainingBlock:
         is_purchase: which rows are purchases (the others are weekly timers), (rows,) bool. A purchase
             row is taken after its purchase is folded in, at the purchase's own time: the trainer takes
             a recency above zero to mean that the purchase continues an occasion.
+        segments: code of the customer's segment as of the row, 0 = none, (rows,) uint8.
     """
 
     customers: npt.NDArray[np.uint64]
     time_s: npt.NDArray[np.uint32]
     features: npt.NDArray[np.float32]
     is_purchase: npt.NDArray[np.bool_]
+    segments: npt.NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.customers)
@@ -61,25 +65,43 @@ class TrainingBlock:
             np.empty(0, np.uint32),
             np.empty((0, FEATURE_COUNT), np.float32),
             np.empty(0, np.bool_),
+            np.empty(0, np.uint8),
         )
 
     def take(self, index: npt.NDArray[Any]) -> TrainingBlock:
         """Return the rows an index or mask selects, (rows,)."""
         return TrainingBlock(
-            self.customers[index], self.time_s[index], self.features[index], self.is_purchase[index]
+            self.customers[index],
+            self.time_s[index],
+            self.features[index],
+            self.is_purchase[index],
+            self.segments[index],
         )
 
     def encode(self) -> bytes:
-        """Serialise: msgpack of raw little-endian columns, 117 bytes a row."""
-        return msgspec.msgpack.encode(
-            (
-                BLOCK_VERSION,
-                len(self),
-                self.customers.astype("<u8").tobytes(),
-                self.time_s.astype("<u4").tobytes(),
-                self.features.astype("<f4").tobytes(),
-                self.is_purchase.astype(np.uint8).tobytes(),
-            )
+        """Serialise: msgpack of raw little-endian columns, 118 bytes a row."""
+        return msgspec.msgpack.encode((BLOCK_VERSION, len(self), *self.columns()))
+
+    def columns(self) -> Columns:
+        """Return each array as little-endian bytes, in the order of the fields."""
+        return (
+            self.customers.astype("<u8").tobytes(),
+            self.time_s.astype("<u4").tobytes(),
+            self.features.astype("<f4").tobytes(),
+            self.is_purchase.astype(np.uint8).tobytes(),
+            self.segments.astype(np.uint8).tobytes(),
+        )
+
+    @classmethod
+    def of_columns(cls, columns: Columns) -> TrainingBlock:
+        """Read what `columns` returned."""
+        customers, time_s, features, is_purchase, segments = columns
+        return cls(
+            np.frombuffer(customers, "<u8"),
+            np.frombuffer(time_s, "<u4"),
+            np.frombuffer(features, "<f4").reshape(-1, FEATURE_COUNT),
+            np.frombuffer(is_purchase, np.uint8).astype(np.bool_),
+            np.frombuffer(segments, np.uint8),
         )
 
     @classmethod
@@ -91,29 +113,23 @@ class TrainingBlock:
                 not finite.
         """
         try:
-            version, rows, customers, time_s, features, is_purchase = msgspec.msgpack.decode(
-                payload, type=tuple[int, int, bytes, bytes, bytes, bytes]
-            )
-        except msgspec.DecodeError as error:
+            version, rows, *rest = msgspec.msgpack.decode(payload, type=list[int | bytes])
+            if version != BLOCK_VERSION:
+                raise StateError(
+                    f"training block: of another release, version {version!r:.20}, not {BLOCK_VERSION}"
+                )
+            columns = msgspec.convert(rest, Columns)
+        except (msgspec.DecodeError, ValueError) as error:
             raise StateError(f"training block: {error}") from error
-        if version != BLOCK_VERSION:
-            raise StateError(
-                f"training block: of another release, version {version} instead of {BLOCK_VERSION}"
-            )
-        if not 0 <= rows <= MAX_BLOCK_ROWS:
-            raise StateError(f"training block: {rows} rows")
-        sizes = (len(customers), len(time_s), len(features), len(is_purchase))
-        if sizes != (8 * rows, 4 * rows, 4 * FEATURE_COUNT * rows, rows):
+        if not isinstance(rows, int) or not 0 <= rows <= MAX_BLOCK_ROWS:
+            raise StateError(f"training block: {rows!r:.20} rows")
+        sizes = tuple(map(len, columns))
+        if sizes != (8 * rows, 4 * rows, 4 * FEATURE_COUNT * rows, rows, rows):
             raise StateError(f"training block: columns of {sizes} bytes for {rows} rows")
-        matrix = np.frombuffer(features, "<f4").reshape(rows, FEATURE_COUNT)
-        if not np.isfinite(matrix).all():
+        block = cls.of_columns(columns)
+        if not np.isfinite(block.features).all():
             raise StateError("training block: a feature is not finite")
-        return cls(
-            np.frombuffer(customers, "<u8"),
-            np.frombuffer(time_s, "<u4"),
-            matrix,
-            np.frombuffer(is_purchase, np.uint8).astype(np.bool_),
-        )
+        return block
 
 
 def concatenate(blocks: Sequence[TrainingBlock]) -> TrainingBlock:
@@ -127,4 +143,5 @@ def concatenate(blocks: Sequence[TrainingBlock]) -> TrainingBlock:
         np.concatenate([block.time_s for block in blocks]),
         np.concatenate([block.features for block in blocks]),
         np.concatenate([block.is_purchase for block in blocks]),
+        np.concatenate([block.segments for block in blocks]),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,17 +17,22 @@ PURCHASE: Final = 2
 GROUPS: Final = {"all": 0, "actionable": ACTIONABLE, "purchase": PURCHASE}
 """Name of each group of rows and the flag its rows carry: a marketer can still act (last purchase at
 most 90 days ago); the row is a purchase."""
+NO_SEGMENT: Final = "no segment"
+_SEGMENT: Final = "segment:"
 BUCKET_DAYS: Final = 30
 RECENT_BUCKETS: Final = 3
 
 
 class QualityLog:
-    """Tallies by group: one in total, one per 30 days for the last three."""
+    """Tallies by group of rows and by segment: one in total, one per 30 days for the last three.
+
+    There are at most as many segments as codes, and of those only the ones in use take room.
+    """
 
     __slots__ = ("_recent", "_total")
 
     def __init__(self) -> None:
-        self._total = {name: Tally() for name in GROUPS}
+        self._total: dict[str, Tally] = {}
         self._recent: dict[int, dict[str, Tally]] = {}
 
     def add(
@@ -36,36 +42,53 @@ class QualityLog:
         mbg_risk: Floats,
         gone: npt.NDArray[np.bool_],
         flags: npt.NDArray[np.uint8],
+        segments: npt.NDArray[np.uint8],
     ) -> None:
-        """Count a day's matured rows, (rows,) each; see `Tally.add` and `GROUPS`."""
+        """Count a day's matured rows, (rows,) each; see `Tally.add`, `GROUPS`, `TrainingBlock`."""
         if len(risk) == 0:
             return
-        bucket = self._recent.setdefault(day // BUCKET_DAYS, {name: Tally() for name in GROUPS})
-        for name, flag in GROUPS.items():
-            chosen = (flags & flag) == flag
-            bucket[name].add(risk[chosen], mbg_risk[chosen], gone[chosen])
-            self._total[name].add(risk[chosen], mbg_risk[chosen], gone[chosen])
+        bucket = self._recent.setdefault(day // BUCKET_DAYS, {})
+        chosen = {name: (flags & flag) == flag for name, flag in GROUPS.items()}
+        chosen |= {f"{_SEGMENT}{code}": segments == code for code in np.unique(segments)}
+        for name, rows in chosen.items():
+            for tallies in (bucket, self._total):
+                tallies.setdefault(name, Tally()).add(risk[rows], mbg_risk[rows], gone[rows])
         for old in sorted(self._recent)[:-RECENT_BUCKETS]:
             del self._recent[old]
 
     def total(self) -> dict[str, Quality]:
         """Return the quality by group over all judged rows."""
-        return {name: tally.summary() for name, tally in self._total.items()}
+        return _of_groups(self._total)
 
     def recent(self) -> dict[str, Quality]:
         """Return the quality by group over the last buckets."""
-        merged = {name: Tally() for name in GROUPS}
+        return _of_groups(self._merged())
+
+    def segments(self, names: Sequence[str]) -> dict[str, Quality]:
+        """Return the quality by segment over all judged rows.
+
+        Args:
+            names: of the segments, by code; one that has none goes by its code.
+        """
+        return _of_segments(self._total, names)
+
+    def recent_segments(self, names: Sequence[str]) -> dict[str, Quality]:
+        """Return the same over the last buckets."""
+        return _of_segments(self._merged(), names)
+
+    def _merged(self) -> dict[str, Tally]:
+        merged: dict[str, Tally] = {}
         for bucket in self._recent.values():
             for name, tally in bucket.items():
-                merged[name].merge(tally)
-        return {name: tally.summary() for name, tally in merged.items()}
+                merged.setdefault(name, Tally()).merge(tally)
+        return merged
 
     def to_state(self) -> dict[str, Any]:
         """Return the log as plain values for msgpack."""
         return {
-            "total": {name: tally.to_state() for name, tally in self._total.items()},
+            "total": {name: tally.to_state() for name, tally in sorted(self._total.items())},
             "recent": {
-                str(number): {name: tally.to_state() for name, tally in bucket.items()}
+                str(number): {name: tally.to_state() for name, tally in sorted(bucket.items())}
                 for number, bucket in self._recent.items()
             },
         }
@@ -80,3 +103,17 @@ class QualityLog:
             for number, bucket in state["recent"].items()
         }
         return log
+
+
+def _of_groups(tallies: dict[str, Tally]) -> dict[str, Quality]:
+    return {name: tallies[name].summary() if name in tallies else Quality(0) for name in GROUPS}
+
+
+def _of_segments(tallies: dict[str, Tally], names: Sequence[str]) -> dict[str, Quality]:
+    found = {}
+    for key, tally in tallies.items():
+        if key.startswith(_SEGMENT):
+            code = int(key.removeprefix(_SEGMENT))
+            name = names[code] if code < len(names) else ""
+            found[name or (f"segment {code}" if code else NO_SEGMENT)] = tally.summary()
+    return dict(sorted(found.items()))

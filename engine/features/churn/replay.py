@@ -111,7 +111,13 @@ def training_blocks(purchases: Purchases) -> Iterator[tuple[int, TrainingBlock]]
         is_purchase = np.arange(len(who)) >= len(due)
         yield (
             (day + 1) * DAY_S,
-            TrainingBlock(keys[np.array(who, np.int64)], times, features.astype(np.float32), is_purchase),
+            TrainingBlock(
+                keys[np.array(who, np.int64)],
+                times,
+                features.astype(np.float32),
+                is_purchase,
+                np.zeros(len(who), np.uint8),
+            ),
         )
 
 

@@ -20,7 +20,8 @@ from engine.features.churn.value import SpendParameters
 SNAPSHOT_FORMAT: Final = 1
 HAZARD_DAYS: Final = 30
 MAX_HORIZON_DAYS: Final = 360
-MAX_SNAPSHOT_BYTES: Final = 64 * 1024
+MAX_SNAPSHOT_BYTES: Final = 512 * 1024
+"""Most of it is quality by segment, of which there are 64 at most."""
 _LARGEST: Final = 1e15
 
 
@@ -107,6 +108,8 @@ class Snapshot(msgspec.Struct, frozen=True):
         river_version: of the library that learned it.
         validation: prequential quality by group of rows (`all`, `actionable`, `purchase`).
         recent: the same over the last two to three months of judged rows.
+        segments: prequential quality by the segment customers were in when their risk was given.
+        recent_segments: the same over the last two to three months of judged rows.
         spend: gamma-gamma parameters, or None while too few have paid.
         progress: of the trainer; None in the one that ships.
         trial: against the snapshot that was live when this one was made, or None.
@@ -130,6 +133,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     river_version: str
     validation: dict[str, Quality] = {}
     recent: dict[str, Quality] = {}
+    segments: dict[str, Quality] = {}
+    recent_segments: dict[str, Quality] = {}
     spend: SpendParameters | None = None
     progress: Progress | None = None
     trial: Trial | None = None

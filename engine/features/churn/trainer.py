@@ -12,6 +12,7 @@ drawn, but its row is not learned. The same holds for a block that is delivered 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
@@ -30,7 +31,7 @@ from engine.features.churn.labels import came_back
 from engine.features.churn.model import LEARNING_RATE, HazardModel
 from engine.features.churn.purchases import DAY_S
 from engine.features.churn.quality import ACTIONABLE, PURCHASE, QualityLog
-from engine.features.churn.sampling import sample_day
+from engine.features.churn.sampling import in_order, sample_day
 from engine.features.churn.scoring import Scorer
 from engine.features.churn.snapshot import HAZARD_DAYS, Progress, Snapshot, check_horizon, shipped_prior
 from engine.features.churn.trial import DEFAULT_BOUND, TrialWindow
@@ -110,6 +111,7 @@ class ScoredDay:
     hazard: npt.NDArray[np.float32]
     mbg: npt.NDArray[np.float32]
     group: npt.NDArray[np.uint8]
+    segments: npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,9 @@ class TrainerCore:
         settings: how to work.
         prior: where to start; by default the prior that ships with the engine.
         watch: looks on, or None.
+
+    Attributes:
+        segment_names: name of each segment by its code, for the passport; not part of the state.
 
     Raises:
         EngineError: the horizon is no multiple of 30 days.
@@ -154,6 +159,7 @@ class TrainerCore:
         self.trials = TrialWindow()
         self.engine_version = version("engage")
         self.river_version = version("river")
+        self.segment_names: Sequence[str] = ()
         self.version = 0
         self.labels = [0, 0]
         self.late_rows = 0
@@ -233,7 +239,7 @@ class TrainerCore:
         start = self.next_day
         for day in range(start, end_day):
             low, high = cuts[day - start], cuts[day - start + 1]
-            self._do_day(day, _in_order(rows.take(np.arange(low, high))))
+            self._do_day(day, in_order(rows.take(np.arange(low, high))))
         rest = rows.take(np.arange(cuts[-1], len(rows)))
         self.waiting = [rest] if len(rest) else []
 
@@ -262,6 +268,7 @@ class TrainerCore:
             risk.hazard.astype(np.float32),
             risk.mbg.astype(np.float32),
             (actionable * ACTIONABLE + rows.is_purchase * PURCHASE).astype(np.uint8),
+            rows.segments,
         )
         self.statistics.add(rows.customers, rows.time_s, rows.features)
         if self.watch is not None:
@@ -300,6 +307,7 @@ class TrainerCore:
             mbg_risk[judged],
             gone[judged],
             due.group[judged],
+            due.segments[judged],
         )
 
     def _fit_mbg(self, day: int) -> None:
@@ -350,7 +358,11 @@ class TrainerCore:
         """
         self.version += 1
         made = msgspec.structs.replace(
-            self._passport(self.quality.total()), recent=self.quality.recent(), progress=self.progress()
+            self._passport(self.quality.total()),
+            recent=self.quality.recent(),
+            segments=self.quality.segments(self.segment_names),
+            recent_segments=self.quality.recent_segments(self.segment_names),
+            progress=self.progress(),
         )
         if live is not None and live.horizon_days != made.horizon_days:
             live = None
@@ -382,17 +394,3 @@ class TrainerCore:
             quality=self.quality.total(),
             recent=self.quality.recent(),
         )
-
-
-def _in_order(rows: TrainingBlock) -> TrainingBlock:
-    """Sort by time, customer, kind and state of the customer; of repeats keep the one that knows most."""
-    keys = (rows.features[:, 3], rows.features[:, 1], rows.is_purchase, rows.customers, rows.time_s)
-    rows = rows.take(np.lexsort(keys))
-    if len(rows) <= 1:
-        return rows
-    repeat = (
-        (rows.time_s[1:] == rows.time_s[:-1])
-        & (rows.customers[1:] == rows.customers[:-1])
-        & (rows.is_purchase[1:] == rows.is_purchase[:-1])
-    )
-    return rows.take(np.concatenate((~repeat, [True])))

@@ -9,8 +9,7 @@ import numpy as np
 
 from engine.errors import StateError
 from engine.features.churn.blend import BlendShare
-from engine.features.churn.blocks import TrainingBlock, concatenate
-from engine.features.churn.hazard import FEATURE_COUNT
+from engine.features.churn.blocks import Columns, TrainingBlock, concatenate
 from engine.features.churn.history import PurchaseLog, StatisticsLog
 from engine.features.churn.mbg import MbgParameters
 from engine.features.churn.model import HazardModel
@@ -20,7 +19,7 @@ from engine.features.churn.trainer import SampledDay, ScoredDay, TrainerCore, Tr
 from engine.features.churn.trial import TrialWindow
 from engine.features.churn.value import SpendParameters
 
-STATE_FORMAT: Final = 5
+STATE_FORMAT: Final = 6
 
 
 class _Head(msgspec.Struct):
@@ -44,8 +43,8 @@ class _State(msgspec.Struct):
     labels: list[int]
     late_rows: int
     mbg_fits: list[int]
-    waiting: tuple[bytes, ...]
-    sampled: dict[int, tuple[bytes, ...]]
+    waiting: Columns
+    sampled: dict[int, tuple[bytes, bytes, bytes, bytes, bytes, bytes]]
     scored: dict[int, tuple[bytes, ...]]
     purchases: dict[str, Any]
     statistics: dict[str, Any]
@@ -79,9 +78,9 @@ def dump_trainer(core: TrainerCore) -> bytes:
         labels=core.labels,
         late_rows=core.late_rows,
         mbg_fits=core.mbg_fits,
-        waiting=_pack_rows(concatenate(core.waiting)),
+        waiting=concatenate(core.waiting).columns(),
         sampled={
-            day: (*_pack_rows(kept.rows), kept.weights.astype("<f8").tobytes())
+            day: (*kept.rows.columns(), kept.weights.astype("<f8").tobytes())
             for day, kept in sorted(core.sampled.items())
         },
         scored={day: _pack_scored(kept) for day, kept in sorted(core.scored.items())},
@@ -143,10 +142,10 @@ def _restore(core: TrainerCore, state: _State) -> None:
     core.labels = state.labels
     core.late_rows = state.late_rows
     core.mbg_fits = state.mbg_fits
-    waiting = _unpack_rows(state.waiting)
+    waiting = TrainingBlock.of_columns(state.waiting)
     core.waiting = [waiting] if len(waiting) else []
     core.sampled = {
-        day: SampledDay(_unpack_rows(parts[:4]), np.frombuffer(parts[4], "<f8"))
+        day: SampledDay(TrainingBlock.of_columns(parts[:5]), np.frombuffer(parts[5], "<f8"))
         for day, parts in state.sampled.items()
     }
     core.scored = {day: _unpack_scored(parts) for day, parts in state.scored.items()}
@@ -157,24 +156,6 @@ def _restore(core: TrainerCore, state: _State) -> None:
     core.trials = TrialWindow.from_state(state.trials)
 
 
-def _pack_rows(rows: TrainingBlock) -> tuple[bytes, ...]:
-    return (
-        rows.customers.astype("<u8").tobytes(),
-        rows.time_s.astype("<u4").tobytes(),
-        rows.features.astype("<f4").tobytes(),
-        rows.is_purchase.astype(np.uint8).tobytes(),
-    )
-
-
-def _unpack_rows(parts: tuple[bytes, ...]) -> TrainingBlock:
-    return TrainingBlock(
-        np.frombuffer(parts[0], "<u8"),
-        np.frombuffer(parts[1], "<u4"),
-        np.frombuffer(parts[2], "<f4").reshape(-1, FEATURE_COUNT),
-        np.frombuffer(parts[3], np.uint8).astype(np.bool_),
-    )
-
-
 def _pack_scored(day: ScoredDay) -> tuple[bytes, ...]:
     return (
         day.customers.astype("<u8").tobytes(),
@@ -183,6 +164,7 @@ def _pack_scored(day: ScoredDay) -> tuple[bytes, ...]:
         day.hazard.astype("<f4").tobytes(),
         day.mbg.astype("<f4").tobytes(),
         day.group.tobytes(),
+        day.segments.tobytes(),
     )
 
 
@@ -194,4 +176,5 @@ def _unpack_scored(parts: tuple[bytes, ...]) -> ScoredDay:
         np.frombuffer(parts[3], "<f4"),
         np.frombuffer(parts[4], "<f4"),
         np.frombuffer(parts[5], np.uint8),
+        np.frombuffer(parts[6], np.uint8),
     )

@@ -8,7 +8,7 @@ import pytest
 
 from engine.authoring.evaluation.plots import interval
 from engine.authoring.evaluation.report import report_of, report_page
-from engine.features.churn.evaluation import Decile, Tally
+from engine.features.churn.evaluation import Decile, Quality, Tally
 from engine.features.churn.snapshot import shipped_prior
 
 
@@ -20,7 +20,12 @@ def test_page_says_what_was_predicted_and_what_came() -> None:
         risk = random.uniform(0.1, 0.8, 4_000)
         tally.add(risk, risk, random.random(4_000) < risk + shift)
     snapshot = msgspec.structs.replace(
-        shipped_prior(), version=3, validation={"all": ever.summary()}, recent={"all": lately.summary()}
+        shipped_prior(),
+        version=3,
+        validation={"all": ever.summary()},
+        recent={"all": lately.summary()},
+        segments={"<vip>": ever.summary(), "new": Quality(0)},
+        recent_segments={"<vip>": lately.summary()},
     )
     report = report_of(snapshot, snapshot.cut_off_s + 43_200.0)
     assert report.age_days == 0.5
@@ -29,6 +34,9 @@ def test_page_says_what_was_predicted_and_what_came() -> None:
     assert report.drift.bias == pytest.approx(-0.1, abs=0.03)
     page = report_page(report)
     assert all(text in page for text in ("version 3", "95 % interval", "Drift", "never acted on", "<svg"))
+    assert page.count("&lt;vip&gt;") == 3  # all time, last months, plot
+    assert "By segment" in page
+    assert ">new<" not in page
     assert "None has been judged yet" in page  # of the groups without rows
     assert "src=" not in page
 
@@ -38,6 +46,7 @@ def test_prior_has_a_page_too() -> None:
     report = report_of(shipped_prior(), 2e9)
     assert report.drift is None
     assert "None has been judged yet" in report_page(report)
+    assert "By segment" not in report_page(report)
 
 
 def test_interval_is_wilsons() -> None:

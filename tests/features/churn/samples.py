@@ -79,4 +79,5 @@ def block_of(rows: list[tuple[int, int, bool]]) -> TrainingBlock:
     first_s = time_s - np.where(is_purchase, 0, 7 * DAY_S)
     stats = stats_of([[(int(first), 10.0)] for first in first_s])
     features = hazard_matrix(stats, time_s.astype(np.float64), 0.01).astype(np.float32)
-    return TrainingBlock(np.array([c for c, _, _ in rows], np.uint64), time_s, features, is_purchase)
+    customers = np.array([c for c, _, _ in rows], np.uint64)
+    return TrainingBlock(customers, time_s, features, is_purchase, (customers % 3).astype(np.uint8))

@@ -18,6 +18,7 @@ def test_block_round_trip() -> None:
     assert again.encode() == block.encode()
     np.testing.assert_array_equal(again.features, block.features)
     assert again.is_purchase.tolist() == [True, False, True]
+    assert again.segments.tolist() == [1, 2, 0]
     assert len(TrainingBlock.decode(TrainingBlock.empty().encode())) == 0
 
 
@@ -26,6 +27,13 @@ def test_malformed_blocks_are_refused(payload: bytes) -> None:
     """Bytes that are no block raise, they are never read as rows."""
     with pytest.raises(StateError, match="training block"):
         TrainingBlock.decode(payload)
+
+
+def test_a_block_of_another_release_says_so() -> None:
+    """What an older worker left on the topic is refused by its version, not by its shape."""
+    older = msgspec.msgpack.encode((2, 0, b"", b"", b"", b""))
+    with pytest.raises(StateError, match="of another release, version 2"):
+        TrainingBlock.decode(older)
 
 
 def test_rows_that_are_not_finite_are_refused() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.features.churn.evaluation import Tally
-from engine.features.churn.quality import ACTIONABLE, QualityLog
+from engine.features.churn.quality import ACTIONABLE, NO_SEGMENT, QualityLog
 
 RNG = np.random.default_rng(5)
 
@@ -59,10 +59,13 @@ def test_log_keeps_groups_and_forgets_old_months() -> None:
     """Totals keep everything, the recent view only its last buckets; both survive a round trip."""
     log = QualityLog()
     for day in range(0, 300, 10):
-        flags = np.array([0, ACTIONABLE], np.uint8)
-        log.add(day, np.array([0.8, 0.4]), np.array([0.7, 0.5]), np.array([True, False]), flags)
+        flags, codes = np.array([0, ACTIONABLE], np.uint8), np.array([0, day // 150 + 1], np.uint8)
+        log.add(day, np.array([0.8, 0.4]), np.array([0.7, 0.5]), np.array([True, False]), flags, codes)
     again = QualityLog.from_state(log.to_state())
     for one in (log, again):
         assert (one.total()["all"].rows, one.total()["actionable"].rows) == (60, 30)
         assert one.recent()["all"].rows == 18
+        by_segment = {name: quality.rows for name, quality in one.segments(("", "loyal")).items()}
+        assert by_segment == {NO_SEGMENT: 30, "loyal": 15, "segment 2": 15}
+        assert set(one.recent_segments(())) == {NO_SEGMENT, "segment 2"}
     assert again.total() == log.total()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import msgspec
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from engine.features.churn.blocks import TrainingBlock
 from engine.features.churn.purchases import DAY_S
 from engine.features.churn.replay import Purchases, run, training_blocks
 from engine.features.churn.scoring import Scorer
-from engine.features.churn.snapshot import Snapshot, encode_snapshot
+from engine.features.churn.snapshot import Snapshot, decode_snapshot, encode_snapshot
 from engine.features.churn.trainer import TrainerCore, TrainerReport, TrainerSettings
 from engine.features.churn.trainer_state import dump_trainer, load_trainer
 from tests.features.churn.samples import START_S, block_of, random_log
@@ -58,6 +60,19 @@ def test_risk_is_judged_only_after_the_whole_horizon() -> None:
     core.advance(0, day_s(91))
     quality = core.report().quality["all"]
     assert (quality.rows, quality.base_rate) == (2, 0.5)
+
+
+def test_quality_is_told_by_segment_too() -> None:
+    """Each segment's rows are judged apart, under the name it goes by; together they are all rows."""
+    core = TrainerCore(TrainerSettings(partitions=1))
+    core.segment_names = ("", "loyal")
+    core.add_block(0, block_of([(1, 0, True), (2, 0, True), (3, 1, True), (4, 1, False)]))
+    core.advance(0, day_s(92))
+    snapshot = core.snapshot()
+    found = {name: quality.rows for name, quality in snapshot.segments.items()}
+    assert found == {"loyal": 2, "no segment": 1, "segment 2": 1}
+    assert snapshot.recent_segments == snapshot.segments
+    assert decode_snapshot(encode_snapshot(snapshot)) == snapshot
 
 
 def test_risk_judged_is_that_of_the_time() -> None:
@@ -236,7 +251,7 @@ def test_continued_occasion_opens_no_row() -> None:
     """A second purchase within the day neither trains nor answers a label."""
     core = TrainerCore(ONE)
     block = block_of([(1, 0, True), (1, 1, False)])
-    continued = TrainingBlock(block.customers, block.time_s, block.features, np.array([True, True]))
+    continued = dataclasses.replace(block, is_purchase=np.array([True, True]))
     core.add_block(0, continued)
     core.advance(0, day_s(32))
     assert core.snapshot().labels_gone == 1
