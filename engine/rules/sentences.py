@@ -17,6 +17,10 @@ _WINDOW = re.compile(r"_(\d+)([hd])$")
 _TWO_WINDOWS = re.compile(r"_(\d+)d_(\d+)d$")
 # a whole number that has got its `.0` (`widen`); what stands in quotes is left alone
 _WIDENED = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|(?<![\w.])(\d+)\.0(?![\w.])""")
+_MONTH = re.compile(r"_month_(\d)$")
+_MONTHS = ("this month", "last month")  # then "2 months ago"
+_COMPARISONS = frozenset({"<", "<=", ">", ">=", "==", "!="})
+_ARITHMETIC = frozenset({"+", "-", "*", "/"})
 _MAX_PIECE = 60
 _MAX_VALUES = 16
 _MAX_PLAIN = 120
@@ -115,6 +119,9 @@ def _say(node: Node, condition: Condition, facts: Facts | None) -> str:
     match node:
         case Binary(operator=operator, left=Name() as name, right=Literal() as literal):
             return _say_comparison(name, operator, literal, facts)
+        case Binary(operator=operator, left=left, right=right) if operator in _COMPARISONS:
+            sides = _side(left, facts), _side(right, facts)
+            return f"{sides[0]} {operator} {sides[1]}" if all(sides) else _written(node, condition)
         case Name():
             truth = facts is None or _value(node, facts) is True
             return f"{say_name(node.path)} is {'true' if truth else 'false'}"
@@ -123,7 +130,28 @@ def _say(node: Node, condition: Condition, facts: Facts | None) -> str:
         case Call(target=Name() as name, function=function, arguments=(Literal(value=str() as text),)):
             return f'{say_name(name.path)} {_verb(function)} "{_cut(text, 40)}"'
         case _:
-            return _cut(as_written(condition.whole.program.text[node.start : node.end]), _MAX_PIECE)
+            return _written(node, condition)
+
+
+def _written(node: Node, condition: Condition) -> str:
+    return _cut(as_written(condition.whole.program.text[node.start : node.end]), _MAX_PIECE)
+
+
+def _side(node: Node, facts: Facts | None) -> str:
+    """Say one side of a comparison of numbers, each with its value; empty for what has no words."""
+    match node:
+        case Name():
+            value = _value(node, facts) if facts is not None else None
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                return f"{say_name(node.path)} {say_number(value)}"
+            return say_name(node.path) if facts is None else ""
+        case Literal(value=int() | float() as number):
+            return say_number(number)
+        case Binary(operator=operator, left=left, right=right) if operator in _ARITHMETIC:
+            sides = _side(left, facts), _side(right, facts)
+            return f"{sides[0]} {operator} {sides[1]}" if all(sides) else ""
+        case _:
+            return ""
 
 
 def _say_comparison(name: Name, operator: str, literal: Literal, facts: Facts | None) -> str:
@@ -165,6 +193,11 @@ def say_name(path: Iterable[str]) -> str:
     name = parts[-1] if parts else ""
     if name.endswith("_lifetime"):
         return name.removesuffix("_lifetime").replace("_", " ") + " in total"
+    month = _MONTH.search(name)
+    if month:
+        back = int(month[1])
+        when = _MONTHS[back] if back < len(_MONTHS) else f"{back} months ago"
+        return f"{name[: month.start()]} {when}".replace("_", " ")
     two = _TWO_WINDOWS.search(name)
     if two:
         return f"{name[: two.start()]} of {two[1]} to {two[2]} days".replace("_", " ")

@@ -32,6 +32,16 @@ def reason_of(where: str = "", when: str = "", segment: str = "", **fields: obje
         ("", "customer.churn_risk >= 0.6", "inquiry opened and churn risk 0.71 >= 0.60"),
         ("", "customer.spend_30d > 1000", "inquiry opened and spend in 30 days 1234.50 > 1000"),
         ("", "customer.inquiries_1h == 1", "inquiry opened and inquiries in 1 hour is 1"),
+        (
+            "",
+            "customer.spend_30d > customer.orders_30d * 2 + 1",
+            "inquiry opened and spend in 30 days 1234.50 > orders in 30 days 0 * 2 + 1",
+        ),
+        (
+            "",
+            "customer.spend_month_0 >= customer.spend_month_1 && customer.spend_month_2 >= 0",
+            "inquiry opened and spend this month 0 >= spend last month 0 and spend 2 months ago 0 >= 0",
+        ),
         ("", "!customer.consent_marketing", "inquiry opened and consent marketing is false"),
         ("", 'customer.segment == "new"', 'inquiry opened and segment is "new"'),
         ("event.sentiment < -0.3", "", "inquiry opened and sentiment -0.80 < -0.30"),
