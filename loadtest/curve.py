@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import msgspec
+
 from engine.pipeline.core import Pipeline
 from engine.rules.journey import Journey
 from engine.rules.load import load_journeys
@@ -49,7 +51,7 @@ def pipelines(sizes: list[int], journeys: list[Journey]) -> dict[int, Pipeline]:
     for size in sizes:
         copies = range(-(-size // len(watching)))
         again = [
-            dataclasses.replace(each, name=f"{each.name}-{copy}") for copy in copies for each in watching
+            msgspec.structs.replace(each, name=f"{each.name}-{copy}") for copy in copies for each in watching
         ]
         rules = rule_set_of(Settings(), _DEFINITIONS, [*firing, *again[:size]])
         found[size] = pipeline_of(Settings(), _DEFINITIONS, rules)
@@ -62,7 +64,9 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def curve(found: dict[int, Pipeline], batch: int, events: int, rounds: int) -> dict[int, float]:
+def curve(
+    found: dict[int, Pipeline], batch: int, events: int, rounds: int, warm_up: int = 30_000
+) -> dict[int, float]:
     """Return the pipeline's processor time per event by number of rules, microseconds.
 
     The order turns from round to round, for who comes after the largest finds the caches empty; the third
@@ -71,7 +75,7 @@ def curve(found: dict[int, Pipeline], batch: int, events: int, rounds: int) -> d
     rehearsal = Rehearsal(Workload(rules=0))
     costs: dict[int, list[float]] = {size: [] for size in found}
     rehearsal.pipeline = found[min(found)]
-    rehearsal.run(30_000, 1000)
+    rehearsal.run(warm_up, 1000)
     for number in range(rounds):
         for size in sorted(found, reverse=bool(number % 2)):
             rehearsal.pipeline = found[size]
