@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Final
 
@@ -38,6 +39,18 @@ class Drift(msgspec.Struct, frozen=True):
     bias: float
 
 
+class RecencyRule(msgspec.Struct, frozen=True):
+    """How a rule would have done that only looks whether the last purchase is more than 90 days ago.
+
+    Args:
+        auc: of telling those two sides apart; None where all did the same.
+        log_loss: of saying on each side the share that stayed away there, known with hindsight.
+    """
+
+    auc: float | None
+    log_loss: float
+
+
 class ModelReport(msgspec.Struct, frozen=True):
     """What there is to know of the model that scores.
 
@@ -46,11 +59,13 @@ class ModelReport(msgspec.Struct, frozen=True):
             `segments` and `recent_segments` by segment.
         age_days: from its cut-off to now.
         drift: of all rows, or None before any was judged.
+        recency_rule: on all rows, all time; None before any was judged.
     """
 
     model: Snapshot
     age_days: float
     drift: Drift | None
+    recency_rule: RecencyRule | None
 
 
 def report_of(snapshot: Snapshot, now_s: float) -> ModelReport:
@@ -60,7 +75,8 @@ def report_of(snapshot: Snapshot, now_s: float) -> ModelReport:
         snapshot: the live one.
         now_s: the time, seconds since the epoch.
     """
-    return ModelReport(snapshot, max(0.0, (now_s - snapshot.cut_off_s) / DAY_S), _drift(snapshot))
+    age_days = max(0.0, (now_s - snapshot.cut_off_s) / DAY_S)
+    return ModelReport(snapshot, age_days, _drift(snapshot), _recency_rule(snapshot))
 
 
 def _drift(snapshot: Snapshot) -> Drift | None:
@@ -79,6 +95,29 @@ def _drift(snapshot: Snapshot) -> Drift | None:
     )
 
 
+def _recency_rule(snapshot: Snapshot) -> RecencyRule | None:
+    """Work the rule out of the shares on its two sides: rows one can still act on, and the others."""
+    every, recent = snapshot.validation.get("all"), snapshot.validation.get("actionable")
+    if every is None or not every.rows or every.base_rate is None:
+        return None
+    gone = every.rows * every.base_rate
+    recent_rows, recent_gone = 0, 0.0
+    if recent is not None and recent.base_rate is not None:
+        recent_rows, recent_gone = recent.rows, recent.rows * recent.base_rate
+    sides = ((recent_rows, recent_gone), (every.rows - recent_rows, gone - recent_gone))
+    lost = sum(rows * _entropy(of / rows) for rows, of in sides if rows)
+    back = every.rows - gone
+    auc = None
+    if gone and back:
+        silent_rows, silent_gone = sides[1]
+        auc = 0.5 * (1 + silent_gone / gone - (silent_rows - silent_gone) / back)
+    return RecencyRule(auc, lost / every.rows)
+
+
+def _entropy(share: float) -> float:
+    return -sum(each * math.log(each) for each in (share, 1.0 - share) if each > 0.0)
+
+
 def report_page(report: ModelReport) -> str:
     """Return the page."""
     model = report.model
@@ -91,7 +130,7 @@ def report_page(report: ModelReport) -> str:
             "at the time, judged when the horizon had passed.</p>"
         ),
         _tiles(report),
-        *(_group(model, group, title) for group, title in GROUPS.items()),
+        *(_group(report, group, title) for group, title in GROUPS.items()),
         _segments(model),
         _INTERVALS,
         _drift_section(report.drift),
@@ -121,7 +160,8 @@ def _tiles(report: ModelReport) -> str:
     return f'<div class="tiles">{cells}</div>'
 
 
-def _group(model: Snapshot, group: str, title: str) -> str:
+def _group(report: ModelReport, group: str, title: str) -> str:
+    model, rule = report.model, report.recency_rule
     quality = model.validation.get(group, Quality(0))
     if not quality.rows:
         wait = f"The first is judged {model.horizon_days} days after it was scored."
@@ -144,8 +184,14 @@ def _group(model: Snapshot, group: str, title: str) -> str:
         for number, tenth in enumerate(quality.deciles, 1)
     ]
     table = html_table(("Tenth", "Rows", "Predicted", "Observed", "95 % interval"), tenths, len(tenths))
+    beside = ""
+    if group == "all" and rule is not None:
+        beside = (
+            "<p class=soft>The rule &ldquo;no purchase for 90 days&rdquo;, told the share of each side: "
+            f"AUC {_number(rule.auc)}, log-loss {_number(rule.log_loss)}.</p>"
+        )
     return (
-        f"<h2>{title}</h2>{html_table(head, rows, len(rows))}"
+        f"<h2>{title}</h2>{html_table(head, rows, len(rows))}{beside}"
         "<div style='display:flex;flex-wrap:wrap;gap:2rem;align-items:center;margin-top:1rem'>"
         f"<div>{calibration(quality.deciles, COLOURS[0])}</div><div style='flex:1'>{table}</div></div>"
     )

@@ -41,10 +41,30 @@ def test_page_says_what_was_predicted_and_what_came() -> None:
     assert "src=" not in page
 
 
+def test_the_recency_rule_stands_beside_the_model() -> None:
+    """Its AUC and log-loss are those of the two shares, worked out from the groups by hand here."""
+    near, every = Tally(), Tally()
+    for tally in (near, every):
+        tally.add(np.full(10, 0.3), np.full(10, 0.3), np.arange(10) < 2)  # bought lately: 2 of 10 stay away
+    every.add(np.full(30, 0.9), np.full(30, 0.9), np.arange(30) < 27)  # silent: 27 of 30
+    snapshot = msgspec.structs.replace(
+        shipped_prior(), validation={"all": every.summary(), "actionable": near.summary()}
+    )
+    rule = report_of(snapshot, 2e9).recency_rule
+    assert rule is not None
+    scores = np.repeat([0.2, 0.9], [10, 30])
+    gone = np.concatenate((np.arange(10) < 2, np.arange(30) < 27))
+    pairs = scores[gone][:, None] - scores[~gone]
+    assert rule.auc == pytest.approx(np.mean((pairs > 0) + 0.5 * (pairs == 0)))
+    assert rule.log_loss == pytest.approx(-np.log(np.where(gone, scores, 1 - scores)).mean())
+    assert f"log-loss {rule.log_loss:.4f}" in report_page(report_of(snapshot, 2e9))
+
+
 def test_prior_has_a_page_too() -> None:
     """Before anything was learned the page says so."""
     report = report_of(shipped_prior(), 2e9)
     assert report.drift is None
+    assert report.recency_rule is None
     assert "None has been judged yet" in report_page(report)
     assert "By segment" not in report_page(report)
 
