@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -29,26 +29,10 @@ MAX_SERIES = 10_000
 OVERFLOW = "other"
 
 # Half a millisecond to ten seconds; narrow steps up to 50 ms, so that a p99 read from them means something.
-LATENCY_BOUNDS_S = (
-    *(
-        0.0005,
-        0.001,
-        0.0015,
-        0.002,
-        0.003,
-        0.004,
-        0.005,
-        0.0065,
-        0.008,
-        0.01,
-        0.0125,
-        0.015,
-        0.02,
-        0.025,
-        0.03,
-    ),
-    *(0.04, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
-)
+_NARROW_MS = (0.5, 1, 1.5, 2, 3, 4, 5, 6.5, 8, 10, 12.5, 15, 20, 25, 30, 40, 50)
+_WIDE_MS = (75, 100, 150, 250, 500, 1000, 2500, 5000, 10_000)
+LATENCY_BOUNDS_S = tuple(ms / 1000 for ms in (*_NARROW_MS, *_WIDE_MS))
+ANSWER_BOUNDS_S = (30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14_400.0, 86_400.0)
 SIZE_BOUNDS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0)
 
 
@@ -111,7 +95,29 @@ REBALANCES = _counter("rebalances", "rebalances", "Changes of this worker's part
 PRODUCE_ERRORS = _counter("produce_errors", "records", "Records Kafka did not acknowledge at first.")
 
 PARTITIONS = _gauge("partitions", "partitions", "Partitions this worker owns.")
-LAG = _gauge("lag_records", "records", "Records behind the end of this worker's partitions.")
+LAG = _gauge(
+    "lag_records", "records", "Records of a partition, over all topics, not durable yet.", "partition"
+)
+LAG_AGE = _gauge(
+    "lag_seconds",
+    "seconds",
+    "Live clock: age of a partition's newest durable record in Kafka while others wait, 0 when none does.",
+    "partition",
+)
+STALLED = _gauge(
+    "stalled_seconds",
+    "seconds",
+    "For how long nothing was committed although records wait and servers answer.",
+)
+TIMERS_LATE = _gauge(
+    "timers_late_seconds", "seconds", "Live clock: for how long the earliest timer has been due."
+)
+REDIS_MEMORY = _gauge("redis_memory_bytes", "bytes", "Memory Redis uses; of a cluster, one node.")
+REDIS_MAX_MEMORY = _gauge("redis_max_memory_bytes", "bytes", "Bound on that; 0 = none.")
+REDIS_PERSISTENT = _gauge(
+    "redis_persistent", "0 or 1", "Whether Redis keeps an append-only file and its last write went well."
+)
+REDIS_EVICTED = _gauge("redis_evicted_keys", "keys", "Keys Redis has thrown away since its start.")
 CLOCK = _gauge("clock_timestamp_seconds", "seconds", "The engine's clock; on the replay clock, event time.")
 CUSTOMERS = _gauge("customers", "customers", "Customers known in this worker's partitions.")
 SEGMENT_CUSTOMERS = _gauge(
@@ -183,6 +189,18 @@ STAGE_LATENCY = _latency("stage", "Time of a batch in each stage.", "stage")
 ENGINE_LATENCY = _latency("event", "Per event: record received to batch committed.")
 ACTION_LATENCY = _latency("action", "Per action: cause received to action acknowledged by Kafka.")
 END_TO_END = _latency("end_to_end", "Live clock, per action: cause appended in Kafka to action acknowledged.")
+FRESHNESS = _latency(
+    "freshness", "Live clock, per event: appended in Kafka to durable, as the oldest of its step."
+)
+REDIS_PING = _latency("redis_ping", "Round trip of a PING, once a second.")
+INQUIRY_ANSWER = Metric(
+    "engage_inquiry_answer_seconds",
+    "histogram",
+    "seconds",
+    "Live clock, per inquiry: opened to its first reply or, without one, resolved.",
+    (),
+    ANSWER_BOUNDS_S,
+)
 BATCH_RECORDS = Metric("engage_batch_records", "histogram", "records", "Records in a batch.", (), SIZE_BOUNDS)
 
 STAGES = ("decode", "load", "rules", "produce", "commit", "total")
@@ -225,6 +243,7 @@ class Metrics:
         }
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
+        ProcessCollector(registry=self.registry)
 
     def add(self, metric: Metric, count: float = 1, *labels: str) -> None:
         """Count up.
@@ -245,6 +264,14 @@ class Metrics:
         assert metric.kind == "gauge", metric.name
         series = self._values[metric]
         series[_bounded(metric, labels, series)] = value
+
+    def replace(self, metric: Metric, values: Mapping[str, float]) -> None:
+        """Set all readings of a gauge with one label at once; those of other label values end."""
+        assert metric.kind == "gauge", metric.name
+        series = self._values[metric]
+        series.clear()
+        for label, value in values.items():
+            series[_bounded(metric, (label,), series)] = value
 
     def observe(
         self,

@@ -30,7 +30,7 @@ def test_what_is_scraped_is_what_was_counted() -> None:
     counted = Metrics()
     counted.add(metrics.EVENTS, 3, "click")
     counted.add(metrics.EVENTS, 2, "click")
-    counted.set(metrics.LAG, 7)
+    counted.set(metrics.LAG, 7, "3")
     counted.observe(metrics.STAGE_LATENCY, np.array([0.0004, 0.0005, 0.0006, 99.0]), "load")
     samples = {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
@@ -38,7 +38,7 @@ def test_what_is_scraped_is_what_was_counted() -> None:
         for sample in family.samples
     }
     assert samples["engage_events_total", (("family", "click"),)] == 5
-    assert samples["engage_lag_records", ()] == 7
+    assert samples["engage_lag_records", (("partition", "3"),)] == 7
     bucket = "engage_stage_seconds_bucket"
     assert samples[bucket, (("le", "0.0005"), ("stage", "load"))] == 2
     assert samples[bucket, (("le", "0.001"), ("stage", "load"))] == 3

@@ -65,6 +65,7 @@ class Handler:
     Attributes:
         pipeline: the pure core.
         intake: what has been read and not worked on yet.
+        holdings: the owned partitions.
         before_batch: called before each batch.
         arming: gives rows to customers whose timers new rules ask for; None = it is not done.
         ahead_from: from so many records in a batch on the next one is decided meanwhile.
@@ -93,16 +94,16 @@ class Handler:
         )
         self._sink = Sink(settings)
         self._tally = Tally(metrics)
-        self._holdings = Holdings(
+        self.holdings = Holdings(
             store, self.intake, self._tally, health, families, settings.topics.partitions
         )
-        delivery = Delivery(producers, self._sink, self._holdings, self._tally)
+        delivery = Delivery(producers, self._sink, self.holdings, self._tally)
         clock = None if self._replay else now_ms
         self._finishing = Finishing(
-            store, delivery, self._holdings, self._tally, health, lambda: self._at_work, clock
+            store, delivery, self.holdings, self._tally, health, lambda: self._at_work, clock
         )
-        self._loading = Loading(settings, store, self._holdings, self._tally, self._finishing)
-        self._due = DueTimers(settings, store, self._holdings, self.settle)
+        self._loading = Loading(settings, store, self.holdings, self._tally, self._finishing)
+        self._due = DueTimers(settings, store, self.holdings, self.settle)
         self.before_batch: Callable[[], None] = lambda: None
         self.arming: Arming | None = None
         self.ahead_from = AHEAD_FROM
@@ -112,17 +113,17 @@ class Handler:
 
     def attach(self, consumer: Callable[[], Consumer]) -> None:
         """Tell which consumer to pause and seek; asked for at each use, for it exists only once started."""
-        self._holdings.consumer = consumer
+        self.holdings.consumer = consumer
 
     async def on_assigned(self, partitions: frozenset[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Take partitions over and tell where to start."""
         await self._finishing.quiet()
-        return await self._holdings.assigned(partitions)
+        return await self.holdings.assigned(partitions)
 
     async def on_revoked(self, partitions: frozenset[TopicPartition], *, lost: bool) -> None:
         """Let partitions go, once what was decided on them is durable."""
         await self._finishing.quiet()
-        self._holdings.revoked(partitions, lost=lost)
+        self.holdings.revoked(partitions, lost=lost)
 
     @property
     def at_work(self) -> bool:
@@ -131,7 +132,7 @@ class Handler:
 
     def forget_deadlines(self) -> None:
         """Let states in memory forget when their journeys are due: the rules say it anew."""
-        for owned in self._holdings.owned.values():
+        for owned in self.holdings.owned.values():
             for state in owned.states.values():
                 state.journey_due_ms = -1
 
@@ -141,7 +142,7 @@ class Handler:
             return 0.0
         if self._replay:
             return None
-        owned = self._holdings.owned.values()
+        owned = self.holdings.owned.values()
         due_ms = [due for partition in owned if (due := partition.timers.next_due_ms()) is not None]
         soonest_ms = min((*due_ms, *(partition.timers.horizon_ms for partition in owned)), default=None)
         if self.arming is not None and self.arming.ready and owned:
@@ -161,7 +162,7 @@ class Handler:
         stepped = False
         while True:
             now_ms = self._now_ms()
-            self._holdings.given_up.clear()
+            self.holdings.given_up.clear()
             taken = self.intake.step(self._settings.batch.max_records, now_ms)
             if taken is None and stepped and not self._replay:
                 break  # timers that came due meanwhile go with the next batch
@@ -175,7 +176,7 @@ class Handler:
             elif not self._replay:
                 break
         if self._replay:
-            await self._holdings.balance(self._settings.batch.max_held_records)
+            await self.holdings.balance(self._settings.batch.max_held_records)
         elif self.arming is not None:
             await self._arm(self.arming, self._now_ms())
         if len(batch.records) < self.ahead_from:
@@ -184,23 +185,23 @@ class Handler:
             self._health.progressed()
         self._tally.end(len(batch.records))
         self._at_work = False
-        batch.done(self._holdings.take_offsets())
+        batch.done(self.holdings.take_offsets())
 
     def walk(self) -> Arming:
         """Begin to arm customers; the caller runs what is returned."""
-        self.arming = Arming(self._store, self._holdings, lambda: self.pipeline.rules)
+        self.arming = Arming(self._store, self.holdings, lambda: self.pipeline.rules)
         return self.arming
 
     async def _arm(self, arming: Arming, now_ms: int) -> None:
         """Give some customers a row that sets their timer; note when a whole partition has had it."""
-        self._holdings.given_up.clear()
+        self.holdings.given_up.clear()
         names = arming.take(now_ms)
         if names:
             await self._work(Step(), names, now_ms, dict.fromkeys(names.values(), now_ms), waking=True)
         owned = arming.finished()
         if owned is not None:
             await self.settle()
-            if self._holdings.owned.get(owned.number) is owned:
+            if self.holdings.owned.get(owned.number) is owned:
                 fields = {ARMED_FIELD: msgspec.json.encode(sorted(owned.armed))}
                 refusal = await self._finishing.commit(
                     [PartitionWrite(owned.number, owned.epoch, fields=fields)]
@@ -224,14 +225,14 @@ class Handler:
                 # tried again, the intake goes on with what it was given
                 self.intake.add(fresh.pop() if fresh else (), self._now_ms())
 
-            await self._holdings.retrying("decode", add)
+            await self.holdings.retrying("decode", add)
             await self._finishing.let_go()
 
     def _until_ms(self, step: Step, now_ms: int) -> dict[int, int]:
         """Timers are due up to here: the step's stream time, or the wall clock."""
         if self._replay:
             return dict(step.clock_ms)
-        return dict.fromkeys(self._holdings.owned, now_ms)
+        return dict.fromkeys(self.holdings.owned, now_ms)
 
     async def _timers_before(self, step: Step, now_ms: int) -> bool:
         """Work on timers that come before the step's events, so many at a time; True if there were any."""
@@ -241,7 +242,7 @@ class Handler:
             for row in reversed(step.events):
                 until_ms[row.partition] = row.now_ms
         else:
-            until_ms = dict.fromkeys(self._holdings.owned, now_ms)
+            until_ms = dict.fromkeys(self.holdings.owned, now_ms)
         # where customers compete for room, no timer may be worked on before an earlier one
         limit = UNBOUNDED if self._replay and self.pipeline.machine.limited else MAX_TIMERS
         while True:
@@ -269,20 +270,20 @@ class Handler:
         until = self._until_ms(step, now_ms) if until_ms is None else until_ms
         started_ns = time.perf_counter_ns()
         step, timers, states = await self._loading.held(step, timers)
-        given_up = frozenset(self._holdings.given_up)
+        given_up = frozenset(self.holdings.given_up)
         until = {number: at_ms for number, at_ms in until.items() if number not in given_up}
         loaded_ns = self._tally.stage("load", started_ns)
         if waking:
             wake(states, timers, now_ms)
-        marks = {number: owned.mark() for number, owned in self._holdings.owned.items()}
+        marks = {number: owned.mark() for number, owned in self.holdings.owned.items()}
         work = Work(
             events=step.events,
             timers=timers,
             states=states,
             until_ms=until,
-            rates={number: owned.rate for number, owned in self._holdings.owned.items()},
+            rates={number: owned.rate for number, owned in self.holdings.owned.items()},
             replay=self._replay,
-            ledgers={number: owned.ledger for number, owned in self._holdings.owned.items()},
+            ledgers={number: owned.ledger for number, owned in self.holdings.owned.items()},
         )
         outcome = Outcome()
         effects, failure = Effects([], [], []), None
@@ -297,7 +298,7 @@ class Handler:
         except Exception as error:  # noqa: BLE001 - whatever a rule or feature raises, the batch goes on
             failure = error
         await self.settle()
-        if self._holdings.given_up != given_up:
+        if self.holdings.given_up != given_up:
             # decided on what has turned out not to stand: once more, without the partitions given up
             self._forget(states, marks, given_up)
             await self._work(step, timers, now_ms, until, waking=waking)
@@ -316,7 +317,7 @@ class Handler:
         until: Mapping[int, int],
     ) -> Effects:
         sent = self._sink.actions(outcome), self._sink.records(outcome, step.dead, until)
-        return Effects(*sent, lay_out(step, outcome, states, self._holdings.owned, marks))
+        return Effects(*sent, lay_out(step, outcome, states, self.holdings.owned, marks))
 
     async def _isolate(
         self,
@@ -343,7 +344,7 @@ class Handler:
         for row in step.events:
             number, until_ms = row.partition, {row.partition: row.now_ms}
             single = Step(events=[row], ids={number: [event_key(row.event)]})
-            owned = self._holdings.owned.get(number)
+            owned = self.holdings.owned.get(number)
             if owned is not None and owned.timers.is_due(row.event.customer_id, row.now_ms):
                 # alone, too: failing, it must not take the event with it
                 await self._work(Step(), {row.event.customer_id: number}, now_ms, until_ms)
@@ -375,7 +376,7 @@ class Handler:
             decided = set_timer_aside(states[name], self.pipeline.rules, until[number], kind)
             outcome.outbox.decisions += decided
             outcome.touched[name] = number
-        marks = {number: owned.mark() for number, owned in self._holdings.owned.items()}
+        marks = {number: owned.mark() for number, owned in self.holdings.owned.items()}
         effects = self._lay_out(step, outcome, states, marks, until)
         self._finishing.begin(step, outcome, states, effects)
         await self.settle()
@@ -392,8 +393,8 @@ class Handler:
             marks: what the partitions were before it.
             given_up: those given up before it; what was given up since is new in memory.
         """
-        for number, owned in self._holdings.owned.items():
+        for number, owned in self.holdings.owned.items():
             for name in states:
                 owned.states.pop(name, None)
-            if number in given_up or number not in self._holdings.given_up:
+            if number in given_up or number not in self.holdings.given_up:
                 owned.go_back(marks[number])

@@ -314,7 +314,7 @@ class HealthServer:
         """Bring the gauges that mirror the health up to date."""
         health = self._health
         self._metrics.set(table.PARTITIONS, len(health.partitions))
-        self._metrics.set(table.LAG, health.lag_records)
+        self._metrics.set(table.STALLED, health.stalled_s())
         self._metrics.set(table.CLOCK, health.clock_ms / 1000)
         self._metrics.set(table.READY, 0 if health.obstacles(self._settings) else 1)
 

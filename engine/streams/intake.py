@@ -65,6 +65,9 @@ class Step:
         records: how many records the step covers, watermarks and repeats included.
         duplicates: how many were repeats.
         late: how many were older than the stream time, on the replay clock.
+        oldest: the first record taken from each partition; live clock only.
+        newest: the last one, on both clocks.
+        answers_s: how long each inquiry answered in this step had waited, s.
     """
 
     events: list[EventRow] = field(default_factory=list)
@@ -76,6 +79,9 @@ class Step:
     records: int = 0
     duplicates: int = 0
     late: int = 0
+    oldest: dict[int, Message] = field(default_factory=dict)
+    newest: dict[int, Message] = field(default_factory=dict)
+    answers_s: list[float] = field(default_factory=list)
 
     def without(self, partitions: Collection[int]) -> Step:
         """Return the step without some partitions."""
@@ -89,6 +95,8 @@ class Step:
             records=self.records,
             duplicates=self.duplicates,
             late=self.late,
+            oldest={number: record for number, record in self.oldest.items() if number not in partitions},
+            newest={number: record for number, record in self.newest.items() if number not in partitions},
         )
 
 
@@ -267,6 +275,8 @@ class Intake:
         partitions = [part for part in self._partitions.values() if part.waiting]
         shares = _shares([part.waiting for part in partitions], max_events)
         for part, share in zip(partitions, shares, strict=True):
+            if not self._replay:
+                step.oldest[part.number] = part.queues[_LIVE][0].record
             self._take(part, step, share, now_ms)
         return step if step.records or step.clock_ms else None
 
@@ -309,6 +319,7 @@ class Intake:
                 # a long silence: let the timers in it go first, a span at a time
                 part.clock_ms = step.clock_ms[number] = start_ms + MAX_STEP_SPAN_MS
             return
+        step.newest[number] = record
         step.ids[number] = new_ids
         if ids.full:
             ids.rotate()

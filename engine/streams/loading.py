@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import chain
 
+from engine.events import Family
 from engine.features.state import CustomerState, unpack
 from engine.settings import Settings
+from engine.streams.answers import answers_s
 from engine.streams.finishing import Finishing
 from engine.streams.holdings import Holdings
 from engine.streams.intake import Step
@@ -29,6 +31,7 @@ class Loading:
         self, settings: Settings, store: Store, holdings: Holdings, tally: Tally, finishing: Finishing
     ) -> None:
         self._cached = settings.cache.customers
+        self._service = settings.event_topics()[Family.SERVICE]
         self._store = store
         self._holdings = holdings
         self._tally = tally
@@ -51,9 +54,13 @@ class Loading:
                 step = step.without(gone)
                 timers = {name: number for name, number in timers.items() if number not in gone}
             try:
-                return step, timers, await self._load(step, timers)
+                states = await self._load(step, timers)
             except (PartitionFenced, StateRolledBack) as error:
                 await self._finishing.settle(error)
+            else:
+                if any(topic == self._service for topic, _ in step.offsets):
+                    step.answers_s = answers_s(step.events, states)
+                return step, timers, states
 
     async def _load(self, step: Step, timers: Mapping[str, int]) -> dict[str, CustomerState]:
         """Return the state of every customer of the step, from the cache or by one read."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import msgspec
+from confluent_kafka import Message
 
 from engine.features.churn.rate import GlobalRate
 from engine.features.state import CustomerState
@@ -49,6 +50,7 @@ class OwnedPartition:
         partitions: how many partitions there are; limits over all customers are shared out by it.
         ledger: this one's part in them.
         armed: entries by the clock that every customer has a timer for (`RuleSet.triggers`).
+        newest: the last record durable since the partition was taken; live clock only.
     """
 
     number: int
@@ -60,6 +62,7 @@ class OwnedPartition:
     partitions: int = 1
     ledger: Ledger = field(default_factory=Ledger)
     armed: frozenset[str] = frozenset()
+    newest: Message | None = None
 
     @classmethod
     def restored(

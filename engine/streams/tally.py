@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from engine import metrics as table
 from engine.actions import Outcome as Verdict
-from engine.events import TYPE_BY_CODE
+from engine.events import TYPE_BY_CODE, DeadLetterReason
 from engine.metrics import Metrics
 from engine.pipeline.core import Outcome
 from engine.streams.batch import Batch
@@ -28,6 +28,10 @@ class Tally:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        for (
+            reason
+        ) in DeadLetterReason:  # at 0 from the start: Prometheus sees no increase in what appears at 1
+            metrics.add(table.DEAD_LETTERS, 0, reason)
         self.received_ns = 0
         self._segments_told: set[str] = set()
 
@@ -63,6 +67,18 @@ class Tally:
             if times := causes.get(row.event.id):
                 appended_ms = row.origin.timestamp()[1]
                 self._metrics.observe_one(table.END_TO_END, (now_ms - appended_ms) / 1000, times=times)
+
+    def fresh(self, step: Step, now_ms: int, owned: Mapping[int, OwnedPartition]) -> None:
+        """A step is durable at the wall clock's `now_ms`; its oldest record tells the age of all events."""
+        if step.answers_s:
+            self._metrics.observe(table.INQUIRY_ANSWER, step.answers_s)
+        if step.events:
+            records = step.oldest.values() or (step.events[0].origin,)  # one alone, after a failure
+            appended_ms = min(record.timestamp()[1] for record in records)
+            self._metrics.observe_one(table.FRESHNESS, (now_ms - appended_ms) / 1000, times=len(step.events))
+        for number, record in step.newest.items():
+            if (partition := owned.get(number)) is not None:
+                partition.newest = record
 
     def step(
         self, step: Step, outcome: Outcome, received_ns: int, owned: Mapping[int, OwnedPartition]

@@ -67,6 +67,14 @@ class TimerQueue:
     def next_due_ms(self) -> int | None:
         """Return the earliest due instant in memory."""
         self._put_back()
+        return self._top_ms()
+
+    def earliest_ms(self) -> int | None:
+        """Return the same in the middle of a step, whose timers are handed out and still due."""
+        handed_out = (due_ms for due_ms, name in self._handed_out if self._due_ms.get(name) == due_ms)
+        return next(handed_out, self._top_ms())
+
+    def _top_ms(self) -> int | None:
         heap, current = self._heap, self._due_ms
         while heap and current.get(heap[0][1]) != heap[0][0]:
             heapq.heappop(heap)

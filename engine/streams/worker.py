@@ -7,13 +7,11 @@ import contextlib
 import gc
 import sys
 import time
-from collections.abc import Mapping
 
 import msgspec
 import structlog
 import uvloop
 
-from engine.errors import TransientError
 from engine.metrics import Metrics
 from engine.pipeline.core import Pipeline
 from engine.settings import Settings
@@ -22,8 +20,7 @@ from engine.streams.codec import Decoder
 from engine.streams.delivery import Producers
 from engine.streams.handler import Handler
 from engine.streams.health import HealthServer, WorkerHealth
-from engine.streams.intake import Intake
-from engine.streams.kafka import KafkaSettings, TopicPartition, check_topics
+from engine.streams.kafka import KafkaSettings, check_topics
 from engine.streams.logs import configure_logs
 from engine.streams.model_switch import ModelSwitch
 from engine.streams.models import ModelFollower
@@ -34,11 +31,11 @@ from engine.streams.rules.loader import RuleLoader
 from engine.streams.rules.switch import RuleSwitch
 from engine.streams.store.redis import RedisStore
 from engine.streams.topics import topic_specs
+from engine.streams.watch import Watch
 from engine.streams.wiring import build_pipeline, kafka_settings
 
 log = structlog.get_logger(__name__)
 
-WATCH_EVERY_S = 1.0
 RULES_TIMEOUT_S = 60.0
 
 
@@ -99,8 +96,12 @@ async def _run(settings: Settings) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    background = [asyncio.create_task(_watch(app, store, handler.intake, health), name="engage-watch")]
-    if settings.clock == "live":  # on the replay clock the rules stay, and no step but the log's is taken
+    live = settings.clock == "live"
+    watch = Watch(
+        lambda: app.batches, handler.holdings.owned, handler.intake, store, metrics, health, live=live
+    )
+    background = [asyncio.create_task(watch.run(), name="engage-watch")]
+    if live:  # on the replay clock the rules stay, and no step but the log's is taken
         background.append(asyncio.create_task(handler.walk().run(), name="engage-arming"))
     try:
         await transport.run(app)
@@ -141,42 +142,3 @@ def _first_pipeline(settings: Settings, follower: RuleFollower | None) -> Pipeli
     if follower is not None:
         log.warning("no rules have been published, those in the files count", topic=settings.topics.rules)
     return build_pipeline(settings)
-
-
-async def _watch(app: transport.EngageApp, store: RedisStore, intake: Intake, health: WorkerHealth) -> None:
-    """Keep lag and readiness current, also while no event comes."""
-    silent = False
-    told: set[TopicPartition] = set()
-    while True:
-        await asyncio.sleep(WATCH_EVERY_S)
-        with contextlib.suppress(Exception):
-            lag = app.batches.lag()
-            health.lag_records = sum(lag.values())
-            look_for_silence(intake, lag, health)
-        silences = set(health.silences())
-        for topic, partition in sorted(silences - told):
-            log.warning("a silent topic stops its partition", topic=topic, partition=partition)
-        told = silences
-        try:
-            await store.ping()
-        except TransientError as error:
-            silent = True
-            health.trouble("ping", str(error))
-        else:
-            if silent:  # what a step says of Redis is the step's to take back
-                health.trouble("ping", "")
-            silent = False
-
-
-def look_for_silence(intake: Intake, lag: Mapping[TopicPartition, int], health: WorkerHealth) -> None:
-    """Tell health which topics hold others back, on the replay clock.
-
-    Args:
-        intake: knows which topics have nothing to show.
-        lag: records by topic and partition; a topic that has some is not silent, only not read yet.
-        health: told.
-    """
-    found = [place for place in intake.silent() if not lag.get(place)]
-    health.silent({place: intake.clock_ms(place[1]) for place in found})
-    stopped = {partition for _, partition in found}
-    health.waiting_records = sum(count for (_, number), count in lag.items() if number in stopped)

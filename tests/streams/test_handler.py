@@ -245,7 +245,7 @@ def of(stage: Stage, customer_id: str) -> list[dict[str, Any]]:
 
 def owners(stage: Stage) -> list[Any]:
     """Return what the worker keeps of its partitions."""
-    return list(stage.handler._holdings.owned.values())
+    return list(stage.handler.holdings.owned.values())
 
 
 def segments(stage: Stage) -> dict[str, int]:
@@ -253,7 +253,7 @@ def segments(stage: Stage) -> dict[str, int]:
     totals: dict[str, int] = {}
     for number, part in stage.server.dump().items():
         stored = msgspec.json.decode(part.fields.get("segments", b"{}"))
-        assert stored == stage.handler._holdings.owned[number].segments
+        assert stored == stage.handler.holdings.owned[number].segments
         for name, count in stored.items():
             totals[name] = totals.get(name, 0) + count
     return totals

@@ -145,4 +145,4 @@ async def test_a_rule_that_raises_on_what_is_not_ours_any_more_accuses_nobody(st
     await second
     await stage.handler.settle()
     assert stage.tap.letters() == []
-    assert set(stage.handler._holdings.owned) == {1}
+    assert set(stage.handler.holdings.owned) == {1}

@@ -198,7 +198,7 @@ async def test_an_unwritable_outcome_is_set_aside(stage: Stage, monkeypatch: pyt
     await stage.send(*[event("order.placed", name) for name in PEOPLE])
     ((_, headers),) = stage.tap.letters()
     assert headers["engage-exception"] == "OverflowError"
-    owned = stage.handler._holdings.owned
+    owned = stage.handler.holdings.owned
     assert sum(part.segments.get("new", 0) for part in owned.values()) == len(PEOPLE) - 1
 
 
@@ -296,7 +296,7 @@ async def test_a_late_writer_is_fenced(stage: Stage) -> None:
     assert offsets == {("engage.orders", 1): 1}
     assert stage.state(HERE) is None
     assert stage.state(THERE) is not None
-    assert set(stage.handler._holdings.owned) == {1}
+    assert set(stage.handler.holdings.owned) == {1}
     assert await stage.send(event("order.placed", HERE, 2), event("order.placed", THERE, 2)) == {
         ("engage.orders", 1): 2
     }
@@ -379,7 +379,7 @@ async def test_paused_topics_of_a_rolled_back_partition_go_on(tmp_path: Path) ->
     """On the replay clock a topic that was held back is read again after a roll-back."""
     stage = Stage(tmp_path, clock="replay")
     await stage.own()
-    stage.handler._holdings._paused = {("engage.orders", 0)}
+    stage.handler.holdings._paused = {("engage.orders", 0)}
     stage.consumer.paused = {("engage.orders", 0)}
     data = stage.server.partition(0)
     data.sequence += 5

@@ -195,7 +195,7 @@ async def test_status_and_metrics_show_what_was_counted() -> None:
     assert status["suppressed"] == {"consent": 1}
     assert status["segments"] == {"new": 4}
     assert (status["clock_ms"], status["lag"], status["partitions"]) == (1500, 9, [3])
-    assert "engage_lag_records 9.0" in text
+    assert "engage_partitions 1.0" in text
     assert "engage_ready 1.0" in text
 
 

@@ -1,0 +1,160 @@
+"""What a worker looks at once a second, also while no event comes: lag, silent topics, late timers, Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import structlog
+
+from engine import metrics as table
+from engine.errors import StateError, TransientError
+from engine.metrics import Metrics
+from engine.streams.health import WorkerHealth
+from engine.streams.intake import Intake
+from engine.streams.kafka import TopicPartition
+from engine.streams.partitions import OwnedPartition
+from engine.streams.store.contract import Store, StoreHealth
+
+log = structlog.get_logger(__name__)
+
+WATCH_EVERY_S = 1.0
+ASK_REDIS_EVERY_S = 15.0
+
+
+class Behind(Protocol):
+    """What is asked of the consumer."""
+
+    def lag(self) -> dict[TopicPartition, int]:
+        """Return the records of each partition that are not durable yet."""
+
+
+class Watch:
+    """Keeps health and the metrics that no step counts current.
+
+    Args:
+        consumer: knows the lag; asked for at each use, for it exists only once started.
+        owned: the partitions of the worker.
+        intake: knows which topics have nothing to show.
+        store: where the state is.
+        metrics: told.
+        health: told.
+        live: whether the clock is the wall clock, and so lateness means something.
+        now_ms: the wall clock.
+    """
+
+    def __init__(
+        self,
+        consumer: Callable[[], Behind],
+        owned: Mapping[int, OwnedPartition],
+        intake: Intake,
+        store: Store,
+        metrics: Metrics,
+        health: WorkerHealth,
+        *,
+        live: bool,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._consumer = consumer
+        self._owned = owned
+        self._intake = intake
+        self._store = store
+        self._metrics = metrics
+        self._health = health
+        self._live = live
+        self._now_ms = now_ms
+        self._told: set[TopicPartition] = set()
+        self._behind_since_ms: dict[int, int] = {}
+        self._redis_silent = False
+        self._ask_redis_s = 0.0
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            with contextlib.suppress(Exception):
+                self.look(self._consumer().lag())
+            self._tell_silences()
+            await self._redis()
+
+    def look(self, lag: Mapping[TopicPartition, int]) -> None:
+        """Bring lag and lateness up to date.
+
+        Args:
+            lag: records by topic and partition that are not durable yet.
+        """
+        self._health.lag_records = sum(lag.values())
+        look_for_silence(self._intake, lag, self._health)
+        records: dict[int, int] = {}
+        for (_, number), count in lag.items():
+            records[number] = records.get(number, 0) + count
+        self._metrics.replace(table.LAG, {f"{number}": count for number, count in records.items()})
+        if self._live:
+            self._lateness(records)
+
+    def _lateness(self, records: Mapping[int, int]) -> None:
+        now_ms = self._now_ms()
+        behind = {number for number, count in records.items() if count}
+        self._behind_since_ms = {number: self._behind_since_ms.get(number, now_ms) for number in behind}
+        ages_s = dict.fromkeys(map(str, records), 0.0)
+        for number, since_ms in self._behind_since_ms.items():
+            owned = self._owned.get(number)
+            # before its first record is durable: since when it has been seen to be behind
+            at_ms = since_ms if owned is None or owned.newest is None else owned.newest.timestamp()[1]
+            ages_s[f"{number}"] = max(0.0, (now_ms - at_ms) / 1000)
+        self._metrics.replace(table.LAG_AGE, ages_s)
+        due_ms = [due for owned in self._owned.values() if (due := owned.timers.earliest_ms()) is not None]
+        self._metrics.set(table.TIMERS_LATE, max(0.0, (now_ms - min(due_ms, default=now_ms)) / 1000))
+
+    def _tell_silences(self) -> None:
+        silences = set(self._health.silences())
+        for topic, partition in sorted(silences - self._told):
+            log.warning("a silent topic stops its partition", topic=topic, partition=partition)
+        self._told = silences
+
+    async def _redis(self) -> None:
+        started_s = time.perf_counter()
+        try:
+            await self._store.ping()
+            self._metrics.observe_one(table.REDIS_PING, time.perf_counter() - started_s)
+            if started_s >= self._ask_redis_s:
+                self._ask_redis_s = started_s + ASK_REDIS_EVERY_S
+                with contextlib.suppress(StateError):  # a user that may not ask INFO
+                    show_redis(await self._store.health(), self._metrics)
+        except TransientError as error:
+            self._redis_silent = True
+            self._health.trouble("ping", str(error))
+        else:
+            if self._redis_silent:  # what a step says of Redis is the step's to take back
+                self._health.trouble("ping", "")
+            self._redis_silent = False
+
+
+def show_redis(found: StoreHealth, metrics: Metrics) -> None:
+    """Show what Redis says of itself.
+
+    Args:
+        found: its answer.
+        metrics: told.
+    """
+    metrics.set(table.REDIS_MEMORY, found.used_memory_bytes)
+    metrics.set(table.REDIS_MAX_MEMORY, found.max_memory_bytes)
+    metrics.set(table.REDIS_EVICTED, found.evicted_keys)
+    metrics.set(table.REDIS_PERSISTENT, int(found.aof_enabled and found.aof_write_ok))
+
+
+def look_for_silence(intake: Intake, lag: Mapping[TopicPartition, int], health: WorkerHealth) -> None:
+    """Tell health which topics hold others back, on the replay clock.
+
+    Args:
+        intake: knows which topics have nothing to show.
+        lag: records by topic and partition; a topic that has some is not silent, only not read yet.
+        health: told.
+    """
+    found = [place for place in intake.silent() if not lag.get(place)]
+    health.silent({place: intake.clock_ms(place[1]) for place in found})
+    stopped = {partition for _, partition in found}
+    health.waiting_records = sum(count for (_, number), count in lag.items() if number in stopped)
