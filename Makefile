@@ -26,11 +26,11 @@ test: setup lint ## every check: lint, types, contracts, unit and fault tests on
 	@$(RUN) python tests/prepare.py
 	@$(RUN) pytest
 
-test-quick: setup ## the tests that need no JVM and kill nothing
-	@$(RUN) pytest -m "not kafka and not faults" -q
+test-quick: setup ## the tests that need no JVM and no Prometheus, and kill nothing
+	@$(RUN) pytest -m "not kafka and not prometheus and not faults" -q
 
 test-random: setup ## the property tests on examples never tried before (ARGS="tests/rules")
-	@$(RUN) pytest --hypothesis-profile=random -m "not kafka and not faults" -q $(ARGS)
+	@$(RUN) pytest --hypothesis-profile=random -m "not kafka and not prometheus and not faults" -q $(ARGS)
 
 lint: setup ## ruff, mypy, import directions
 	@$(RUN) ruff check .

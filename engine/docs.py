@@ -55,8 +55,8 @@ Secrets can come from files: `ENGAGE_KAFKA_EXTRA_SASL_PASSWORD_FILE=/run/secrets
 _METRICS_INTRO = """\
 A worker serves them in Prometheus' text format on `/metrics` of `http.port`. Histograms of latency
 have buckets from 0.5 ms to 10 s. Of the process there are `process_cpu_seconds_total`,
-`process_resident_memory_bytes`, `process_open_fds` and the like. A metric has at most 10,000 series; what comes beyond
-counts as `other`.
+`process_resident_memory_bytes`, `process_open_fds` and the like. A metric has at most 10,000 series;
+what comes beyond counts as `other`.
 
 """
 

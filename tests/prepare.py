@@ -1,4 +1,4 @@
-"""Provide what the tests and benches need from the system: a JRE, Maven, Kafka's jars, a redis-server.
+"""Provide what the tests and benches need from the system: a JRE, Maven, Kafka's jars, Prometheus, redis.
 
 Run by `make test` and `make bench`. As root on a Debian-like system it installs what is missing; otherwise it
 says in one line what to install and exits with 1.
@@ -25,9 +25,11 @@ def main() -> None:
     wanted = [] if _java_version() >= _MIN_JAVA else ["openjdk-17-jre-headless"]
     if not kafka_jars().is_dir() and shutil.which("mvn") is None:
         wanted.append("maven")
+    if shutil.which("promtool") is None or shutil.which("prometheus") is None:
+        wanted.append("prometheus")
     installable = os.geteuid() == 0 and shutil.which("apt-get") is not None
     if wanted and not installable:
-        sys.exit(f"the tests need a JRE {_MIN_JAVA}+ and Maven; install: {' '.join(wanted)}")
+        sys.exit(f"the tests need a JRE {_MIN_JAVA}+, Maven and Prometheus; install: {' '.join(wanted)}")
     if redis_binary() is None:
         if installable:
             wanted.append("redis-server")

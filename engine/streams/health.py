@@ -350,7 +350,11 @@ class HealthServer:
             "actions": _whole(counted.by_label(table.ACTIONS, "journey")),
             "suppressed": _whole(counted.by_label(table.SUPPRESSED, "guard")),
             "deferred": int(counted.value(table.DEFERRED)),
-            "dead_letters": _whole(counted.by_label(table.DEAD_LETTERS, "reason")),
+            "dead_letters": {
+                reason: number
+                for reason, number in _whole(counted.by_label(table.DEAD_LETTERS, "reason")).items()
+                if number
+            },
             "duplicates": int(counted.value(table.DUPLICATES)),
             "timers": int(counted.value(table.TIMERS)),
             "batches": int(counted.value(table.BATCHES)),

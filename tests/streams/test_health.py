@@ -182,6 +182,8 @@ async def test_status_and_metrics_show_what_was_counted() -> None:
     worker.metrics.add(table.EVENTS, 10, "click")
     worker.metrics.add(table.ACTIONS, 2, "welcome", "email")
     worker.metrics.add(table.SUPPRESSED, 1, "consent")
+    worker.metrics.add(table.DEAD_LETTERS, 2, "not_decodable")
+    worker.metrics.add(table.DEAD_LETTERS, 0, "field_invalid")
     worker.metrics.set(table.SEGMENT_CUSTOMERS, 4, "new")
     worker.health.clock_ms = 1_500
     worker.health.lag_records = 9
@@ -191,6 +193,7 @@ async def test_status_and_metrics_show_what_was_counted() -> None:
             status = await answer.json()
         _, text = await _get(session, "/metrics")
     assert status["events_total"] == 10
+    assert status["dead_letters"] == {"not_decodable": 2}
     assert status["actions"] == {"welcome": 2}
     assert status["suppressed"] == {"consent": 1}
     assert status["segments"] == {"new": 4}
