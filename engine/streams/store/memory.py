@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -47,11 +47,22 @@ class MemoryServer:
     Args:
         down: answer nothing, as a server that is gone.
         lose_reply: carry the next call out, then fail as if its reply had been lost.
+        cut_after: carry out so many partitions of the next commit, then fail; None = all of them.
+        now_us: the server's clock, µs since the epoch.
     """
 
-    def __init__(self, *, down: bool = False, lose_reply: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        down: bool = False,
+        lose_reply: bool = False,
+        cut_after: int | None = None,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
         self.down = down
         self.lose_reply = lose_reply
+        self.cut_after = cut_after
+        self.now_us = now_us
         self._partitions: dict[int, _Partition] = {}
 
     def partition(self, number: int) -> _Partition:
@@ -77,6 +88,12 @@ class MemoryServer:
             self.lose_reply = False
             raise TransientError("the memory store's reply is lost")
 
+    def carry_on(self, done: int) -> None:
+        """Raise `TransientError` if the connection is to break after `done` partitions of a commit."""
+        if done == self.cut_after:
+            self.cut_after = None
+            raise TransientError("the connection to the memory store broke")
+
 
 class MemoryStore:
     """A store in memory.
@@ -93,7 +110,7 @@ class MemoryStore:
         """See `Store`."""
         self._server.check_up()
         data = self._server.partition(partition)
-        data.epoch = max(data.epoch + 1, time.time_ns() // 1000)
+        data.epoch = max(data.epoch + 1, self._server.now_us())
         self._server.reply()
         self._ownership.take(partition, data.epoch, data.sequence)
         return PartitionMeta(
@@ -123,7 +140,8 @@ class MemoryStore:
         sent = self._ownership.start(writes)
         self._server.check_up()
         verdicts = {}
-        for write, sequence in sent:
+        for done, (write, sequence) in enumerate(sent):
+            self._server.carry_on(done)
             data = self._server.partition(write.partition)
             verdict = judge((data.epoch, data.sequence), write.epoch, sequence)
             if verdict is Verdict.WRITTEN:

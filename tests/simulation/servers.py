@@ -1,0 +1,139 @@
+"""What a simulated worker works on: the store and the producer in memory, which take time and fail.
+
+Both are the twins the other tests use. Here each call takes some virtual time before and after it is carried
+out, so that a worker can be killed or stopped at each of those points.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from engine.streams.producer import DeliveryError, OutRecord
+from engine.streams.store.contract import PartitionMeta, PartitionWrite
+from engine.streams.store.memory import MemoryServer, MemoryStore
+from tests.streams.replay import Tap
+
+Pause = Callable[[], Awaitable[None]]
+OnCommit = Callable[[PartitionWrite, Mapping[str, int]], None]
+
+
+class Link:
+    """A worker's way to its servers: each call takes its time, and none goes on while the worker is stopped.
+
+    Args:
+        rng: how long a call takes.
+        slowest_s: the longest.
+    """
+
+    def __init__(self, rng: random.Random, slowest_s: float) -> None:
+        self._rng = rng
+        self._slowest_s = slowest_s
+        self.running = asyncio.Event()
+        self.running.set()
+
+    async def pause(self) -> None:
+        """Let some time pass; more while the worker is stopped."""
+        await asyncio.sleep(self._rng.random() * self._slowest_s)
+        await self.running.wait()
+
+
+class SlowStore(MemoryStore):
+    """A worker's connection to the store.
+
+    Args:
+        server: what all workers share.
+        link: the way there.
+        on_commit: told of each write to a partition that was carried out, and its offsets before that.
+    """
+
+    def __init__(self, server: MemoryServer, link: Link, on_commit: OnCommit) -> None:
+        super().__init__(server)
+        self._link = link
+        self._on_commit = on_commit
+
+    async def acquire(self, partition: int) -> PartitionMeta:
+        """See `Store`."""
+        await self._link.pause()
+        meta = await super().acquire(partition)
+        await self._link.pause()
+        return meta
+
+    async def load(self, reads: Mapping[int, Sequence[bytes]]) -> dict[int, list[bytes | None]]:
+        """See `Store`."""
+        await self._link.pause()
+        found = await super().load(reads)
+        await self._link.pause()
+        return found
+
+    async def due(self, partition: int, until_ms: int, limit: int) -> list[tuple[bytes, int]]:
+        """See `Store`."""
+        await self._link.pause()
+        found = await super().due(partition, until_ms, limit)
+        await self._link.pause()
+        return found
+
+    async def commit(self, writes: Sequence[PartitionWrite]) -> None:
+        """See `Store`."""
+        await self._link.pause()
+        parts = {write.partition: self._server.partition(write.partition) for write in writes}
+        before = {number: (part.sequence, dict(part.offsets)) for number, part in parts.items()}
+        try:
+            await super().commit(writes)
+        finally:
+            for write in writes:
+                sequence, offsets = before[write.partition]
+                if parts[write.partition].sequence != sequence:
+                    self._on_commit(write, offsets)
+        await self._link.pause()
+
+
+class Broker(Tap):
+    """Takes what the workers send; can refuse the end of what it is given."""
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__()
+        self._rng = rng
+        self.failures = 0
+        self.failed = 0
+
+    def take(self, records: Sequence[OutRecord]) -> None:
+        """Keep the records, or, of each topic, the first few of them, and fail."""
+        if not self.failures:
+            self.records.extend(records)
+            return
+        self.failures -= 1
+        self.failed += 1
+        by_topic: dict[str, list[int]] = defaultdict(list)
+        for number, (topic, *_) in enumerate(records):
+            by_topic[topic].append(number)
+        kept = {number for own in by_topic.values() for number in own[: self._rng.randint(0, len(own))]}
+        self.records.extend(records[number] for number in sorted(kept))
+        # kept, but perhaps not acknowledged
+        failed = tuple(number for number in range(len(records)) if number not in kept) or (0,)
+        raise DeliveryError("no acknowledgement", failed, ())
+
+
+class SlowProducer(Tap):
+    """A worker's connection to the broker.
+
+    Args:
+        broker: what all workers share.
+        link: the way there.
+    """
+
+    def __init__(self, broker: Broker, link: Link) -> None:
+        super().__init__()
+        self._broker = broker
+        self._link = link
+
+    async def send(self, records: Iterable[OutRecord]) -> list[Any]:
+        """Send, and wait for the acknowledgement."""
+        waiting = list(records)
+        await self._link.pause()
+        self._broker.take(waiting)
+        await self._link.pause()
+        return []

@@ -1,0 +1,171 @@
+"""A simulated worker: the product's handler between a simulated consumer group and slow servers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from engine.metrics import Metrics
+from engine.pipeline.core import Pipeline
+from engine.settings import Settings
+from engine.streams.batch import Batch
+from engine.streams.codec import Decoder
+from engine.streams.delivery import Producers
+from engine.streams.handler import Handler
+from engine.streams.health import WorkerHealth
+from engine.streams.store.contract import PartitionWrite
+from engine.streams.store.memory import MemoryServer
+from tests.simulation.servers import Broker, Link, SlowProducer, SlowStore
+from tests.streams.replay import MemoryRecord, Reader
+
+Place = tuple[str, int]
+IDLE_S = 1.0  # between two looks at a step that is being made durable
+
+
+@dataclass(slots=True)
+class Order:
+    """What the group tells a worker between two batches."""
+
+    places: frozenset[Place]
+    take: bool
+    lost: bool
+    done: asyncio.Future[None]
+
+
+class Worker:
+    """One worker.
+
+    Args:
+        settings: of the deployment.
+        pipeline: nobody else's while this worker lives.
+        server: the store.
+        broker: takes what is sent.
+        log: the event topics.
+        rng: sizes of batches, how long calls take.
+        now_ms: the clock; it stands still while a batch is worked on.
+        on_commit: told of each write that was carried out.
+        ahead_from: from so many records in a batch on the next one is decided meanwhile.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        pipeline: Pipeline,
+        server: MemoryServer,
+        broker: Broker,
+        *,
+        log: dict[Place, list[MemoryRecord]],
+        rng: random.Random,
+        now_ms: Callable[[], int],
+        on_commit: Callable[[Worker, PartitionWrite, Any], None],
+        ahead_from: int,
+    ) -> None:
+        self.pipeline = pipeline
+        self.link = Link(rng, rng.choice((0.001, 0.05, 0.5)))
+        self.reader = Reader({})
+        self.poked = asyncio.Event()
+        self.delivered: dict[tuple[str, int, int], tuple[int, int]] = {}
+        self._log = log
+        self._rng = rng
+        self._most = rng.choice((1, 3, 8))
+        self._orders: list[Order] = []
+        self._now_ms = now_ms
+        self._batch_ms = 0
+        store = SlowStore(server, self.link, lambda write, before: on_commit(self, write, before))
+        producer: Any = SlowProducer(broker, self.link)
+        health = WorkerHealth(now_s=time.monotonic)
+        decode = Decoder(settings.clock).decode
+        self.handler = Handler(
+            settings, pipeline, store, Producers(producer, producer), decode, Metrics(), health, self.now_ms
+        )
+        self.handler.attach(lambda: self.reader)
+        self.handler.ahead_from = ahead_from
+        self.task = asyncio.create_task(self._run())
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it stands still, as after SIGSTOP."""
+        return not self.link.running.is_set()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has neither been killed nor failed."""
+        return not self.task.done()
+
+    @property
+    def finishing(self) -> bool:
+        """Whether a step is being made durable."""
+        task = self.handler._finishing.task
+        return task is not None and not task.done()
+
+    def now_ms(self) -> int:
+        """The worker's clock."""
+        return self._batch_ms or self._now_ms()
+
+    def tell(self, places: frozenset[Place], *, take: bool, lost: bool = False) -> asyncio.Future[None]:
+        """Tell the worker to take partitions or to let them go, between two batches."""
+        order = Order(places, take, lost, asyncio.get_running_loop().create_future())
+        self._orders.append(order)
+        self.poked.set()
+        return order.done
+
+    async def kill(self) -> None:
+        """End it with whatever it has in hand."""
+        tasks = {self.task} | ({self.handler._finishing.task} if self.handler._finishing.task else set())
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        for order in self._orders:
+            order.done.cancel()
+
+    async def _run(self) -> None:
+        count = 0
+        while True:
+            await self.link.running.wait()
+            await self._obey()
+            self.poked.clear()
+            polled = self.reader.take(self._rng, self._most) if self.reader.log else []
+            wakeup_s = self.handler.next_wakeup_s()
+            if not polled and (wakeup_s is None or wakeup_s > 0):
+                if self.reader.done:
+                    await self._idle(wakeup_s)
+                continue
+            self._batch_ms = self._now_ms()
+            for record in polled:
+                self.delivered[*record.where,] = (count, self._batch_ms)
+                count += 1
+            finished = asyncio.get_running_loop().create_future()
+            records: list[Any] = list(polled)
+            await self.handler.handle(Batch(records, 0, 1, finished))
+            self._batch_ms = 0
+            await self.link.pause()
+
+    async def _idle(self, wakeup_s: float | None) -> None:
+        """Wait for a record, an order of the group, or the next timer."""
+        if self.finishing:
+            wakeup_s = min(wakeup_s or IDLE_S, IDLE_S)
+        try:
+            async with asyncio.timeout(wakeup_s):
+                await self.poked.wait()
+        except TimeoutError:
+            pass
+
+    async def _obey(self) -> None:
+        """Take what the group gives, let go what it takes away."""
+        while self._orders:
+            order = self._orders[0]
+            if order.take:
+                starts = await self.handler.on_assigned(order.places)
+                self.reader.at.update({place: starts.get(place, 0) for place in order.places})
+                self.reader.log.update({place: self._log[place] for place in order.places})
+            else:
+                await self.handler.on_revoked(order.places, lost=order.lost)
+                for place in order.places:
+                    self.reader.log.pop(place, None)
+            self._orders.pop(0)
+            if not order.done.done():
+                order.done.set_result(None)
