@@ -54,6 +54,7 @@ _HABIT_D: Final = 90.0
 CSAT_CENTRE: Final = 3.0
 NPS_CENTRE: Final = 7.5
 """Between a 7 and an 8, which count for nothing in an NPS: who never answered stands there too."""
+_CENTRES: Final = np.array((CSAT_CENTRE, NPS_CENTRE))[:, None]
 
 
 def activity_of(
@@ -94,7 +95,7 @@ def activity_features(columns: Floats) -> Floats | None:
     weeks = np.minimum(np.maximum(columns[_KNOWN], _WEEK_D), _HABIT_D) / _WEEK_D
     np.log1p(counts[3:] / weeks, out=out[HABITS])
     np.subtract(np.log1p(counts[:3]), out[HABITS], out=out[CHANGES])
-    for row, centre in ((CSAT, CSAT_CENTRE), (NPS, NPS_CENTRE)):
-        answer = answers[row - CSAT]
-        out[row] = np.where(answer == NO_SCORE, 0.0, answer - centre)
+    np.subtract(answers, _CENTRES, out=out[CSAT:])
+    out[CSAT:] *= answers != NO_SCORE
+    out[CSAT:] += 0.0  # no zero has a sign: a row's bytes do not depend on who else is in the batch
     return out

@@ -230,16 +230,16 @@ def feature_columns(basis: Basis, steps: int = 1, step_d: float = 30.0) -> Float
 
 
 def feature_rows(columns: Floats) -> Floats:
-    """Return the features as of now, one row each, with zeros for activity that was left out.
+    """Return features as rows, with zeros for activity that was left out.
 
     Args:
-        columns: as from `feature_columns`.
+        columns: as from `feature_columns`, of one instant: (18, rows) or (26, rows).
 
     Returns:
         (rows, 26) float64, columns as in `HAZARD_FEATURES`.
     """
-    rows = np.zeros((columns.shape[2], FEATURE_COUNT))
-    rows[:, : len(columns)] = columns[:, 0, :].T
+    rows = np.zeros((columns.shape[1], FEATURE_COUNT))
+    rows[:, : len(columns)] = columns.T
     return rows
 
 
@@ -260,4 +260,4 @@ def hazard_matrix(
     Returns:
         (rows, 26) float64, columns as in `HAZARD_FEATURES`.
     """
-    return feature_rows(feature_columns(basis_of_stats(stats, now_s, global_rate, activity)))
+    return feature_rows(feature_columns(basis_of_stats(stats, now_s, global_rate, activity))[:, 0])

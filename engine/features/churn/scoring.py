@@ -20,7 +20,6 @@ from engine.features.churn.hazard import (
     basis_of_features,
     basis_of_stats,
     feature_columns,
-    feature_rows,
 )
 from engine.features.churn.mbg import purchase_probability
 from engine.features.churn.purchases import PurchaseStats
@@ -127,13 +126,14 @@ class Scorer:
             activity: as for `score`.
 
         Returns:
-            (rows,) risks as from `score`, and (rows, 26) features as from `hazard_matrix`.
+            (rows,) risks as from `score`, and features as of now, (18, rows) or with activity (26, rows);
+            `feature_rows` makes rows of them.
         """
         basis = basis_of_stats(stats, now_s, global_rate, activity)
         columns = self._columns(basis)
         risk = self._blend(*self._log_odds(basis, columns))
         risk[stats.count == 0.0] = np.nan
-        return risk, feature_rows(columns)
+        return risk, columns[:, 0]
 
     def score_rows(self, features: npt.NDArray[np.floating]) -> Risk:
         """Score frozen feature rows, (rows, 26), model by model."""

@@ -147,7 +147,7 @@ def test_a_risk_does_not_depend_on_who_else_is_in_the_batch() -> None:
         risk, features = scorer.score_with_features(
             stats, np.array(now_s[start:end]), rates, activity[:, start:end]
         )
-        return risk.tolist(), features.tolist()
+        return risk.tolist(), features.T.tolist()
 
     whole = score(0, len(records))
     for size in (1, 2, 3, 5, 7, 8, 13, 64):

@@ -1,0 +1,72 @@
+"""What a churn score costs: `python -m loadtest.score`. Processor time, the least of many rounds."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from engine.features.catalog import NO_SCORE
+from engine.features.churn.activity import NEEDED_COLUMNS, activity_features
+from engine.features.churn.purchases import DAY_S, unpack_many, update_purchase
+from engine.features.churn.scoring import Scorer
+from engine.features.churn.snapshot import shipped_prior
+
+BATCHES: Final = (32, 128, 500, 2000)
+_ROUND_ROWS: Final = 2_000
+
+
+def least_us(work: Callable[[], object], rows: int, rounds: int) -> float:
+    """Return the least processor time of a call in any round, microseconds a row."""
+    calls = max(1, _ROUND_ROWS // rows)
+    spent = []
+    for _ in range(rounds):
+        began = time.process_time_ns()
+        for _ in range(calls):
+            work()
+        spent.append(time.process_time_ns() - began)
+    return min(spent) / calls / rows / 1000
+
+
+def main() -> int:
+    """Print the cost of a row by batch size: orders alone, and with other activity."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest.score", description=__doc__)
+    parser.add_argument("--batches", type=int, nargs="*", default=list(BATCHES))
+    parser.add_argument("--rounds", type=int, default=300)
+    options = parser.parse_args()
+    rng = np.random.default_rng(1)
+    scorer = Scorer(shipped_prior())
+    print(f"{'batch':>6}{'orders alone':>14}{'with activity':>15} us a row")
+    for rows in options.batches:
+        records = []
+        for _ in range(rows):
+            record, time_s = None, 1_600_000_000
+            for _ in range(int(rng.integers(1, 9))):
+                time_s += int(rng.integers(DAY_S, 60 * DAY_S))
+                record = update_purchase(record, time_s, float(rng.gamma(2.0, 20.0)))
+            records.append(record or b"")
+        blob, has = b"".join(records), np.ones(rows, np.bool_)
+        stats = unpack_many(blob, has)
+        now_s = stats.last_s + rng.exponential(50.0, rows) * DAY_S
+        rates = np.full(rows, 0.01)
+        columns = rng.poisson(2.0, (len(NEEDED_COLUMNS), rows)).astype(np.float64)
+        columns[6:8] = NO_SCORE
+
+        def alone() -> object:
+            return scorer.score_with_features(stats, now_s, rates)  # noqa: B023 - called here
+
+        def active() -> object:
+            found = activity_features(columns)  # noqa: B023
+            return scorer.score_with_features(stats, now_s, rates, found)  # noqa: B023
+
+        figures = [least_us(work, rows, options.rounds) for work in (alone, active)]
+        print(f"{rows:>6}{figures[0]:>14.3f}{figures[1]:>15.3f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
