@@ -25,6 +25,7 @@ from engine.commands import (
     rules_test,
     send,
     tail,
+    top,
     topics,
 )
 
@@ -92,6 +93,7 @@ for group in (
     model,
     model_evaluate,
     model_report,
+    top,
     config,
     doctor,
 ):

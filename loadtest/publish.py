@@ -22,8 +22,8 @@ from engine.streams.kafka import KafkaSettings, create_topics
 from engine.streams.local.stack import ApacheKafka, ValkeyServer
 from engine.streams.rules.desk import Draft, RuleDesk
 from engine.streams.topics import topic_specs
+from engine.top.scrape import difference, percentiles_ms, read_samples
 from loadtest import generator
-from loadtest.figures import difference, percentiles_ms, read_samples
 from loadtest.generator import Order
 from loadtest.processes import Engine, Helper, LoadTestError, running_engine
 from loadtest.workload import PARTITIONS, TOPICS, Workload, write_journeys

@@ -7,7 +7,8 @@ import pytest
 
 from engine import metrics
 from engine.metrics import Metrics
-from loadtest.figures import engine_figures, read_samples
+from engine.top.scrape import read_samples
+from loadtest.figures import engine_figures
 
 
 def test_only_what_happened_during_the_run_counts() -> None:

@@ -1,0 +1,69 @@
+"""The screen of `engage top`, and the addresses it takes."""
+
+from __future__ import annotations
+
+import datetime as dt
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from engine.errors import ConfigError, TransientError
+from engine.top.figures import Look, Watch
+from engine.top.run import views, worker_url
+from engine.top.screen import Screen, plain_line, sparkline
+from tests.top.test_figures import page
+
+NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (140, 50)])
+def test_the_screen_fits_and_shows_the_figures(width: int, height: int) -> None:
+    """On a small and on a large terminal every panel is there and no line is too long."""
+    watch = Watch(["10.0.0.7:6066"])
+    watch.take([Look(0.0, page(1000))])
+    view = watch.take([Look(2.0, page(3000, lag=70, rules=2))])
+    out = StringIO()
+    console = Console(file=out, width=width, height=height, force_terminal=True, color_system=None)
+    console.print(Screen(view, lambda at_s: NOON + dt.timedelta(seconds=at_s)))
+    shown = out.getvalue()
+    for text in ("1,000", "10.0.0.7:6066", "ready", "welcome", "consent", "12:00:02", "rules version 2"):
+        assert text in shown
+    assert max(map(len, shown.splitlines())) <= width
+    assert "1 of 1 workers ready | 1,000 events/s" in plain_line(view)
+
+
+def test_sparklines_go_from_nothing_to_the_highest() -> None:
+    """The newest values at the right end; no values, no bars."""
+    assert sparkline([0, 1, 2, 4, 8], 4) == "▂▃▅█"
+    assert sparkline([0.0, 0.0], 10) == "▁▁"
+    assert sparkline([], 10) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("localhost:6066", "http://localhost:6066"),
+        ("http://10.0.0.7:6066/metrics", "http://10.0.0.7:6066"),
+        ("https://w.example:443", "https://w.example:443"),
+        ("[::1]:6066", "http://[::1]:6066"),
+    ],
+)
+def test_addresses_of_workers(text: str, url: str) -> None:
+    """As people write them."""
+    assert worker_url(text) == url
+
+
+@pytest.mark.parametrize(
+    "text", ["", "localhost", ":6066", "host:", "host:port", "ftp://host:1", "host:99999"]
+)
+def test_wrong_addresses_are_refused(text: str) -> None:
+    """With what to write instead."""
+    with pytest.raises(ConfigError, match="write HOST:PORT"):
+        worker_url(text)
+
+
+def test_no_worker_at_all_is_an_error() -> None:
+    """A person who mistyped the port is told so, not shown an empty screen."""
+    with pytest.raises(TransientError, match="no worker answers"):
+        next(views(["http://127.0.0.1:1"], 1.0, None))
