@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from tests.simulation.run import run_seeds
 
-CHUNK = 100
+CHUNK = 25
 
 
 def main() -> None:

@@ -104,5 +104,5 @@ def settings_of(*, replay: bool, cached: int) -> Settings:
         topics=TopicSettings(partitions=PARTITIONS),
         global_cap=["3 per 6h"],
         cache=CacheSettings(customers=cached),
-        timers=TimerSettings(horizon_s=6 * 3600),
+        timers=TimerSettings(horizon_s=12 * 3600),
     )

@@ -71,7 +71,7 @@ class Worker:
         self.delivered: dict[tuple[str, int, int], tuple[int, int]] = {}
         self._log = log
         self._rng = rng
-        self._most = rng.choice((1, 3, 8))
+        self._most = rng.choice((2, 5, 12))
         self._orders: list[Order] = []
         self._now_ms = now_ms
         self._batch_ms = 0

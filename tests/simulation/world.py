@@ -25,6 +25,7 @@ from tests.simulation.worker import Place, Worker
 from tests.streams.replay import Log, MemoryRecord
 
 LONGEST_S = 3600.0  # from the last fault to the end
+MARKED = 0.12  # of the records of the replay clock, followed by watermarks
 LOST_S = 1.0  # of the store, at most
 
 
@@ -109,7 +110,7 @@ class World:
         for task in self._begun:
             await task
         await self._finish()
-        for worker in self._workers:
+        for worker in list(self._workers):
             await worker.handler.settle()
             await self._end(worker)
         return Result(
@@ -144,7 +145,7 @@ class World:
                 at_s = REPLAY_S * number / len(arrivals)
             await self._until(at_s)
             self._events[append(self._log, arrival)].append(arrival.event)
-            if self._plan.replay and rng.random() < 0.3:
+            if self._plan.replay and rng.random() < MARKED:
                 self._mark(arrival.at_ms + START_MS - rng.choice((0, rng.randrange(HOUR_MS))))
             self._poke()
 
