@@ -77,7 +77,7 @@ def make_plan(seed: int) -> Plan:
         seed=seed,
         replay=replay,
         workers=rng.choice((1, 2, 2, 3)),
-        ahead_from=rng.choice((0, 0, 3, 200)),
+        ahead_from=rng.choice((1, 1, 3, 200)),
         cached=rng.choice((0, 6, 1000)),
         faults=faults,
         arrivals=arrivals,
