@@ -329,6 +329,9 @@ class World:
 
     async def _finish(self) -> None:
         """Let everything come to rest: all read, all timers over, all of it durable."""
+        # who was fenced by a worker that is none any more gets the partition back only so (docs/internals.md)
+        for number in range(PARTITIONS):
+            await self._move(number)
         if self._plan.replay:
             self._mark(START_MS + SPAN_MS + DRAIN_MS)
             self._mark(END_OF_STREAM_MS)
