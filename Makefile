@@ -46,8 +46,9 @@ bench: setup ## open-loop latency and throughput, with the relay and stock Faust
 bench-churn: setup ## the churn model on real purchases, beside LightGBM and BG/NBD (ARGS="--tune --html churn.html")
 	@$(RUN) python -m loadtest.churn $(ARGS)
 
-docs: setup ## regenerate the reference pages under docs/ from the code
+docs: setup ## regenerate the reference pages under docs/ and the dashboards from the code
 	@$(RUN) python -m engine.docs
+	@$(RUN) python deploy/grafana/dashboards.py
 
 clean: ## remove caches and the environment
 	rm -rf .venv $(TOOLS) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
