@@ -109,8 +109,6 @@ class Handler:
         self.ahead_from = AHEAD_FROM
         self._at_work = False
 
-    # ---- what the transport asks -------------------------------------------------------------------
-
     def attach(self, consumer: Callable[[], Consumer]) -> None:
         """Tell which consumer to pause and seek; asked for at each use, for it exists only once started."""
         self.holdings.consumer = consumer
@@ -137,19 +135,19 @@ class Handler:
                 state.journey_due_ms = -1
 
     def next_wakeup_s(self) -> float | None:
-        """Time to the next due timer; on the replay clock only events wake."""
+        """Time to the next thing to do without an event: a timer, on the replay clock none."""
         if self._finishing.went_wrong():
             return 0.0
+        again_s = self.holdings.reclaim_in_s()
         if self._replay:
-            return None
+            return again_s
         owned = self.holdings.owned.values()
         due_ms = [due for partition in owned if (due := partition.timers.next_due_ms()) is not None]
         soonest_ms = min((*due_ms, *(partition.timers.horizon_ms for partition in owned)), default=None)
         if self.arming is not None and self.arming.ready and owned:
             soonest_ms = min(soonest_ms or 2**62, self.arming.due_ms())
-        return None if soonest_ms is None else max(0.0, (soonest_ms - self._now_ms()) / 1000)
-
-    # ---- a batch ----------------------------------------------------------------------------------
+        due_s = None if soonest_ms is None else max(0.0, (soonest_ms - self._now_ms()) / 1000)
+        return min((each for each in (again_s, due_s) if each is not None), default=None)
 
     async def handle(self, batch: Batch) -> None:
         """Work a batch off, step by step, and let the next poll happen."""
@@ -181,6 +179,7 @@ class Handler:
             await self._arm(self.arming, self._now_ms())
         if len(batch.records) < self.ahead_from:
             await self.settle()
+        await self.holdings.reclaim()
         if self._finishing.task is None:
             self._health.progressed()
         self._tally.end(len(batch.records))
@@ -251,8 +250,6 @@ class Handler:
                 return worked
             await self._work(Step(), due, now_ms, until_ms)
             worked = True
-
-    # ---- a step -----------------------------------------------------------------------------------
 
     async def _work(
         self,
@@ -380,8 +377,6 @@ class Handler:
         effects = self._lay_out(step, outcome, states, marks, until)
         self._finishing.begin(step, outcome, states, effects)
         await self.settle()
-
-    # ---- when something is wrong ------------------------------------------------------------------
 
     def _forget(
         self, states: Mapping[str, CustomerState], marks: Mapping[int, Mark], given_up: Collection[int]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
@@ -18,6 +19,8 @@ from engine.streams.tally import Tally
 
 log = structlog.get_logger(__name__)
 
+# A worker that has lost its partitions is told so long before: by its session's end, or by the broker's own.
+RECLAIM_AFTER_S = 60.0
 FIRST_RETRY_S = 0.05
 MAX_RETRY_S = 2.0
 _T = TypeVar("_T")
@@ -49,6 +52,10 @@ class Holdings:
         health: told what works and what does not.
         topics: the event topics.
         partitions: how many partitions each of them has.
+
+    Attributes:
+        owned: those confirmed.
+        reclaim_after_s: how long a fenced partition stays with Kafka's word alone.
     """
 
     def __init__(
@@ -71,6 +78,8 @@ class Holdings:
         # Given up since the step at hand was taken: whatever it still holds of them is read again by whoever
         # owns them now, this worker included.
         self.given_up: set[int] = set()
+        self.reclaim_after_s = RECLAIM_AFTER_S
+        self._fenced_at_s: dict[int, float] = {}  # given up, and Kafka has not taken them away
         self._offsets: dict[TopicPartition, int] = {}
         self.consumer: Callable[[], Consumer] | None = None
 
@@ -97,6 +106,7 @@ class Holdings:
         self._health.rebalance_started()
         for number in {partition for _, partition in partitions}:
             self._drop(number)
+            self._fenced_at_s.pop(number, None)
         self._health.rebalance_ended(tuple(sorted(self.owned)))
         log.info("partitions revoked", partitions=sorted({number for _, number in partitions}), lost=lost)
 
@@ -104,7 +114,7 @@ class Holdings:
         """Forget the memory of partitions, and take up again those that went back in time.
 
         All are in `given_up` then. A fenced one is left alone: its new owner has it, and Kafka will say so to
-        this worker, too.
+        this worker, too; if it does not, `reclaim` takes it up again.
 
         Args:
             errors: what a write and a read at the same time were refused for. The store forgets a partition
@@ -125,12 +135,28 @@ class Holdings:
         paused = {key for key in self._paused if key[1] in rolled_back}
         for number in sorted(fenced | rolled_back):
             self._drop(number)
+        self._fenced_at_s |= dict.fromkeys(fenced, time.monotonic())
         for number in sorted(rolled_back):
-            offsets = await self._acquire(number)
-            if self.consumer is not None:
-                await self.consumer().seek({(topic, number): offsets.get(topic, 0) for topic in self._topics})
+            await self._take_again(number)
         if paused and self.consumer is not None:
             await self.consumer().resume(paused)  # nothing of them is held back any more
+
+    def reclaim_in_s(self) -> float | None:
+        """Time until a fenced partition is to be taken up again; None = there is none."""
+        first_s = min(self._fenced_at_s.values(), default=None)
+        return None if first_s is None else max(0.0, first_s + self.reclaim_after_s - time.monotonic())
+
+    async def reclaim(self) -> None:
+        """Take up again what was fenced and Kafka has left here all the same; call it at the end of a batch.
+
+        A worker that was stopped in the middle of taking a partition over fences its new owner when it wakes,
+        and is told only then that it has lost it: nobody would have it.
+        """
+        now_s = time.monotonic()
+        for number, fenced_s in list(self._fenced_at_s.items()):
+            if now_s - fenced_s >= self.reclaim_after_s:
+                log.warning("taking up again what no other worker claims", partition=number)
+                await self._take_again(number)
 
     def durable(self, offsets: Mapping[TopicPartition, int], *, at_once: bool) -> None:
         """Note offsets as durable.
@@ -187,9 +213,16 @@ class Holdings:
             if wait_s > FIRST_RETRY_S:  # it answers again, be it with a refusal
                 self._health.trouble(step, "")
 
+    async def _take_again(self, number: int) -> None:
+        """Become the owner of a partition that Kafka has assigned; read it from where it is stored."""
+        offsets = await self._acquire(number)
+        if self.consumer is not None:
+            await self.consumer().seek({(topic, number): offsets.get(topic, 0) for topic in self._topics})
+
     async def _acquire(self, number: int) -> Mapping[str, int]:
         """Become the owner of a partition; return its stored offsets."""
         meta = await self.retrying("acquire", lambda: self._store.acquire(number))
+        self._fenced_at_s.pop(number, None)
         self.owned[number] = OwnedPartition.restored(number, meta.epoch, meta.fields, self._partitions)
         self._intake.assign(number, meta.clock_ms, meta.current_ids, meta.previous_ids)
         self._tally.owned(self.owned)

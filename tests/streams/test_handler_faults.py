@@ -303,6 +303,39 @@ async def test_a_late_writer_is_fenced(stage: Stage) -> None:
     assert stage.consumer.sought == [], "its new owner has it"
 
 
+async def test_a_partition_that_nobody_claims_is_taken_up_again(stage: Stage) -> None:
+    """Fenced by a worker that has then lost it, too: what Kafka leaves here is not left alone for ever."""
+    await MemoryStore(stage.server).acquire(0)
+    records = [stage.record(event("order.placed", HERE))]
+    assert await stage.work(*records) == {}
+    assert set(stage.handler.holdings.owned) == {1}
+    again_s = stage.handler.holdings.reclaim_in_s()
+    assert again_s is not None
+    assert 0 < again_s <= stage.handler.holdings.reclaim_after_s
+    await stage.work()
+    assert set(stage.handler.holdings.owned) == {1}, "its owner may be alive: Kafka has time to say so"
+    stage.handler.holdings.reclaim_after_s = 0.0
+    assert stage.handler.next_wakeup_s() == 0.0
+    await stage.work()
+    assert set(stage.handler.holdings.owned) == {0, 1}
+    assert stage.handler.holdings.reclaim_in_s() is None
+    assert merged(stage)["engage.orders", 0] == 0, "it is read again from where it is stored"
+    assert await stage.work(*records) == {("engage.orders", 0): 1}
+    assert stage.state(HERE) is not None
+
+
+async def test_a_fenced_partition_that_kafka_takes_away_is_not_taken_up_again(stage: Stage) -> None:
+    """The usual case: its new owner is alive, and a moment later Kafka says so here."""
+    stage.handler.holdings.reclaim_after_s = 0.0
+    await MemoryStore(stage.server).acquire(0)
+    await stage.send(event("order.placed", THERE))
+    await stage.handler.on_revoked(
+        frozenset((topic, 0) for topic in stage.settings.event_topics().values()), lost=True
+    )
+    await stage.work()
+    assert set(stage.handler.holdings.owned) == {1}
+
+
 async def test_a_late_writer_is_fenced_in_the_middle(stage: Stage) -> None:
     """Fenced while timers and single records are worked, the other partitions' records all count."""
     await stage.send(*[event("order.delivered", name) for name in PEOPLE])
