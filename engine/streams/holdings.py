@@ -132,10 +132,10 @@ class Holdings:
         fenced -= rolled_back | self.given_up
         rolled_back = (rolled_back - self.given_up) & self.owned.keys()
         self.given_up |= fenced | rolled_back
+        self._fenced_at_s |= dict.fromkeys(fenced & self.owned.keys(), time.monotonic())
         paused = {key for key in self._paused if key[1] in rolled_back}
         for number in sorted(fenced | rolled_back):
             self._drop(number)
-        self._fenced_at_s |= dict.fromkeys(fenced, time.monotonic())
         for number in sorted(rolled_back):
             await self._take_again(number)
         if paused and self.consumer is not None:

@@ -17,6 +17,7 @@ from engine.streams import holdings
 from engine.streams.batch import Batch
 from engine.streams.partition import partition_of
 from engine.streams.producer import DeliveryError, OutRecord
+from engine.streams.store.contract import PartitionFenced
 from engine.streams.store.memory import MemoryStore
 from tests.streams.stage import NOW_MS, PARTITIONS, Stage, down, event, place
 
@@ -324,16 +325,22 @@ async def test_a_partition_that_nobody_claims_is_taken_up_again(stage: Stage) ->
     assert stage.state(HERE) is not None
 
 
-async def test_a_fenced_partition_that_kafka_takes_away_is_not_taken_up_again(stage: Stage) -> None:
-    """The usual case: its new owner is alive, and a moment later Kafka says so here."""
-    stage.handler.holdings.reclaim_after_s = 0.0
-    await MemoryStore(stage.server).acquire(0)
-    await stage.send(event("order.placed", THERE))
-    await stage.handler.on_revoked(
-        frozenset((topic, 0) for topic in stage.settings.event_topics().values()), lost=True
-    )
+@pytest.mark.parametrize("refused", ["before", "after"])
+async def test_a_fenced_partition_that_kafka_takes_away_is_not_taken_up_again(
+    stage: Stage, refused: str
+) -> None:
+    """The usual case: its new owner is alive, and Kafka says so before a write is refused, or after."""
+    held = stage.handler.holdings
+    held.reclaim_after_s = 0.0
+    gone = frozenset((topic, 0) for topic in stage.settings.event_topics().values())
+    if refused == "before":
+        await held.give_up(PartitionFenced({0}))
+    await stage.handler.on_revoked(gone, lost=True)
+    if refused == "after":
+        await held.give_up(PartitionFenced({0}))
+    assert held.reclaim_in_s() is None
     await stage.work()
-    assert set(stage.handler.holdings.owned) == {1}
+    assert set(held.owned) == {1}
 
 
 async def test_a_late_writer_is_fenced_in_the_middle(stage: Stage) -> None:
