@@ -265,13 +265,13 @@ class Bench:
             Events per second.
         """
         self._say(f"engine on a backlog of {rate * seconds:,.0f} events")
-        self._drive(Order(self._next_name(), rate, seconds, TOPICS, time.time() + _LEAD_S), None)
+        sent, _ = self._drive(Order(self._next_name(), rate, seconds, TOPICS, time.time() + _LEAD_S), None)
         with self.engine() as engine:
             begun_s, begun = time.monotonic(), engine.events_total()
-            while (passed_s := time.monotonic() - begun_s) < seconds:
+            while time.monotonic() - begun_s < seconds:
                 time.sleep(_SAMPLE_EVERY_S)
             done = engine.events_total() - begun
-            if begun + done >= rate * seconds:
+            if begun + done >= sent.records:
                 raise LoadTestError(f"the backlog ended before {seconds:.0f} s were over")
             passed_s = time.monotonic() - begun_s
             self.drain(engine)

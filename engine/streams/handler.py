@@ -135,7 +135,7 @@ class Handler:
                 state.journey_due_ms = -1
 
     def next_wakeup_s(self) -> float | None:
-        """Time to the next thing to do without an event: a timer, on the replay clock none."""
+        """Time to what is to be done without an event: a timer, except on the replay clock; a reclaim."""
         if self._finishing.went_wrong():
             return 0.0
         again_s = self.holdings.reclaim_in_s()

@@ -28,9 +28,8 @@ class Tally:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        for (
-            reason
-        ) in DeadLetterReason:  # at 0 from the start: Prometheus sees no increase in what appears at 1
+        # at 0 from the start: Prometheus sees no increase in what appears at 1
+        for reason in DeadLetterReason:
             metrics.add(table.DEAD_LETTERS, 0, reason)
         self.received_ns = 0
         self._segments_told: set[str] = set()
