@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
@@ -49,7 +48,7 @@ class Holdings:
         store: customer state; draws the fencing epoch.
         intake: told which partitions are ours.
         tally: counts.
-        health: told what works and what does not.
+        health: told what works and what does not; has the monotonic clock.
         topics: the event topics.
         partitions: how many partitions each of them has.
 
@@ -132,7 +131,7 @@ class Holdings:
         fenced -= rolled_back | self.given_up
         rolled_back = (rolled_back - self.given_up) & self.owned.keys()
         self.given_up |= fenced | rolled_back
-        self._fenced_at_s |= dict.fromkeys(fenced & self.owned.keys(), time.monotonic())
+        self._fenced_at_s |= dict.fromkeys(fenced & self.owned.keys(), self._health.now_s())
         paused = {key for key in self._paused if key[1] in rolled_back}
         for number in sorted(fenced | rolled_back):
             self._drop(number)
@@ -144,7 +143,7 @@ class Holdings:
     def reclaim_in_s(self) -> float | None:
         """Time until a fenced partition is to be taken up again; None = there is none."""
         first_s = min(self._fenced_at_s.values(), default=None)
-        return None if first_s is None else max(0.0, first_s + self.reclaim_after_s - time.monotonic())
+        return None if first_s is None else max(0.0, first_s + self.reclaim_after_s - self._health.now_s())
 
     async def reclaim(self) -> None:
         """Take up again what was fenced and Kafka has left here all the same; call it at the end of a batch.
@@ -152,7 +151,7 @@ class Holdings:
         A worker that was stopped in the middle of taking a partition over fences its new owner when it wakes,
         and is told only then that it has lost it: nobody would have it.
         """
-        now_s = time.monotonic()
+        now_s = self._health.now_s()
         for number, fenced_s in list(self._fenced_at_s.items()):
             if now_s - fenced_s >= self.reclaim_after_s:
                 log.warning("taking up again what no other worker claims", partition=number)

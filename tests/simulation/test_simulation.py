@@ -37,6 +37,7 @@ BROKEN: dict[str, tuple[str, Any]] = {
     "decides nothing": ("engine.pipeline.core.Pipeline.run", lambda *_: iter(())),
     "knows no repeats": ("engine.streams.intake.RecentIds.add", lambda *_: True),
     "sets no timers": ("engine.pipeline.walk.Walk._arm", lambda *_: None),
+    "takes nothing up again": ("engine.streams.holdings.RECLAIM_AFTER_S", 1e9),
     "is never fenced": ("engine.streams.store.memory.judge", lambda *_: Verdict.WRITTEN),
 }
 

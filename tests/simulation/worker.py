@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -77,7 +76,7 @@ class Worker:
         self._batch_ms = 0
         store = SlowStore(server, self.link, lambda write, before: on_commit(self, write, before))
         producer: Any = SlowProducer(broker, self.link)
-        health = WorkerHealth(now_s=time.monotonic)
+        health = WorkerHealth(asyncio.get_running_loop().time)
         decode = Decoder(settings.clock).decode
         self.handler = Handler(
             settings, pipeline, store, Producers(producer, producer), decode, Metrics(), health, self.now_ms

@@ -288,10 +288,6 @@ class World:
         worker.link.running.set()
         for order in told:
             await self._done(order, worker)
-        # It joins again, and everybody's partitions are dealt anew. That matters: stopped while it took a
-        # partition over, it has just drawn an epoch above that of the partition's owner.
-        for number in range(PARTITIONS):
-            await self._move(number)
         self._share_out()
 
     async def _roll_back(self) -> None:
@@ -329,9 +325,6 @@ class World:
 
     async def _finish(self) -> None:
         """Let everything come to rest: all read, all timers over, all of it durable."""
-        # who was fenced by a worker that is none any more gets the partition back only so (docs/internals.md)
-        for number in range(PARTITIONS):
-            await self._move(number)
         if self._plan.replay:
             self._mark(START_MS + SPAN_MS + DRAIN_MS)
             self._mark(END_OF_STREAM_MS)
