@@ -1,4 +1,9 @@
-"""What a churn score costs: `python -m loadtest.score`. Processor time, the least of many rounds."""
+"""What a churn score costs: `python -m loadtest.score`. Processor time, the least of many rounds.
+
+Beside it, what one row costs by River's own `predict_proba_one`, taken in the same rounds: only the hazard's
+first step, without the chain and without MBG/NBD. Machines differ, and so do hours; the
+ratio does much less.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +14,48 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
+from river import linear_model, preprocessing
 
 from engine.features.catalog import NO_SCORE
 from engine.features.churn.activity import NEEDED_COLUMNS, activity_features
+from engine.features.churn.hazard import FEATURE_COUNT, HAZARD_FEATURES
 from engine.features.churn.purchases import DAY_S, unpack_many, update_purchase
 from engine.features.churn.scoring import Scorer
 from engine.features.churn.snapshot import shipped_prior
 
 BATCHES: Final = (32, 128, 500, 2000)
 _ROUND_ROWS: Final = 2_000
+_RIVER_ROWS: Final = 50
+Work = Callable[[], object]
 
 
-def least_us(work: Callable[[], object], rows: int, rounds: int) -> float:
-    """Return the least processor time of a call in any round, microseconds a row."""
-    calls = max(1, _ROUND_ROWS // rows)
-    spent = []
+def least_us(works: dict[Work, int], rounds: int) -> dict[Work, float]:
+    """Return each call's least processor time in any round, microseconds a row.
+
+    Args:
+        works: what is timed, and how many rows a call of it scores; they take turns.
+        rounds: of each.
+    """
+    least = dict.fromkeys(works, float("inf"))
     for _ in range(rounds):
-        began = time.process_time_ns()
-        for _ in range(calls):
-            work()
-        spent.append(time.process_time_ns() - began)
-    return min(spent) / calls / rows / 1000
+        for work, rows in works.items():
+            calls = max(1, _ROUND_ROWS // rows) if rows > 1 else _RIVER_ROWS
+            began = time.process_time_ns()
+            for _ in range(calls):
+                work()
+            spent = time.process_time_ns() - began
+            least[work] = min(least[work], spent / calls / rows / 1000)
+    return least
+
+
+def river_prediction() -> Work:
+    """Return a call of River's scaler and regression on one row of as many features as ours."""
+    model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    rng = np.random.default_rng(2)
+    for values in rng.random((100, FEATURE_COUNT)).tolist():
+        model.learn_one(dict(zip(HAZARD_FEATURES, values, strict=True)), values[0] > values[1])
+    row = dict(zip(HAZARD_FEATURES, rng.random(FEATURE_COUNT).tolist(), strict=True))
+    return lambda: model.predict_proba_one(row)
 
 
 def main() -> int:
@@ -40,7 +66,8 @@ def main() -> int:
     options = parser.parse_args()
     rng = np.random.default_rng(1)
     scorer = Scorer(shipped_prior())
-    print(f"{'batch':>6}{'orders alone':>14}{'with activity':>15} us a row")
+    by_river = river_prediction()
+    print(f"{'batch':>6}{'orders alone':>14}{'with activity':>15}{'River, a step':>15} us a row")
     for rows in options.batches:
         records = []
         for _ in range(rows):
@@ -63,8 +90,8 @@ def main() -> int:
             found = activity_features(columns)  # noqa: B023
             return scorer.score_with_features(stats, now_s, rates, found)  # noqa: B023
 
-        figures = [least_us(work, rows, options.rounds) for work in (alone, active)]
-        print(f"{rows:>6}{figures[0]:>14.3f}{figures[1]:>15.3f}")
+        figures = least_us({alone: rows, active: rows, by_river: 1}, options.rounds)
+        print(f"{rows:>6}{figures[alone]:>14.3f}{figures[active]:>15.3f}{figures[by_river]:>15.3f}")
     return 0
 
 

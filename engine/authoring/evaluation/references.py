@@ -115,7 +115,7 @@ def recency_rule(rows: Rows, cuts: Sequence[Month]) -> Floats:
 def bg_nbd(rows: Rows, cuts: Sequence[Month], horizon_days: int, step: Step = lambda: None) -> Floats:
     """BG/NBD, fitted to all customers seen by then, (judged rows,)."""
     basis = basis_of_features(rows.features)
-    repeats, age = basis.count - 1.0, basis.tenure_d
+    repeats, age = basis.repeats, basis.tenure_d
     last = np.maximum(age - basis.recency_d, 0.0)
     histories = StatisticsLog()
     noted = 0

@@ -19,7 +19,13 @@ import numpy.typing as npt
 
 from engine.features.churn.activity import ACTIVITY_COUNT, CHANGES, CSAT, CSAT_CENTRE, HABITS, NPS, NPS_CENTRE
 from engine.features.churn.evaluation import Band, Quality
-from engine.features.churn.hazard import PURCHASE_COUNT, Basis, basis_of_features, basis_of_stats
+from engine.features.churn.hazard import (
+    MEASURES,
+    PURCHASE_COUNT,
+    Basis,
+    basis_of_features,
+    basis_of_stats,
+)
 from engine.features.churn.purchases import PurchaseStats
 from engine.features.churn.scoring import Scorer
 from engine.features.churn.snapshot import HazardParameters, Snapshot
@@ -33,11 +39,11 @@ _SPEND: Final = 3
 
 _PURCHASES: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("time since the last order", ("recency_d", "just_purchased")),
-    ("number of orders", ("count",)),
+    ("number of orders", ("repeats",)),
     ("time since the first order", ("tenure_d",)),
     ("usual time between orders", ("mean_gap_d", "gap_sd_d")),
     ("orders of the last weeks", ("decayed_counts",)),
-    ("amounts spent", ("mean_amount_log", "last_amount_log", "decayed_spend")),
+    ("amounts spent", ("mean_amount", "last_amount", "decayed_spend")),
     ("orders in the whole shop", ("global_rate",)),
 )
 """What a marketer calls it, and the quantities of `Basis` that are set together."""
@@ -176,16 +182,12 @@ def _mixed(
     for at, rows in enumerate(kinds, len(_PURCHASES)):
         for row in rows:
             activity[row] = np.where(chosen[:, at], _activity(own)[row], _activity(typical)[row])
-    recency_d = mix("recency_d")
+    measures = np.stack([mix(name) for name in MEASURES])
+    recency_d, tenure_d = measures[MEASURES.index("recency_d")], measures[MEASURES.index("tenure_d")]
+    # nobody bought last before they bought first
+    np.maximum(tenure_d, recency_d, out=tenure_d)
     return Basis(
-        recency_d=recency_d,
-        # nobody bought last before they bought first
-        tenure_d=np.maximum(mix("tenure_d"), recency_d),
-        count=mix("count"),
-        mean_amount_log=mix("mean_amount_log"),
-        last_amount_log=mix("last_amount_log"),
-        mean_gap_d=mix("mean_gap_d"),
-        gap_sd_d=mix("gap_sd_d"),
+        measures=measures,
         decayed=lately,
         global_rate=mix("global_rate"),
         just_purchased=mix("just_purchased"),
@@ -205,9 +207,9 @@ def _shapley(log_odds: Floats, chosen: npt.NDArray[np.bool_], part: int) -> floa
 
 def _texts(basis: Basis) -> tuple[str, ...]:
     """Say each part's value in words, as in `_PURCHASES`."""
-    amount = float(np.expm1(basis.mean_amount_log[0]))
+    amount = float(basis.mean_amount[0])
     rate = float(np.asarray(basis.global_rate).ravel()[0])
-    count = int(basis.count[0])
+    count = int(basis.repeats[0]) + 1
     return (
         _days(basis.recency_d[0]),
         f"{count} order{'s' if count != 1 else ''}",

@@ -64,6 +64,17 @@ FEATURE_COUNT: Final = len(HAZARD_FEATURES)
     _JUST,
     _RECENCY_BY_REPEATS,
 ) = range(PURCHASE_COUNT)
+MEASURES: Final = (
+    "recency_d",
+    "repeats",
+    "tenure_d",
+    "mean_amount",
+    "last_amount",
+    "mean_gap_d",
+    "gap_sd_d",
+)
+"""The first features are the log1p of these, in this order."""
+MEASURE_COUNT: Final = len(MEASURES)
 
 GAP_PRIOR_D: Final = 90.0
 """Gaps are shrunk towards this with the weight of one observation; fixed, so features never change with H."""
@@ -75,33 +86,60 @@ JUST_PURCHASED_S: Final = 3_600
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What the features of rows are made of, all (rows,) float64, times in days.
+    """What the features of rows are made of, in float64; times in days.
 
     Args:
-        recency_d: days since the last purchase.
-        tenure_d: days since the first purchase.
-        count: purchases so far, at least 1.
-        mean_amount_log: log1p of the mean amount.
-        last_amount_log: log1p of the last amount.
-        mean_gap_d: mean gap shrunk towards `GAP_PRIOR_D`.
-        gap_sd_d: standard deviation of the gaps, shrunk likewise.
+        measures: what the first seven features are the log1p of, (7, rows), as in `MEASURES`
         decayed: purchases and amounts as in `PurchaseStats`, decayed to now, (4, rows).
         global_rate: purchases per known customer and day, 30-day average; (rows,) or one for all.
-        just_purchased: 1 on a purchase row.
+        just_purchased: 1 on a purchase row, (rows,).
         activity: as from `activity_of`, (8, rows); None = no customer did or said anything.
     """
 
-    recency_d: Floats
-    tenure_d: Floats
-    count: Floats
-    mean_amount_log: Floats
-    last_amount_log: Floats
-    mean_gap_d: Floats
-    gap_sd_d: Floats
+    measures: Floats
     decayed: Floats
     global_rate: Floats | float
     just_purchased: Floats
     activity: Floats | None = None
+
+    @property
+    def recency_d(self) -> Floats:
+        """Days since the last purchase, (rows,)."""
+        return self._measure(_RECENCY)
+
+    @property
+    def repeats(self) -> Floats:
+        """Purchases after the first, (rows,)."""
+        return self._measure(_REPEATS)
+
+    @property
+    def tenure_d(self) -> Floats:
+        """Days since the first purchase, (rows,)."""
+        return self._measure(_TENURE)
+
+    @property
+    def mean_amount(self) -> Floats:
+        """Mean amount of a purchase, (rows,)."""
+        return self._measure(_MEAN_AMOUNT)
+
+    @property
+    def last_amount(self) -> Floats:
+        """Amount of the last purchase, (rows,)."""
+        return self._measure(_LAST_AMOUNT)
+
+    @property
+    def mean_gap_d(self) -> Floats:
+        """Mean gap between purchases, shrunk towards `GAP_PRIOR_D`, (rows,)."""
+        return self._measure(_MEAN_GAP)
+
+    @property
+    def gap_sd_d(self) -> Floats:
+        """Standard deviation of the gaps, shrunk likewise, (rows,)."""
+        return self._measure(_GAP_SD)
+
+    def _measure(self, row: int) -> Floats:
+        values: Floats = self.measures[row]
+        return values
 
 
 _FADE_PER_DAY: Final = -1.0 / np.array((*DECAY_DAYS, DECAY_DAYS[-1]))[:, None]
@@ -134,20 +172,25 @@ def basis_of_stats(
     """
     count = np.maximum(stats.count, 1.0)
     recency_s = np.maximum(now_s - stats.last_s, 0.0)
-    recency_d = recency_s / DAY_S
     span_d = (stats.last_s - stats.first_s) / DAY_S
-    gaps = count - 1.0
-    spread = np.maximum(stats.sum_gap_sq - span_d * span_d / np.maximum(gaps, 1.0), 0.0)
+    measures = np.empty((MEASURE_COUNT, len(count)))
+    recency_d, repeats, tenure_d, mean_amount, last_amount, mean_gap_d, gap_sd_d = measures
+    np.divide(recency_s, DAY_S, out=recency_d)
+    np.subtract(count, 1.0, out=repeats)
+    np.add(recency_d, span_d, out=tenure_d)
+    np.divide(stats.sum_amount, count, out=mean_amount)
+    last_amount[:] = stats.last_amount
+    np.add(span_d, GAP_PRIOR_D, out=mean_gap_d)
+    # squares about the mean, shrunk; rounding may take them below none
+    np.divide(span_d * span_d, np.maximum(repeats, 1.0), out=gap_sd_d)
+    np.subtract(stats.sum_gap_sq + GAP_PRIOR_D**2, gap_sd_d, out=gap_sd_d)
+    np.maximum(gap_sd_d, GAP_PRIOR_D**2, out=gap_sd_d)
+    measures[_MEAN_GAP:] /= count
+    np.sqrt(gap_sd_d, out=gap_sd_d)
     decayed = np.exp(recency_d * _FADE_PER_DAY)
     decayed *= stats.decayed
     return Basis(
-        recency_d=recency_d,
-        tenure_d=recency_d + span_d,
-        count=count,
-        mean_amount_log=np.log1p(stats.sum_amount / count),
-        last_amount_log=np.log1p(stats.last_amount),
-        mean_gap_d=(span_d + GAP_PRIOR_D) / count,
-        gap_sd_d=np.sqrt((spread + GAP_PRIOR_D**2) / count),
+        measures=measures,
         decayed=decayed,
         global_rate=global_rate,
         just_purchased=(recency_s < JUST_PURCHASED_S).astype(np.float64),
@@ -166,14 +209,10 @@ def basis_of_features(features: npt.NDArray[np.floating]) -> Basis:
     """
     columns = np.ascontiguousarray(features.T, np.float64)
     activity = columns[PURCHASE_COUNT:]
+    measures = np.expm1(columns[:MEASURE_COUNT])
+    np.rint(measures[_REPEATS], out=measures[_REPEATS])
     return Basis(
-        recency_d=np.expm1(columns[_RECENCY]),
-        tenure_d=np.expm1(columns[_TENURE]),
-        count=np.rint(np.expm1(columns[_REPEATS])) + 1.0,
-        mean_amount_log=columns[_MEAN_AMOUNT],
-        last_amount_log=columns[_LAST_AMOUNT],
-        mean_gap_d=np.expm1(columns[_MEAN_GAP]),
-        gap_sd_d=np.expm1(columns[_GAP_SD]),
+        measures=measures,
         decayed=np.concatenate((columns[_COUNT_7:_SPEND_90], np.expm1(columns[_SPEND_90 : _SPEND_90 + 1]))),
         global_rate=columns[_GLOBAL_RATE],
         just_purchased=columns[_JUST],
@@ -194,35 +233,30 @@ def feature_columns(basis: Basis, steps: int = 1, step_d: float = 30.0) -> Float
     Returns:
         (18, steps, rows) float64, with activity (26, steps, rows).
     """
-    rows = len(basis.count)
     ahead_d, fade = _ahead(steps, step_d)
     count = PURCHASE_COUNT if basis.activity is None else FEATURE_COUNT
-    out = np.empty((count, steps, rows))
-    recency_d = basis.recency_d + ahead_d
-    tenure_d = basis.tenure_d + ahead_d
-    np.log1p(recency_d, out=out[_RECENCY])
-    out[_REPEATS] = log_count = np.log(basis.count)
-    np.log1p(tenure_d, out=out[_TENURE])
-    out[_MEAN_AMOUNT] = basis.mean_amount_log
-    out[_LAST_AMOUNT] = basis.last_amount_log
-    out[_MEAN_GAP] = np.log1p(basis.mean_gap_d)
-    out[_GAP_SD] = np.log1p(basis.gap_sd_d)
-    np.divide(recency_d, basis.mean_gap_d, out=out[_RATIO])
+    out = np.empty((count, steps, basis.measures.shape[1]))
+    logs = out[:MEASURE_COUNT]
+    logs[:] = basis.measures[:, None, :]
+    logs[_RECENCY : _TENURE + 1 : _TENURE - _RECENCY] += ahead_d
+    np.divide(logs[_RECENCY], basis.mean_gap_d, out=out[_RATIO])
     np.minimum(out[_RATIO], MAX_GAP_RATIO, out=out[_RATIO])
-    np.subtract(recency_d, basis.mean_gap_d, out=out[_Z])
+    np.subtract(logs[_RECENCY], basis.mean_gap_d, out=out[_Z])
     out[_Z] /= basis.gap_sd_d
     np.minimum(out[_Z], MAX_GAP_Z, out=out[_Z])
     np.maximum(out[_Z], -MAX_GAP_Z, out=out[_Z])
+    np.add(logs[_TENURE], GAP_PRIOR_D, out=out[_RATE])
+    np.log1p(logs, out=logs)
     np.multiply(basis.decayed[:, None, :], fade, out=out[_COUNT_7 : _SPEND_90 + 1])
     np.log1p(out[_SPEND_90], out=out[_SPEND_90])
-    out[_ONE_TIME] = basis.count == 1.0
+    out[_ONE_TIME] = basis.repeats == 0.0
     out[_GLOBAL_RATE] = basis.global_rate
-    np.log(tenure_d + GAP_PRIOR_D, out=out[_RATE])
-    np.subtract(log_count, out[_RATE], out=out[_RATE])
+    np.log(out[_RATE], out=out[_RATE])
+    np.subtract(out[_REPEATS], out[_RATE], out=out[_RATE])
+    out[_JUST] = 0.0
     out[_JUST, 0] = basis.just_purchased
-    out[_JUST, 1:] = 0.0
     # silence says more about those who used to buy often
-    np.multiply(out[_RECENCY], log_count, out=out[_RECENCY_BY_REPEATS])
+    np.multiply(out[_RECENCY], out[_REPEATS], out=out[_RECENCY_BY_REPEATS])
     if basis.activity is not None:
         # that nothing is bought says nothing of visits: who comes as usual, or less, is taken to go on so
         out[PURCHASE_COUNT:] = basis.activity[:, None, :]

@@ -9,6 +9,7 @@ the first purchase, in days. No labels are needed.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import msgspec
@@ -27,6 +28,9 @@ MIN_REPEAT_BUYERS: Final = 10
 TIME_UNIT_D: Final = 30.0
 """Times are fitted in this unit, so that all four parameters are of the order of one."""
 _LOG_BOUND: Final = 12.0
+_MAX_LOG_ODDS: Final = 600.0
+"""Bound on the log-odds of being gone: their odds still fit a float."""
+_TINY: Final = 1e-15
 
 
 class MbgParameters(msgspec.Struct, frozen=True):
@@ -70,9 +74,6 @@ def purchase_probability(
 ) -> Floats:
     """Probability of at least one purchase within the horizon, given each customer's history.
 
-    Whoever is gone buys nothing. Whoever is alive drops out only at a purchase, so the wait for the
-    next purchase is a Gamma mixture of exponentials with shape r + x and scale alpha + T.
-
     Args:
         parameters: of the model.
         repeats: repeat purchases, (rows,).
@@ -83,10 +84,51 @@ def purchase_probability(
     Returns:
         (rows,) float64 in (0, 1); exact also where it is tiny.
     """
-    alive = expit(-log_odds_gone(parameters, repeats, last_d, age_d))
-    wait = np.log1p(horizon_d / (parameters.alpha + age_d))
-    wait *= repeats + parameters.r
-    return np.asarray(-alive * np.expm1(-wait), np.float64)
+    return np.asarray(expit(-log_odds_silent(parameters, repeats, last_d, age_d, horizon_d)), np.float64)
+
+
+def log_odds_silent(
+    parameters: MbgParameters, repeats: Floats, last_d: Floats, age_d: Floats, horizon_d: float
+) -> Floats:
+    """Log-odds of no purchase within the horizon, given each customer's history.
+
+    Whoever is gone buys nothing. Whoever is alive drops out only at a purchase, so the wait for the
+    next purchase is a Gamma mixture of exponentials with shape r + x and scale alpha + T. With g the odds
+    of being gone and w the chance that one who is alive waits longer than the horizon, the odds are
+    (g + w) / (1 - w).
+
+    Args:
+        parameters: of the model.
+        repeats: repeat purchases, (rows,).
+        last_d: days from first to last purchase, (rows,).
+        age_d: days from first purchase to now, (rows,).
+        horizon_d: days ahead.
+
+    Returns:
+        (rows,) float64, finite: within about ±`_MAX_LOG_ODDS`.
+    """
+    shape = repeats + parameters.r
+    terms = np.empty((4, len(shape)))
+    age, last, ahead, leaving = terms
+    np.add(age_d, parameters.alpha, out=age)
+    np.add(last_d, parameters.alpha, out=last)
+    np.add(age, horizon_d, out=ahead)
+    np.add(repeats, parameters.b, out=leaving)
+    np.log(terms, out=terms)
+    np.subtract(age, ahead, out=ahead)
+    ahead *= shape
+    np.expm1(ahead, out=ahead)
+    age -= last
+    age *= shape
+    age -= leaving
+    age += math.log(parameters.a)
+    np.minimum(age, _MAX_LOG_ODDS, out=age)
+    gone = np.exp(age, out=age)
+    gone += ahead
+    gone += 1.0
+    np.maximum(gone, _TINY, out=gone)
+    gone /= np.maximum(np.negative(ahead, out=ahead), _TINY, out=ahead)
+    return np.log(gone, out=gone)
 
 
 def log_odds_gone(parameters: MbgParameters, repeats: Floats, last_d: Floats, age_d: Floats) -> Floats:

@@ -21,7 +21,7 @@ from engine.features.churn.hazard import (
     basis_of_stats,
     feature_columns,
 )
-from engine.features.churn.mbg import purchase_probability
+from engine.features.churn.mbg import log_odds_silent
 from engine.features.churn.purchases import PurchaseStats
 from engine.features.churn.snapshot import HazardParameters, Snapshot, check_snapshot
 from engine.features.churn.value import VALUE_DAYS, expected_amount, expected_orders
@@ -30,7 +30,6 @@ MAX_LOG_ODDS: Final = 13.8
 """Risks stay within 1e-6 of 0 and 1, so that log-loss stays finite."""
 MAX_STEP_LOG_ODDS: Final = 50.0
 """Bound on one step's log-odds; twelve steps of it still fit a float."""
-_TINY: Final = 1e-300
 _HARDLY: Final = 1e-9
 """Below this chance of a purchase, who buys all the same is taken to buy once."""
 
@@ -172,14 +171,14 @@ class Scorer:
         basis = basis_of_stats(stats, now_s, global_rate, activity)
         hazard, mbg = self._log_odds(basis, self._columns(basis))
         last_d = np.maximum(basis.tenure_d - basis.recency_d, 0.0)
-        orders = expected_orders(self.snapshot.mbg, basis.count - 1.0, last_d, basis.tenure_d, VALUE_DAYS)
+        orders = expected_orders(self.snapshot.mbg, basis.repeats, last_d, basis.tenure_d, VALUE_DAYS)
         buys = expit(-mbg)
         orders = np.where(buys > _HARDLY, orders / np.maximum(buys, _HARDLY), 1.0)
         orders = np.maximum(orders, 1.0) * (1.0 - self._blend(hazard, mbg))
         orders[stats.count == 0.0] = 0.0
-        amount = np.expm1(basis.mean_amount_log)
+        amount = basis.mean_amount
         if self.snapshot.spend is not None:
-            amount = expected_amount(self.snapshot.spend, basis.count, amount)
+            amount = expected_amount(self.snapshot.spend, basis.repeats + 1.0, amount)
         return orders, orders * amount
 
     def _blend(self, hazard: Floats, mbg: Floats) -> Floats:
@@ -194,25 +193,24 @@ class Scorer:
         """Log-odds of no purchase within the horizon by the chained hazard and by MBG/NBD."""
         snapshot = self.snapshot
         # Row by row, not BLAS: its order of adding depends on the batch's size, and a risk must not.
-        odds = (columns * self._weights[: len(columns), None, None]).sum(axis=0).ravel()
+        odds = np.einsum("f,fsr->sr", self._weights[: len(columns)], columns)
         odds += self._intercept
         np.minimum(odds, MAX_STEP_LOG_ODDS, out=odds)
         np.maximum(odds, -MAX_STEP_LOG_ODDS, out=odds)
         # 1 / product of 1 - h = product of 1 + exp(odds); kept less one, so that small hazards stay exact
-        steps = np.exp(odds, out=odds).reshape(self._steps, -1)
-        returning = steps[0]
-        for step in steps[1:]:
-            returning = returning * (1.0 + step) + step
-        hazard = -np.log(returning)
-        buys = purchase_probability(
+        np.log1p(np.exp(odds, out=odds), out=odds)
+        returning = odds[0]
+        for step in odds[1:]:
+            returning += step
+        np.log(np.expm1(returning, out=returning), out=returning)
+        silent = log_odds_silent(
             snapshot.mbg,
-            basis.count - 1.0,
+            basis.repeats,
             np.maximum(basis.tenure_d - basis.recency_d, 0.0),
             basis.tenure_d,
             float(snapshot.horizon_days),
         )
-        np.minimum(np.maximum(buys, _TINY, out=buys), 1.0 - 1e-15, out=buys)
-        return hazard, np.log((1.0 - buys) / buys)
+        return np.negative(returning, out=returning), silent
 
 
 def _to_risk(log_odds: Floats) -> Floats:
