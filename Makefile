@@ -8,6 +8,8 @@ unexport PYTHONDONTWRITEBYTECODE
 TOOLS := .tools
 UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 RUN := $(UV) run --frozen --all-extras
+# Each process has servers of its own; one that has run out of tests takes some over.
+PYTEST := pytest -n auto --maxprocesses 4 --dist worksteal
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,13 +26,13 @@ demo: setup ## replay 18 months of real purchases, live in the terminal (ARGS="-
 
 test: setup lint ## every check: lint, types, contracts, unit and fault tests on real servers
 	@$(RUN) python tests/prepare.py
-	@$(RUN) pytest
+	@$(RUN) $(PYTEST)
 
 test-quick: setup ## the tests that need no JVM and no Prometheus, and kill nothing
-	@$(RUN) pytest -m "not kafka and not prometheus and not faults" -q
+	@$(RUN) $(PYTEST) -m "not kafka and not prometheus and not faults" -q
 
 test-random: setup ## the property tests on examples never tried before (ARGS="tests/rules")
-	@$(RUN) pytest --hypothesis-profile=random -m "not kafka and not prometheus and not faults" -q $(ARGS)
+	@$(RUN) $(PYTEST) --hypothesis-profile=random -m "not kafka and not prometheus and not faults" -q $(ARGS)
 
 lint: setup ## ruff, mypy, import directions
 	@$(RUN) ruff check .

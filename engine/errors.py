@@ -51,6 +51,10 @@ class RuleError(EngineError):
         self.column = column
         self.hint = hint
 
+    def __reduce__(self) -> tuple[type[RuleError], tuple[str, str, str, int, int, str]]:
+        """Travel between processes by its parts; an exception's own way knows the text only."""
+        return RuleError, (self.code, self.message, self.file, self.line, self.column, self.hint)
+
 
 class RuleErrors(EngineError):  # noqa: N818 - plural of RuleError
     """Every error found in a set of rule files, in file order.

@@ -31,12 +31,13 @@ def register(root: typer.Typer) -> None:
     command(root, "features")(features)
 
 
-def load_rules(settings: Settings, warnings: list[RuleError] | None = None) -> RuleSet:
+def load_rules(settings: Settings, warnings: list[RuleError] | None = None, *, alone: bool = True) -> RuleSet:
     """Read, check and compile the journeys of the settings.
 
     Args:
         settings: all settings.
         warnings: takes what is possible, but hardly meant.
+        alone: in this process only; False for a command that has no threads yet and may use every core.
 
     Raises:
         RuleErrors: with every problem of every file, that of segments and features first.
@@ -47,7 +48,7 @@ def load_rules(settings: Settings, warnings: list[RuleError] | None = None) -> R
         definitions = definitions_of(settings)
     except RuleErrors as error:
         raise RuleErrors(error.errors + _problems_of_journeys(settings)) from None
-    return rules_of(settings, definitions, warnings)
+    return rules_of(settings, definitions, warnings, alone=alone)
 
 
 def _problems_of_journeys(settings: Settings) -> list[RuleError]:
@@ -83,7 +84,7 @@ def check(
     errors: list[RuleError] = []
     names: list[str] = []
     try:
-        found = load_rules(settings, warnings)
+        found = load_rules(settings, warnings, alone=False)
         names = [f"{journey.name} v{journey.version}" for journey in found.journeys]
     except RuleErrors as error:
         errors, warnings = error.errors, list(error.warnings)

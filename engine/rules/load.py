@@ -20,11 +20,14 @@ from engine.rules.ruleset import RuleSet
 from engine.rules.scope import Vocabulary
 from engine.rules.silence import unsilenced
 from engine.rules.source import ErrorList
+from engine.rules.spread import processes_for, spread
 from engine.rules.templates import Template, read_templates
 
 _KINDS = {"number": "double", "bool": "bool", "code": "string"}
 _SUFFIXES = (".yaml", ".yml")
 _FIXTURES = (".test.yaml", ".test.yml")
+_WORTH_A_PROCESS = 100
+"""Files; checking so many takes longer than starting a process and taking over what it found."""
 
 
 def vocabulary_of(
@@ -90,6 +93,8 @@ def load_journeys(
     vocabulary: Vocabulary,
     warnings: list[RuleError] | None = None,
     errors: Iterable[RuleError] = (),
+    *,
+    alone: bool = True,
 ) -> RuleSet:
     """Read, check and compile every journey.
 
@@ -98,12 +103,13 @@ def load_journeys(
         vocabulary: features, segments, channels.
         warnings: takes the warnings of every file, in file order.
         errors: problems found before.
+        alone: in this process only; False for a command that has no threads yet and may use every core.
 
     Raises:
         RuleErrors: with every error of every file, in file order.
     """
     found = list(errors)
-    return compile_sources(read_sources(paths, found), vocabulary, found, warnings)
+    return compile_sources(read_sources(paths, found), vocabulary, found, warnings, alone=alone)
 
 
 def load_templates(
@@ -153,10 +159,12 @@ class _File:
 
 
 def compile_sources(
-    sources: Iterable[tuple[str, bytes]],
+    sources: Sequence[tuple[str, bytes]],
     vocabulary: Vocabulary,
     errors: list[RuleError] | None = None,
     warnings: list[RuleError] | None = None,
+    *,
+    alone: bool = True,
 ) -> RuleSet:
     """Compile journeys given as (file name, bytes).
 
@@ -165,11 +173,13 @@ def compile_sources(
         vocabulary: features, segments, channels.
         errors: problems found before.
         warnings: takes the warnings of every file that were not silenced, in file order.
+        alone: as for `load_journeys`.
 
     Raises:
         RuleErrors: with every error of every file, in file order.
     """
-    files = [_compile(file, data, vocabulary) for file, data in sources]
+    processes = 1 if alone else processes_for(len(sources), worth=_WORTH_A_PROCESS)
+    files = spread(lambda source: _compile(*source, vocabulary), sources, processes)
     _find_twins(files)
     compiled = [each.linted for each in files if each.linted is not None and not each.problems.errors]
     find_oddities_between(compiled)

@@ -64,7 +64,11 @@ def definitions_of(settings: Settings) -> Definitions:
 
 
 def rules_of(
-    settings: Settings, definitions: Definitions, warnings: list[RuleError] | None = None
+    settings: Settings,
+    definitions: Definitions,
+    warnings: list[RuleError] | None = None,
+    *,
+    alone: bool = True,
 ) -> RuleSet:
     """Read the deployment's journeys; the rule set refers to exactly the feature columns they need.
 
@@ -72,13 +76,14 @@ def rules_of(
         settings: all settings.
         definitions: segments and features.
         warnings: takes what is possible, but hardly meant.
+        alone: in this process only; False for a command that has no threads yet and may use every core.
 
     Raises:
         RuleErrors: every problem of every file.
     """
     errors: list[RuleError] = []
     vocabulary = vocabulary_over(settings, definitions, errors)
-    rules = load_journeys(rule_paths(settings), vocabulary, warnings, errors)
+    rules = load_journeys(rule_paths(settings), vocabulary, warnings, errors, alone=alone)
     return rule_set_of(settings, definitions, rules.journeys)
 
 
