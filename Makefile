@@ -1,6 +1,6 @@
 # Every target sets up what it needs: a machine with Python 3.11-3.13 and `make` is enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-random lint bench bench-churn docs clean
+.PHONY: help setup demo test test-quick test-random lint bench bench-peers bench-churn docs clean
 
 # Processes start by the dozen in tests and demo: let them share compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
@@ -44,6 +44,10 @@ bench: setup ## open-loop latency and throughput, with the relay and stock Faust
 	@$(RUN) python tests/prepare.py
 	@$(RUN) python -m loadtest.curve
 	@$(RUN) python -m loadtest
+
+bench-peers: setup ## the engine beside Quix Streams, Bytewax and stock Faust (ARGS=--quick)
+	@$(RUN) python tests/prepare.py
+	@$(RUN) python -m loadtest.peers $(ARGS)
 
 bench-churn: setup ## the churn model on real purchases, beside LightGBM and BG/NBD (ARGS="--tune --html churn.html")
 	@$(RUN) python -m loadtest.churn $(ARGS)

@@ -89,6 +89,28 @@ class Run:
     fault: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class WorkedOff:
+    """Work on a backlog.
+
+    Args:
+        records: how many.
+        seconds: in which time.
+        cpu_us: processor time of the workers for each, all threads.
+        others_cores: cores used by processes that have nothing to do with the test.
+    """
+
+    records: int
+    seconds: float
+    cpu_us: float
+    others_cores: float
+
+    @property
+    def per_s(self) -> float:
+        """Events per second."""
+        return self.records / self.seconds
+
+
 class Bench:
     """Broker, store, generator and reader, and the runs on them.
 
@@ -102,7 +124,7 @@ class Bench:
     def __init__(
         self, workload: Workload, scratch: Path | None, say: Callable[[str], None], workers: int = 1
     ) -> None:
-        self._workload = workload
+        self.workload = workload
         self._workers = workers
         self._scratch = scratch
         self._say = say
@@ -120,9 +142,7 @@ class Bench:
             self.store = stack.enter_context(ValkeyServer(scratch=self._scratch, rewrite_aof=False))
             self.environment = self._prepare()
             outputs = [ACTION_PREFIX + channel for channel in FIRE_CHANNELS]
-            self.generator = stack.enter_context(
-                Helper(generator.main, self.broker.bootstrap, self._workload)
-            )
+            self.generator = stack.enter_context(Helper(generator.main, self.broker.bootstrap, self.workload))
             self.reader = stack.enter_context(
                 Helper(reader.main, self.broker.bootstrap, [*outputs, RELAY_OUTPUT])
             )
@@ -138,7 +158,7 @@ class Bench:
         """Make topics, journeys and an empty settings file; return the worker's environment."""
         journeys = self.folder / "journeys"
         journeys.mkdir()
-        written = write_journeys(journeys, self._workload)
+        written = write_journeys(journeys, self.workload)
         (self.folder / "engage.toml").write_text("", "utf-8")
         environment = {
             "ENGAGE_CONFIG": str(self.folder / "engage.toml"),
@@ -266,16 +286,31 @@ class Bench:
         """
         self._say(f"engine on a backlog of {rate * seconds:,.0f} events")
         sent, _ = self._drive(Order(self._next_name(), rate, seconds, TOPICS, time.time() + _LEAD_S), None)
+        return self.work_off(sent.records, seconds).per_s
+
+    def work_off(self, records: int, seconds: float) -> WorkedOff:
+        """Let fresh workers work off what lies in the event topics.
+
+        Args:
+            records: how many events there are; more than can be done in that time.
+            seconds: how long they are looked at from the start on.
+        """
         with self.engine() as engine:
             begun_s, begun = time.monotonic(), engine.events_total()
+            machine_s, used_s = machine_cpu_s(), sum(map(cpu_s, engine.pids()))
+            servers = [pid for pids in self._server_pids().values() for pid in pids]
+            ours_s = sum(map(cpu_s, servers))
             while time.monotonic() - begun_s < seconds:
                 time.sleep(_SAMPLE_EVERY_S)
             done = engine.events_total() - begun
-            if begun + done >= sent.records:
+            if begun + done >= records:
                 raise LoadTestError(f"the backlog ended before {seconds:.0f} s were over")
             passed_s = time.monotonic() - begun_s
+            used_s = sum(map(cpu_s, engine.pids())) - used_s
+            others_s = machine_cpu_s() - machine_s - used_s - (sum(map(cpu_s, servers)) - ours_s)
             self.drain(engine)
-        return done / passed_s
+        cpu_us = round(used_s * 1e6 / done, 2) if done else 0.0
+        return WorkedOff(done, round(passed_s, 3), cpu_us, round(max(0.0, others_s) / passed_s, 2))
 
     def stock_faust(self, seconds: float) -> float | None:
         """Measure stock Faust's empty agent on what lies in the event topics, as many workers as ours."""
