@@ -1,6 +1,6 @@
 # Every target sets up what it needs: a machine with Python 3.11-3.13 and `make` is enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-random lint bench bench-peers bench-churn docs clean
+.PHONY: help setup demo test test-quick test-random chaos lint bench bench-peers bench-churn docs clean
 
 # Processes start by the dozen in tests and demo: let them share compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
@@ -33,6 +33,10 @@ test-quick: setup ## the tests that need no JVM and no Prometheus, and kill noth
 
 test-random: setup ## the property tests on examples never tried before (ARGS="tests/rules")
 	@$(RUN) $(PYTEST) --hypothesis-profile=random -m "not kafka and not prometheus and not faults" -q $(ARGS)
+
+chaos: setup ## 200 real faults on Apache Kafka and Valkey, within an hour (ARGS="--faults 20 --seed 7")
+	@$(RUN) python tests/prepare.py
+	@$(RUN) python -m tests.chaos $(ARGS)
 
 lint: setup ## ruff, mypy, import directions
 	@$(RUN) ruff check .

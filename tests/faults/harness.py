@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 import redis
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 from redis.exceptions import ConnectionError as RedisGone
 from redis.exceptions import RedisError
 
@@ -66,6 +66,11 @@ class Deployment:
             **self.more,
         }
 
+    @property
+    def partitions(self) -> int:
+        """How many partitions each topic has."""
+        return int(self.more.get("ENGAGE_TOPICS_PARTITIONS", TOPICS.partitions))
+
     def engage(self, *arguments: str, text: str | None = None) -> str:
         """Run a command to its end and return what it prints."""
         done = subprocess.run(
@@ -89,13 +94,13 @@ class Deployment:
         finally:
             end(process)
 
-    def start_worker(self, number: int = 0) -> subprocess.Popen[bytes]:
-        """Start a worker; the caller ends it."""
+    def start_worker(self, number: int = 0, more: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start a worker, with settings of its own if need be; the caller ends it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f"{self.name}-{number}.log").open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "engine.cli", "worker"],
-                env=self.environment,
+                env={**self.environment, **(more or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -105,9 +110,8 @@ class Deployment:
         """Return the durable offsets, by topic and partition; empty while Redis is away."""
         found: Counter[tuple[str, int]] = Counter()
         with suppress(RedisError), redis.Redis.from_url(self.redis_url) as client:
-            for key in client.scan_iter(f"{{{self.name}:*}}:meta".encode()):
-                number = int(key.split(b"}")[0].rpartition(b":")[2])
-                for name, value in client.hgetall(key).items():
+            for number in range(self.partitions):
+                for name, value in client.hgetall(f"{{{self.name}:{number}}}:meta").items():
                     if name.startswith(b"o:"):
                         found[name[2:].decode(), number] = int(value)
         return found
@@ -167,6 +171,11 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def read_all(bootstrap: str, topics: list[str]) -> list[bytes]:
+    """Read the values of topics from their beginning to their present end."""
+    return [message.value() for message in read_messages(bootstrap, topics)]
+
+
+def read_messages(bootstrap: str, topics: list[str]) -> list[Message]:
     """Read topics from their beginning to their present end."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False})
     try:
@@ -175,17 +184,17 @@ def read_all(bootstrap: str, topics: list[str]) -> list[bytes]:
         ends = {part: consumer.get_watermark_offsets(TopicPartition(*part), timeout=10)[1] for part in parts}
         left = {part: stop for part, stop in ends.items() if stop}
         consumer.assign([TopicPartition(*part, OFFSET_BEGINNING) for part in left])
-        values: list[bytes] = []
+        found: list[Message] = []
         deadline = time.monotonic() + _READ_TIMEOUT_S
         while left and time.monotonic() < deadline:
             for message in consumer.consume(1000, 0.5):
                 assert message.error() is None, message.error()
-                values.append(message.value())
+                found.append(message)
                 part = (message.topic(), message.partition())
                 if message.offset() + 1 >= left.get(part, 0):
                     left.pop(part, None)
         assert not left, f"not read to the end: {left}"
-        return values
+        return found
     finally:
         consumer.close()
 
@@ -204,4 +213,4 @@ def end_offsets(bootstrap: str) -> dict[tuple[str, int], int]:
         consumer.close()
 
 
-__all__ = ["Deployment", "RedisGone", "end", "end_offsets", "read_all"]
+__all__ = ["Deployment", "RedisGone", "end", "end_offsets", "read_all", "read_messages"]

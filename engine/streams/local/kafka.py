@@ -172,7 +172,7 @@ class ApacheKafka(LocalServer):
 
     def _prepare(self) -> None:
         fetch_kafka()
-        client, controller = self.ports
+        client, controller, *_ = self.ports
         settings = _SETTINGS | {
             "listeners": f"PLAINTEXT://{HOST}:{client},CONTROLLER://{HOST}:{controller}",
             "advertised.listeners": f"PLAINTEXT://{HOST}:{client},CONTROLLER://{HOST}:{controller}",

@@ -1,0 +1,199 @@
+"""One part of a chaos run: a deployment on a clock, one fault after the other, and what came of it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.resources import shipped
+from tests.chaos.crew import Crew
+from tests.chaos.faults import COMMON, LIVE, Incident, Scene, plan
+from tests.chaos.feed import Feed, LiveSource, ReplaySource
+from tests.chaos.laws import account, check_live, check_same, read_outcome
+from tests.chaos.servers import python_clock, servers
+from tests.faults.harness import Deployment, end_offsets
+
+PLACES = 2
+PARTITIONS = 4
+BATCH = 300
+LINK_S = 0.002  # a link's usual delay: a kill then finds something on its way
+EVENTS_PER_S = 120
+LIVE_CUSTOMERS = 200
+THROUGH_S = 120.0
+SETTLE_S = 0.5
+SETTINGS = {
+    "ENGAGE_KAFKA_GROUP_PROTOCOL": "consumer",
+    "ENGAGE_TOPICS_PARTITIONS": str(PARTITIONS),
+    "ENGAGE_BATCH_MAX_RECORDS": str(BATCH),
+    "ENGAGE_CHURN_FOLLOW": "no",
+}
+PROBE = """
+journey: probe
+transactional: true
+entry: {{on: {event}, reentry: always}}
+steps:
+  - {{send: push, template: {template}}}
+"""
+THANKS = """
+journey: thanks
+transactional: true
+entry: {on: order.placed, reentry: always}
+steps:
+  - {send: email, template: thanks, data: {orders: customer.orders_lifetime}}
+"""
+
+
+@dataclass
+class Part:
+    """What a part of the run found.
+
+    Args:
+        clock: `replay` or `live`.
+        events: how many were sent.
+        actions: distinct actions.
+        incidents: the faults.
+        broken: laws that did not hold.
+        surprises: workers that ended by themselves.
+    """
+
+    clock: str
+    events: int = 0
+    actions: int = 0
+    incidents: list[Incident] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    surprises: list[str] = field(default_factory=list)
+
+
+def run_replay(folder: Path, faults: int, rng: random.Random, tell: Callable[[str], None]) -> Part:
+    """Run the demo's log and all shipped journeys on the replay clock; compare with an undisturbed run.
+
+    Args:
+        folder: for data and logs.
+        faults: how many.
+        rng: draws everything.
+        tell: takes lines of progress.
+    """
+    part = Part("replay")
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / "probe.yaml"
+    probe.write_text(PROBE.format(event="session.started", template="probe"), "utf-8")
+    settings = SETTINGS | {
+        "ENGAGE_CLOCK": "replay",
+        "ENGAGE_RULES_PATHS": f"{shipped('journeys')},{probe}",
+    }
+    with servers(folder, PLACES) as on:
+        storm = Deployment("storm", on.kafka.bootstrap, on.valkey.url, folder, settings)
+        calm = Deployment("calm", on.kafka.bootstrap, on.valkey.url, folder, settings)
+        for each in (storm, calm):
+            each.engage("topics", "create")
+        feed = Feed(on.kafka.bootstrap, ReplaySource(rng.randrange(2**31), None, PARTITIONS), EVENTS_PER_S)
+        scene = Scene(on, Crew(storm, on), feed, rng)
+        inflict(scene, plan(COMMON, faults, rng), part, tell)
+        tell("an undisturbed run over the same log …")
+        with calm.worker():
+            calm.wait_done(end_offsets(on.kafka.bootstrap), 600)
+        found, expected = read_outcome(storm), read_outcome(calm)
+        part.actions = len(found.actions)
+        part.broken += check_same(found, expected)
+        part.broken += check_letters(found.letters, feed.poisoned)
+        if storm.decisions().keys() != calm.decisions().keys():
+            part.broken.append("decisions differ")
+        if storm.stored() != calm.stored():
+            part.broken.append("stored states, timers or clocks differ")
+        account(part.incidents, found)
+    return part
+
+
+def run_live(folder: Path, faults: int, rng: random.Random, tell: Callable[[str], None]) -> Part:
+    """Run orders on the live clock, with rules from the topic and a clock that jumps.
+
+    Args:
+        folder: for data and logs.
+        faults: how many.
+        rng: draws everything.
+        tell: takes lines of progress.
+    """
+    part = Part("live")
+    journeys = folder / "journeys"
+    journeys.mkdir(parents=True)
+    (journeys / "thanks.yaml").write_text(THANKS, "utf-8")
+    clock = folder / "clock"
+    clock.write_text("+0\n", "utf-8")
+    settings = SETTINGS | {
+        "ENGAGE_CLOCK": "live",
+        "ENGAGE_RULES_SOURCE": "topic",
+        "ENGAGE_RULES_PATHS": str(journeys),
+        "ENGAGE_RULES_AUTHOR": "chaos",
+    }
+    published = 0
+    with servers(folder, PLACES) as on:
+        storm = Deployment("storm", on.kafka.bootstrap, on.valkey.url, folder, settings)
+        storm.engage("topics", "create")
+
+        def publish() -> None:
+            nonlocal published
+            published += 1
+            text = PROBE.format(event="order.placed", template=f"probe-{published}")
+            (journeys / "probe.yaml").write_text(text, "utf-8")
+            storm.engage("rules", "publish", "-m", f"probe {published}")
+
+        publish()
+        feed = Feed(on.kafka.bootstrap, LiveSource(LIVE_CUSTOMERS), EVENTS_PER_S)
+        scene = Scene(on, Crew(storm, on, python_clock(clock)), feed, rng, clock, publish)
+        inflict(scene, plan(LIVE, faults, rng), part, tell)
+        found = read_outcome(storm)
+        part.actions = len(found.actions)
+        part.broken += check_live(found, feed.source.taken, LIVE_CUSTOMERS)
+        part.broken += check_letters(found.letters, feed.poisoned)
+        account(part.incidents, found)
+    return part
+
+
+def inflict(scene: Scene, kinds: list[str], part: Part, tell: Callable[[str], None]) -> None:
+    """Run two workers under a stream of events, one fault after the other, until all is durable.
+
+    Args:
+        scene: what faults act upon.
+        kinds: names of the faults, in order.
+        part: takes what happened.
+        tell: takes lines of progress.
+    """
+    on, crew, feed = scene.servers, scene.crew, scene.feed
+    for link in (*on.kafka_links, *on.redis_links):
+        link.mend(LINK_S)
+    with closing(crew):
+        for place in range(PLACES):
+            crew.start(place)
+        feed.start()
+        crew.wait_shared()
+        for number, kind in enumerate(kinds, 1):
+            incident = Incident(kind, time.time_ns() // 1_000_000)
+            part.incidents.append(incident)
+            LIVE[kind][0](scene, incident)
+            time.sleep(SETTLE_S)  # what is written after the fault must come through, too
+            written = dict(feed.written)
+            crew.wait_until(lambda: _is_through(crew, written), f"{kind}: all is durable", THROUGH_S)  # noqa: B023
+            incident.took_s = time.time() - incident.began_ms / 1000
+            told = f"{incident.took_s:5.1f} s  {kind}: {incident.detail}"
+            tell(f"{part.clock} {number:3d}/{len(kinds)} {told}")
+        feed.finish()
+        ends = end_offsets(on.kafka.bootstrap)
+        crew.wait_until(lambda: _is_through(crew, ends), "the whole log is durable", THROUGH_S)
+    part.events = feed.source.taken
+    part.surprises = crew.surprises
+
+
+def check_letters(found: Counter[tuple[str, int, int]], poisoned: set[tuple[str, int, int]]) -> list[str]:
+    """Check that the dead letters are the records nobody can read, and nothing else."""
+    broken = [f"no dead letter for {place}" for place in poisoned - found.keys()]
+    return broken + [f"a dead letter for {place}" for place in found.keys() - poisoned]
+
+
+def _is_through(crew: Crew, written: dict[tuple[str, int], int]) -> bool:
+    offsets = crew.deployment.offsets()
+    return all(offsets[key] >= end for key, end in written.items())
