@@ -1,6 +1,6 @@
 # Every target sets up what it needs: a machine with Python 3.11-3.13 and `make` is enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-random chaos lint bench bench-peers bench-churn docs clean
+.PHONY: help setup demo test test-quick test-random chaos ops-test lint bench bench-peers bench-churn docs clean
 
 # Processes start by the dozen in tests and demo: let them share compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
@@ -27,6 +27,11 @@ demo: setup ## replay 18 months of real purchases, live in the terminal (ARGS="-
 test: setup lint ## every check: lint, types, contracts, unit and fault tests on real servers
 	@$(RUN) python tests/prepare.py
 	@$(RUN) $(PYTEST)
+
+ops-test: setup ## operating it: runbook sections on real servers, widening, alerts by real faults; minutes
+	@$(RUN) python tests/prepare.py
+	@$(RUN) pytest -m ops tests/ops
+	@$(RUN) pytest tests/deploy tests/streams/test_health.py tests/streams/test_widen.py
 
 test-quick: setup ## the tests that need no JVM and no Prometheus, and kill nothing
 	@$(RUN) $(PYTEST) -m "not kafka and not prometheus and not faults" -q

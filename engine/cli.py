@@ -16,6 +16,7 @@ from engine.commands import (
     model,
     model_evaluate,
     model_report,
+    partitions,
     process,
     rules,
     rules_author,
@@ -79,6 +80,7 @@ def _root(
 for group in (
     process,
     topics,
+    partitions,
     send,
     tail,
     customer,

@@ -19,8 +19,8 @@ def register(app: typer.Typer) -> None:
 def create(settings: Settings, as_json: AsJson = False) -> None:
     """Create the topics that are missing; those that exist are left as they are.
 
-    topics.partitions sets how many partitions each gets, and so how many workers can share the work:
-    changing it later needs an empty start.
+    topics.partitions sets how many partitions each gets, and so how many workers can share the work;
+    `engage partitions widen` changes it later.
     """
     from engine.streams.kafka import check_topics, create_topics  # noqa: PLC0415
     from engine.streams.topics import topic_specs  # noqa: PLC0415

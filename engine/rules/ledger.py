@@ -111,6 +111,28 @@ class Ledger:
             self._blob = _ENCODER.encode(lanes)
         return self._blob
 
+    @staticmethod
+    def split(blob: bytes, parts: int) -> bytes:
+        """Divide a partition's counts among those that take over its customers; the limits are kept.
+
+        Their shares add up to the partition's own share (the number of partitions being a multiple of what it
+        was) and differ by one at most. So a count rounded up for each leaves no more room than there was, and
+        at most `parts - 1` places of a window unused.
+
+        Args:
+            blob: what `to_bytes` wrote.
+            parts: among how many partitions.
+
+        Returns:
+            What each of them begins with.
+        """
+        if not blob:
+            return b""
+        lanes = _DECODER.decode(blob)
+        for lane in lanes.values():
+            lane.counts = {window: -(-count // parts) for window, count in lane.counts.items()}
+        return _ENCODER.encode(lanes)
+
     @classmethod
     def from_bytes(cls, blob: bytes, partition: int, partitions: int) -> Ledger:
         """Restore what `to_bytes` wrote.

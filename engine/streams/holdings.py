@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from engine.errors import TransientError
+from engine.errors import StateError, TransientError
 from engine.streams.health import WorkerHealth
 from engine.streams.intake import Intake
 from engine.streams.kafka import TopicPartition
@@ -91,6 +91,8 @@ class Holdings:
         Returns:
             Where to start reading each.
         """
+        # Not only of those assigned: new partitions hold nothing yet that would tell.
+        await self.retrying("acquire", lambda: self._store.check_layout(self._partitions))
         starts: dict[TopicPartition, int] = {}
         for number in sorted({partition for _, partition in partitions}):
             for topic, offset in (await self._acquire(number)).items():
@@ -220,7 +222,13 @@ class Holdings:
 
     async def _acquire(self, number: int) -> Mapping[str, int]:
         """Become the owner of a partition; return its stored offsets."""
-        meta = await self.retrying("acquire", lambda: self._store.acquire(number))
+        if number >= self._partitions:
+            # Going on would let the new partitions' customers begin anew, beside the state they have.
+            raise StateError(
+                f"kafka has given this worker partition {number}, there were {self._partitions} when it "
+                "started: the event topics were widened; `engage partitions widen` moves the state"
+            )
+        meta = await self.retrying("acquire", lambda: self._store.acquire(number, self._partitions))
         self._fenced_at_s.pop(number, None)
         self.owned[number] = OwnedPartition.restored(number, meta.epoch, meta.fields, self._partitions)
         self._intake.assign(number, meta.clock_ms, meta.current_ids, meta.previous_ids)

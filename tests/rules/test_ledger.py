@@ -53,6 +53,36 @@ def test_no_window_holds_more_than_the_limit(
     assert max(used.values(), default=0) <= limit.count
 
 
+@given(
+    limits,
+    st.integers(1, 4),
+    st.integers(2, 4),
+    st.lists(st.tuples(st.integers(0, 15), st.integers(0, 3 * HOUR), st.booleans()), max_size=120),
+    st.integers(0, 120),
+)
+def test_no_window_holds_more_after_widening(
+    limit: Cap, before: int, times: int, wants: list[tuple[int, int, bool]], at: int
+) -> None:
+    """Divided among more partitions at any moment, the counts leave no more room than there was."""
+    ledgers = [Ledger(number, before) for number in range(before)]
+    taken: Counter[int] = Counter()
+    now_ms = NOON
+    for turn, (who, later_ms, at_once) in enumerate(wants):
+        if turn == at:
+            blobs = [Ledger.split(ledger.to_bytes(), times) for ledger in ledgers]
+            after = before * times
+            ledgers = [Ledger.from_bytes(blobs[number % before], number, after) for number in range(after)]
+        ledger = ledgers[who % len(ledgers)]
+        now_ms += later_ms % MINUTE
+        if at_once:
+            at_ms = now_ms if ledger.take("x", limit, now_ms) else 0
+        else:
+            at_ms = ledger.reserve("x", limit, now_ms + later_ms, now_ms, now_ms + 60 * DAY)
+        if at_ms:
+            taken[(at_ms - MONDAY) // limit.window_ms] += 1
+    assert all(count <= limit.count for count in taken.values())
+
+
 def test_a_queue_is_served_in_turn_and_each_place_once() -> None:
     """A hundred thousand at one instant get the next windows, one after the other, without looking twice."""
     ledger, limit = Ledger(), Cap(75, MINUTE)

@@ -55,10 +55,10 @@ class SlowStore(MemoryStore):
         self._link = link
         self._on_commit = on_commit
 
-    async def acquire(self, partition: int) -> PartitionMeta:
+    async def acquire(self, partition: int, partitions: int = 0) -> PartitionMeta:
         """See `Store`."""
         await self._link.pause()
-        meta = await super().acquire(partition)
+        meta = await super().acquire(partition, partitions)
         await self._link.pause()
         return meta
 

@@ -7,6 +7,7 @@ depend on how the log was cut into batches.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -105,6 +106,35 @@ class GlobalRate:
                 ring[:, day % KEPT_D] = counts
             self._blob = _HEAD.pack(self._first_day, self._head_day, self._known) + ring.tobytes()
         return self._blob
+
+    def split(self, known: Sequence[int]) -> list[GlobalRate]:
+        """Divide it among partitions that take over this one's customers: each sees about the same rate.
+
+        Args:
+            known: how many customers with a purchase each of them takes over.
+
+        Returns:
+            One rate each.
+        """
+        total = sum(known)
+        shares = [count / total if total else 1 / len(known) for count in known]
+        return [self._part(share) for share in shares]
+
+    def _part(self, share: float) -> GlobalRate:
+        part = GlobalRate()
+        part._first_day, part._head_day = self._first_day, self._head_day
+        part._known = round(self._known * share)
+        # What rounding leaves over goes to the next day, so that sums over days are right.
+        bought_left = new_left = 0.5
+        for day, (bought, new) in sorted(self._days.items()):
+            bought_left += bought * share
+            new_left += new * share
+            counts = int(bought_left), int(new_left)
+            bought_left -= counts[0]
+            new_left -= counts[1]
+            if any(counts):
+                part._days[day] = counts
+        return part
 
     @classmethod
     def from_bytes(cls, blob: bytes) -> GlobalRate:

@@ -131,6 +131,32 @@ def load_trainer(payload: bytes, settings: TrainerSettings | None = None) -> Tra
     return core
 
 
+def widen_trainer(payload: bytes, partitions: int) -> bytes:
+    """Make a trainer's state that of more partitions: the new ones have passed what theirs came from has.
+
+    Args:
+        payload: what `dump_trainer` returned.
+        partitions: how many there are now, a multiple of what there were.
+
+    Returns:
+        The same trainer for them.
+
+    Raises:
+        StateError: the payload cannot be read.
+    """
+    core = load_trainer(payload)
+    before = core.settings.partitions
+    if before == partitions:
+        return payload
+    core.settings = msgspec.structs.replace(core.settings, partitions=partitions)
+    core.passed_s = {
+        number: core.passed_s[number % before]
+        for number in range(partitions)
+        if number % before in core.passed_s
+    }
+    return dump_trainer(core)
+
+
 def _restore(core: TrainerCore, state: _State) -> None:
     core.model = HazardModel(core.settings.learning_rate, state.hazard, state.averaged)
     core.mbg = state.mbg

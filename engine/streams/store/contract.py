@@ -14,9 +14,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias, TypeVar
+from typing import NoReturn, Protocol, TypeAlias, TypeVar
 
-from engine.errors import EngineError, FencedError, TransientError
+from engine.errors import EngineError, FencedError, StateError, TransientError
 
 META_FORMAT = 1
 MAX_CUSTOMERS_PER_COMMIT = 100_000
@@ -145,17 +145,28 @@ class StoreHealth:
 class Store(Protocol):
     """Where customer state lives. Every method raises `TransientError` when the server does not answer."""
 
-    async def acquire(self, partition: int) -> PartitionMeta:
+    async def acquire(self, partition: int, partitions: int = 0) -> PartitionMeta:
         """Become the owner of a partition; whoever owned it before is fenced from then on.
 
         Args:
             partition: its number.
+            partitions: how many there are; kept with the data from the first time on. 0 = not told.
 
         Returns:
             What the store knows of it.
 
         Raises:
-            StateError: if a newer engine wrote it.
+            StateError: if a newer engine wrote it, or it was written with another number of partitions.
+        """
+
+    async def check_layout(self, partitions: int) -> None:
+        """Check that the state of all partitions was written with this number of them, or does not tell.
+
+        Args:
+            partitions: how many there are.
+
+        Raises:
+            StateError: it was written with another one.
         """
 
     def release(self, partition: int) -> None:
@@ -238,6 +249,29 @@ async def retrying(
                 on_wait(error, wait_s)
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+
+def refuse_layout(written: str, partitions: int) -> NoReturn:
+    """Refuse state that was written with another number of partitions: customers lie elsewhere in it.
+
+    Args:
+        written: what is kept with the state: a number, or `FROM>TO` while it is being moved.
+        partitions: how many there are.
+
+    Raises:
+        StateError: always.
+    """
+    before, moving, after = written.partition(">")
+    if moving:
+        raise StateError(
+            f"the state is being moved from {before} to {after} partitions: "
+            f"`engage partitions widen --to {after}` finishes it"
+        )
+    way = f"`engage partitions widen --to {partitions}` moves it" if partitions > int(written) else "go back"
+    raise StateError(
+        f"the event topics have {partitions} partitions, the state was written with {written}: "
+        f"a customer's state would not be found; {way} (docs/operations.md)"
+    )
 
 
 def _list(partitions: Iterable[int]) -> str:

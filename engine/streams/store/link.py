@@ -29,7 +29,10 @@ Command = Sequence[bytes | str | int]
 _pack: Callable[[Any], bytes] = cast("Any", hiredis.pack_command)  # its stub allows one argument only
 _CONNECT_TIMEOUT_S = 2.0
 # Replies of these are wanted as they come, as from ServerLink; the cluster client would make them over.
-_PLAIN_REPLIES = ("CONFIG GET", "CONFIG", "INFO", "PING", "SCAN", "TIME", "ZRANGE")
+_PLAIN_REPLIES = (
+    *("CONFIG GET", "CONFIG", "HGETALL", "INFO", "PING"),
+    *("SCAN", "TIME", "ZMSCORE", "ZRANGE", "ZSCAN"),
+)
 # Where a command names the key that decides about its node: the first argument, unless it is listed here.
 _KEY_PLACES = {"EVAL": 3, "EVALSHA": 3, "SCAN": 3, "CONFIG": None, "INFO": None, "PING": None, "TIME": None}
 _GONE = (RedisError, RedisClusterException, OSError, TimeoutError)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from engine.errors import TransientError
-from engine.streams.store.contract import PartitionMeta, PartitionWrite, StoreHealth
+from engine.streams.store.contract import PartitionMeta, PartitionWrite, StoreHealth, refuse_layout
 from engine.streams.store.ownership import Ownership, Verdict, judge
 
 T = TypeVar("T")
@@ -26,6 +26,7 @@ class _Partition:
     timers: dict[bytes, int] = field(default_factory=dict)
     current_ids: bytes = b""
     previous_ids: bytes = b""
+    partitions: int = 0
 
     def apply(self, write: PartitionWrite) -> None:
         """Carry out a write that was judged right."""
@@ -106,10 +107,14 @@ class MemoryStore:
         self._server = server or MemoryServer()
         self._ownership = Ownership()
 
-    async def acquire(self, partition: int) -> PartitionMeta:
+    async def acquire(self, partition: int, partitions: int = 0) -> PartitionMeta:
         """See `Store`."""
         self._server.check_up()
         data = self._server.partition(partition)
+        if partitions:
+            if data.partitions not in {0, partitions}:
+                refuse_layout(str(data.partitions), partitions)
+            data.partitions = partitions
         data.epoch = max(data.epoch + 1, self._server.now_us())
         self._server.reply()
         self._ownership.take(partition, data.epoch, data.sequence)
@@ -122,6 +127,13 @@ class MemoryStore:
             current_ids=data.current_ids,
             previous_ids=data.previous_ids,
         )
+
+    async def check_layout(self, partitions: int) -> None:
+        """See `Store`."""
+        self._server.check_up()
+        for number in range(partitions):
+            if (written := self._server.partition(number).partitions) not in {0, partitions}:
+                refuse_layout(str(written), partitions)
 
     def release(self, partition: int) -> None:
         """See `Store`."""

@@ -14,6 +14,7 @@ from engine.streams.store.contract import (
     PartitionMeta,
     PartitionWrite,
     StoreHealth,
+    refuse_layout,
 )
 from engine.streams.store.link import Command, Link, checked, open_link
 from engine.streams.store.ownership import Ownership, Verdict
@@ -43,14 +44,15 @@ class RedisStore:
         self._prefix = prefix
         self._ownership = Ownership()
 
-    async def acquire(self, partition: int) -> PartitionMeta:
+    async def acquire(self, partition: int, partitions: int = 0) -> PartitionMeta:
         """See `Store`."""
         keys = self._partition_keys(partition)
-        (reply,) = await self._run(ACQUIRE, [(len(keys), *keys, META_FORMAT)])
+        (reply,) = await self._run(ACQUIRE, [(len(keys), *keys, META_FORMAT, partitions)])
         if isinstance(reply, bytes):
-            raise StateError(
-                f"partition {partition} has meta format {reply.decode()}, known is {META_FORMAT}"
-            )
+            what, _, written = reply.decode().partition(" ")
+            if what == "partitions":
+                refuse_layout(written, partitions)
+            raise StateError(f"partition {partition} has meta format {written}, known is {META_FORMAT}")
         fence, meta, current_ids, previous_ids = reply
         values = dict(zip(meta[::2], meta[1::2], strict=True))
         epoch, sequence = _parse_fence(fence)
@@ -116,6 +118,14 @@ class RedisStore:
         """Read one of the worker's small values without owning the partition; for tools."""
         value: bytes | None = await self._one("HGET", self._key(partition, b"meta"), f"f:{name}")
         return value
+
+    async def check_layout(self, partitions: int) -> None:
+        """See `Store`."""
+        keys = [self._key(number, b"meta") for number in range(partitions)]
+        for reply in await self._send([("HGET", key, "partitions") for key in keys]):
+            written = checked(reply)
+            if written is not None and written != b"%d" % partitions:
+                refuse_layout(written.decode(), partitions)
 
     async def ping(self) -> None:
         """See `Store`."""

@@ -8,14 +8,22 @@ middle.
 
 from __future__ import annotations
 
-# ARGV: the meta format this engine knows.
-# Returns a meta format that is newer, or: fence, all meta fields, current ids, previous ids.
+# ARGV: the meta format this engine knows, the number of partitions ('0': not told).
+# Returns `format N` of a newer one, `partitions N` of another one, or: fence, all meta fields, current ids,
+# previous ids.
 # The epoch is drawn from the server's clock in microseconds, so that it never repeats, not even when the
 # server has lost the last acquisition with its last second.
 ACQUIRE = b"""#!lua
 local format = redis.call('HGET', KEYS[2], 'format')
 if tonumber(format or 0) > tonumber(ARGV[1]) then
-  return format
+  return 'format ' .. format
+end
+local written = redis.call('HGET', KEYS[2], 'partitions')
+if ARGV[2] ~= '0' then
+  if written and written ~= ARGV[2] then
+    return 'partitions ' .. written
+  end
+  redis.call('HSET', KEYS[2], 'partitions', ARGV[2])
 end
 local epoch, sequence = string.match(redis.call('GET', KEYS[1]) or '0 0', '^(%d+) (%d+)$')
 local now = redis.call('TIME')

@@ -65,6 +65,31 @@ def test_late_purchase_is_seen_by_the_days_after_it() -> None:
     assert rate.at([(FIRST_DAY + 2) * DAY_S])[0] == 6 / (2 * 2)
 
 
+@given(steps=EVENTS, known=st.lists(st.integers(0, 30), min_size=2, max_size=4))
+def test_the_parts_of_a_rate_see_about_the_same(steps: list[tuple[int, bool]], known: list[int]) -> None:
+    """Divided by customers, the parts' counts add up to the whole but for what rounding takes."""
+    rate, day = GlobalRate(), FIRST_DAY
+    for days, new in steps:
+        day += days
+        rate.add(day * DAY_S, 1, int(new))
+    parts = rate.split(known)
+    assert abs(sum(part._known for part in parts) - rate._known) <= len(parts)
+    bought = sum(count for part in parts for count, _ in part._days.values())
+    assert abs(bought - sum(count for count, _ in rate._days.values())) <= len(parts)
+    for part, share in zip(parts, known, strict=True):
+        assert GlobalRate.from_bytes(part.to_bytes()).to_bytes() == part.to_bytes()
+        assert share or not sum(known) or not part._known
+
+
+def test_half_the_customers_see_the_same_rate() -> None:
+    """Forty customers who buy every day: each half of them sees what all saw."""
+    rate = GlobalRate()
+    for day in range(60):
+        rate.add((FIRST_DAY + day) * DAY_S, 40, 40 if day == 0 else 0)
+    for part in rate.split([20, 20]):
+        assert part.on(FIRST_DAY + 60) == rate.on(FIRST_DAY + 60) == 1.0
+
+
 def test_bytes_round_trip() -> None:
     """A restored rate answers and goes on like the original; other bytes are refused."""
     rate = GlobalRate()

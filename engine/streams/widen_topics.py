@@ -1,0 +1,175 @@
+"""What widening asks of Kafka: who works, what waits, and more partitions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions, OffsetSpec
+
+from engine.errors import ConfigError, TransientError
+from engine.streams.kafka import KafkaSettings, check_topics, common_config, partition_counts, producer_config
+
+_TIMEOUT_S = 15.0
+_QUIET_S = 1.0
+_MAX_NAMED = 3
+
+
+class EventTopics:
+    """The event topics of a deployment.
+
+    Args:
+        kafka: how to reach Kafka.
+    """
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._admin = AdminClient(common_config(kafka))
+
+    def partitions(self) -> int:
+        """Return how many partitions they have; while they are being widened, the fewest.
+
+        Raises:
+            ConfigError: a topic is missing.
+        """
+        counts = partition_counts(self._kafka)
+        found = {counts[topic] for topic in self._kafka.topics if topic in counts}
+        return min(found) if len(found) == 2 else check_topics(self._kafka, self._kafka.topics)
+
+    def members(self) -> list[str]:
+        """Say which workers are in the group, a line each."""
+        group = self._kafka.group_id
+        try:
+            found = self._admin.describe_consumer_groups([group], request_timeout=_TIMEOUT_S)[group].result()
+        except KafkaException as error:
+            if error.args[0].name() == "GROUP_ID_NOT_FOUND":
+                return []
+            raise TransientError(f"kafka does not tell of group {group!r}: {error.args[0].str()}") from error
+        return [
+            f"worker {member.client_id} at {member.host} is in group {group!r}: stop it"
+            for member in found.members
+        ]
+
+    def ends(self, partitions: int) -> dict[tuple[str, int], tuple[int, int]]:
+        """Return the first and the end offset of the first partitions of each topic."""
+        asked = [
+            TopicPartition(topic, number) for topic in self._kafka.topics for number in range(partitions)
+        ]
+        found = []
+        for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
+            answers = self._admin.list_offsets(dict.fromkeys(asked, spec), request_timeout=_TIMEOUT_S)
+            try:
+                found.append({(at.topic, at.partition): each.result().offset for at, each in answers.items()})
+            except KafkaException as error:
+                raise TransientError(f"kafka does not tell offsets: {error.args[0].str()}") from error
+        first, end = found
+        return {place: (first[place], end[place]) for place in first}
+
+    def waiting(self, offsets: Mapping[tuple[str, int], int], partitions: int) -> str:
+        """Say what has not been worked on yet; empty when everything has been.
+
+        Args:
+            offsets: the durable ones.
+            partitions: how many to look at.
+        """
+        behind = {place: end - start for place, (start, end) in self._left(offsets, partitions).items()}
+        if not behind:
+            return ""
+        worst = sorted(behind, key=lambda place: -behind[place])[:_MAX_NAMED]
+        named = ", ".join(f"{topic}/{number} {behind[topic, number]}" for topic, number in worst)
+        return f"{sum(behind.values())} records have not been worked on ({named})"
+
+    def send_on(self, offsets: Mapping[tuple[str, int], int], partitions: int) -> dict[tuple[str, int], int]:
+        """Send what has not been worked on again, by its key; Kafka puts it where its customer belongs now.
+
+        Args:
+            offsets: the durable ones.
+            partitions: how many to look at.
+
+        Returns:
+            Up to where each partition was sent on.
+
+        Raises:
+            TransientError: Kafka takes or gives it not in time.
+        """
+        left = self._left(offsets, partitions)
+        config = {"group.id": f"{self._kafka.group_id}-widen", "enable.auto.commit": False}
+        consumer = Consumer(common_config(self._kafka) | config)
+        producer = Producer(producer_config(self._kafka))
+        todo = {place: end for place, (_, end) in left.items()}
+        try:
+            consumer.assign([TopicPartition(*place, start) for place, (start, _) in left.items()])
+            deadline_s = time.monotonic() + _TIMEOUT_S
+            while todo:
+                for record in consumer.consume(1000, 0.5):
+                    deadline_s = time.monotonic() + _TIMEOUT_S
+                    place = record.topic(), record.partition()
+                    if record.error() is not None or place not in todo:
+                        continue
+                    _again(producer, record)
+                    if record.offset() + 1 >= left[place][1]:
+                        todo.pop(place)
+                producer.flush(_TIMEOUT_S)
+                if time.monotonic() > deadline_s:
+                    raise TransientError(f"kafka did not give {len(todo)} partitions to their end")
+            if producer.flush(_TIMEOUT_S):
+                raise TransientError("kafka did not take what was sent on")
+        finally:
+            consumer.close()
+        return {place: end for place, (_, end) in left.items()}
+
+    def _left(
+        self, offsets: Mapping[tuple[str, int], int], partitions: int
+    ) -> dict[tuple[str, int], tuple[int, int]]:
+        """Return what is to be worked on yet: from where, and up to where."""
+        starts = {
+            place: (max(first, offsets.get(place, 0)), end)
+            for place, (first, end) in self.ends(partitions).items()
+        }
+        return {place: (start, end) for place, (start, end) in starts.items() if end > start}
+
+    def senders(self) -> list[str]:
+        """Say whether anybody sends: whether a topic grows within a second."""
+        partitions = self.partitions()
+        before = self.ends(partitions)
+        time.sleep(_QUIET_S)
+        after = self.ends(partitions)
+        grown = sum(after[place][1] - before[place][1] for place in before)
+        return [f"{grown} records were sent within {_QUIET_S:.0f} s: stop the senders"] if grown else []
+
+    def widen(self, partitions: int) -> None:
+        """Give each topic so many partitions, unless it has them.
+
+        Raises:
+            ConfigError: Kafka refuses.
+            TransientError: it does not show them in time.
+        """
+        counts = partition_counts(self._kafka)
+        wanted = [
+            NewPartitions(topic, partitions) for topic in self._kafka.topics if counts[topic] < partitions
+        ]
+        if not wanted:
+            return
+        for topic, future in self._admin.create_partitions(wanted, operation_timeout=_TIMEOUT_S).items():
+            try:
+                future.result()
+            except KafkaException as error:
+                raise ConfigError(f"kafka refuses partitions for {topic!r}: {error.args[0].str()}") from error
+        deadline_s = time.monotonic() + _TIMEOUT_S
+        while any(partition_counts(self._kafka)[topic] < partitions for topic in self._kafka.topics):
+            if time.monotonic() > deadline_s:
+                raise TransientError(f"kafka does not show {partitions} partitions after {_TIMEOUT_S:.0f} s")
+            time.sleep(0.1)
+
+
+def _again(producer: Producer, record: Message) -> None:
+    """Send a record as it is; repeats of it count once."""
+    what = {"key": record.key(), "value": record.value(), "headers": record.headers()}
+    while True:
+        try:
+            producer.produce(record.topic(), timestamp=record.timestamp()[1], **what)
+        except BufferError:
+            producer.poll(0.1)
+        else:
+            return
