@@ -1,7 +1,8 @@
 """What becomes of a customer whose timer cannot be worked on.
 
 Whatever was due stays due, and would fail again at the customer's every later event. So it is taken out, with
-a decision for each thing, and a timer an hour later brings everything else of the customer back on its way.
+a decision for each thing. What the customer waits for in journeys keeps its instant; a timer an hour later at
+most brings everything else back on its way.
 """
 
 from __future__ import annotations
@@ -11,25 +12,25 @@ from engine.features.profile import Inquiry, Position
 from engine.features.state import CustomerState
 from engine.rules.journey import Journey
 from engine.rules.keys import mark_of
-from engine.rules.ruleset import RuleSet
+from engine.rules.machine import JourneyMachine
 
 RETRY_MS = 3_600_000
 GUARD = "failed"
 
 
-def set_timer_aside(state: CustomerState, rules: RuleSet, now_ms: int, kind: str) -> list[Decision]:
+def set_timer_aside(state: CustomerState, machine: JourneyMachine, now_ms: int, kind: str) -> list[Decision]:
     """Take out everything that is due at a timer that fails.
 
     Args:
         state: the customer; changed in place.
-        rules: the rule set.
+        machine: runs the journeys.
         now_ms: up to here it is due.
         kind: the exception's type.
 
     Returns:
         A decision for each journey the customer left and each inquiry that nobody will be called for.
     """
-    profile = state.note()
+    profile, rules = state.note(), machine.rules
     reason = Reason(text=f"what was due could not be worked on ({kind})", guard=GUARD)
     overdue = [position for position in profile.positions if 0 < position.due_ms <= now_ms]
     profile.positions = [position for position in profile.positions if position not in overdue]
@@ -45,8 +46,8 @@ def set_timer_aside(state: CustomerState, rules: RuleSet, now_ms: int, kind: str
     state.clock_ms = max(state.clock_ms, now_ms)
     if 0 < state.next_score_ms <= now_ms:
         state.next_score_ms = now_ms + RETRY_MS
-    state.journey_due_ms = -1
-    state.due_ms = now_ms + RETRY_MS
+    state.journey_due_ms = machine.journey_due_ms(state)
+    state.due_ms = min(now_ms + RETRY_MS, state.journey_due_ms or now_ms + RETRY_MS)
     return decisions
 
 

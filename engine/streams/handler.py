@@ -10,27 +10,27 @@ from __future__ import annotations
 
 import dataclasses
 import time
-import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 import structlog
 from confluent_kafka import Message
 
-from engine.events import DeadLetterReason, Family, event_key
+from engine.events import Family, event_key
 from engine.features.state import CustomerState
 from engine.metrics import Metrics
 from engine.pipeline.core import Outcome, Pipeline, Work
 from engine.pipeline.failed import set_timer_aside
 from engine.settings import Settings
 from engine.streams.arming import Arming, wake
+from engine.streams.aside import set_events_aside
 from engine.streams.batch import Batch
 from engine.streams.delivery import Delivery, Producers
 from engine.streams.due import UNBOUNDED, DueTimers
 from engine.streams.finishing import Effects, Finishing
 from engine.streams.health import WorkerHealth
 from engine.streams.holdings import Consumer, Holdings
-from engine.streams.intake import DeadRecord, Decode, Intake, Step
+from engine.streams.intake import Decode, Intake, Step
 from engine.streams.kafka import TopicPartition
 from engine.streams.loading import Loading
 from engine.streams.partitions import ARMED_FIELD, Mark
@@ -42,7 +42,6 @@ from engine.streams.writes import lay_out
 log = structlog.get_logger(__name__)
 
 MAX_TIMERS = 5_000  # taken into one step
-MAX_FRAMES = 8  # of a failed record in the log
 # From so many records in a batch on the next one is worked on while this one's effects become durable. With
 # fewer, waiting costs little, and lets the next batch grow.
 AHEAD_FROM = 200
@@ -328,7 +327,7 @@ class Handler:
 
         An event's id is made durable with its effects, so a kill in the middle makes none count twice.
         """
-        if len(step.events) + len(timers) <= 1:
+        if len(step.events) + len(timers) <= 1 and not self._goes_further(step, timers, until):
             await self._set_aside(step, timers, until, error)
             return
         log.warning("batch failed, going on record by record", error=type(error).__name__)
@@ -337,40 +336,45 @@ class Handler:
         for row in reversed(step.events):
             first_ms[row.partition] = row.now_ms
         for name, number in timers.items():
-            await self._work(Step(), {name: number}, now_ms, {number: first_ms[number]})
+            await self._timer_alone(name, number, now_ms, first_ms[number])
         for row in step.events:
             number, until_ms = row.partition, {row.partition: row.now_ms}
             single = Step(events=[row], ids={number: [event_key(row.event)]})
-            owned = self.holdings.owned.get(number)
-            if owned is not None and owned.timers.is_due(row.event.customer_id, row.now_ms):
-                # alone, too: failing, it must not take the event with it
-                await self._work(Step(), {row.event.customer_id: number}, now_ms, until_ms)
+            # the customer's timer alone, too: failing, it must not take the event with it
+            await self._timer_alone(row.event.customer_id, number, now_ms, row.now_ms)
             await self._work(single, {}, now_ms, until_ms)
         limit = UNBOUNDED if self._replay else MAX_TIMERS
         rest = dataclasses.replace(step, events=[], ids={})
         await self._work(rest, await self._due.of(until, limit), now_ms, until)
 
+    def _goes_further(self, step: Step, timers: Mapping[str, int], until: Mapping[int, int]) -> bool:
+        """Whether what was worked on goes on behind an event or a timer: what came later may be guilty."""
+        owned = self.holdings.owned
+        found = [(owned[number].timers.due_of(name), number) for name, number in timers.items()]
+        found += [(row.now_ms, row.partition) for row in step.events]
+        return self._replay and any(at_ms < until[number] for at_ms, number in found)
+
+    async def _timer_alone(self, name: str, number: int, now_ms: int, until_ms: int) -> None:
+        """Work on one customer's timer; on the replay clock on one instant after the other.
+
+        What is set aside is then what is due at the instant that fails, and nothing that is due later.
+        """
+        at_ms = 0
+        while (owned := self.holdings.owned.get(number)) is not None:
+            if not at_ms < (due_ms := owned.timers.due_of(name)) <= until_ms:
+                return
+            at_ms = due_ms if self._replay else until_ms
+            await self._work(Step(), {name: number}, now_ms, {number: at_ms})
+
     async def _set_aside(
         self, step: Step, timers: Mapping[str, int], until: Mapping[int, int], error: Exception
     ) -> None:
         """Send the one guilty record to the dead letters, or take out what is due at the one guilty timer."""
-        kind = type(error).__name__
-        # where, but neither message nor locals: they may hold what the customer wrote
-        frames = traceback.format_tb(error.__traceback__, -MAX_FRAMES)
-        log.error("a record failed", error=kind, where="".join(frames))
-        reason = DeadLetterReason.PROCESSING_FAILED
+        kind = set_events_aside(step, self.intake, error)
         outcome = Outcome()
-        for row in step.events:
-            detail = f"{kind} while processing {row.event.type}"
-            step.dead.append(DeadRecord(row.origin, reason, detail, kind))
-            # sent again after a fix, it must not be taken for a repeat
-            key = event_key(row.event)
-            self.intake.forget(row.partition, key)
-            step.ids[row.partition] = [each for each in step.ids.get(row.partition, ()) if each != key]
-        step.events = []
         step, timers, states = await self._loading.held(step, timers)
         for name, number in timers.items():
-            decided = set_timer_aside(states[name], self.pipeline.rules, until[number], kind)
+            decided = set_timer_aside(states[name], self.pipeline.machine, until[number], kind)
             outcome.outbox.decisions += decided
             outcome.touched[name] = number
         marks = {number: owned.mark() for number, owned in self.holdings.owned.items()}

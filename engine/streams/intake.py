@@ -38,6 +38,7 @@ TopicPartition = tuple[str, int]
 Headers = list[tuple[str, bytes]]
 Decode = Callable[[Family, bytes | None, bytes | None, int, Headers | None], Event]
 _JSON_START = ord("{")
+_NO_ID = 2**64 - 1  # all bits the other way round: the place of an id, and no event's
 _LIVE = "live"  # name of the one queue on the live clock
 
 
@@ -125,13 +126,20 @@ class RecentIds:
         """Remember an id; False when it was known."""
         if key in self._current or key in self._previous:
             return False
+        self._current.discard(key ^ _NO_ID)  # read again after a kill, it has its place already
         self._current.add(key)
         return True
 
-    def forget(self, key: int) -> None:
-        """Forget an id whose event had no effect."""
-        self._current.discard(key)
-        self._previous.discard(key)
+    def forget(self, key: int) -> int:
+        """Forget an id whose event had no effect, and return what keeps its place.
+
+        The place stays taken: when a generation is full must not depend on where the steps ended.
+        """
+        for ids in (self._current, self._previous):
+            if key in ids:
+                ids.remove(key)
+                ids.add(key ^ _NO_ID)
+        return key ^ _NO_ID
 
     @property
     def room(self) -> int:
@@ -215,9 +223,9 @@ class Intake:
         """Forget a partition and everything held back for it."""
         self._partitions.pop(partition, None)
 
-    def forget(self, partition: int, key: int) -> None:
-        """Forget the id of an event that had no effect; sent again, it counts."""
-        self._partitions[partition].ids.forget(key)
+    def forget(self, partition: int, key: int) -> int:
+        """Forget the id of an event that had no effect; sent again, it counts. Return what has its place."""
+        return self._partitions[partition].ids.forget(key)
 
     def clock_ms(self, partition: int) -> int:
         """Return the stream time of an assigned partition, ms."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 
+_NEVER_MS = 2**63
+
 
 class TimerQueue:
     """A heap of (due, customer) up to a horizon, with at most one valid entry a customer."""
@@ -59,10 +61,9 @@ class TimerQueue:
                 last = entry
         return [(customer_id, due_ms) for due_ms, customer_id in self._handed_out]
 
-    def is_due(self, customer_id: str, until_ms: int) -> bool:
-        """Whether one customer's timer is due up to an instant within the horizon."""
-        due_ms = self._due_ms.get(customer_id)
-        return due_ms is not None and due_ms <= until_ms
+    def due_of(self, customer_id: str) -> int:
+        """Return when one customer's timer is due; far ahead when it has none before the horizon."""
+        return self._due_ms.get(customer_id, _NEVER_MS)
 
     def next_due_ms(self) -> int | None:
         """Return the earliest due instant in memory."""

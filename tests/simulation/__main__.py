@@ -8,9 +8,11 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 
-from tests.simulation.run import run_seeds
+from tests.simulation.plan import LIVE_FAULTS
+from tests.simulation.run import never, run_seeds, table
 
 CHUNK = 25
+ENOUGH = 1000  # seeds, in which everything has to happen
 
 
 def main() -> None:
@@ -22,7 +24,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="run this seed alone")
     asked = parser.parse_args()
     if asked.seed is not None:
-        say(run_seeds([asked.seed]), time.monotonic())
+        sys.stdout.write(f"{table(run_seeds([asked.seed]))}\n")
         return
     begun, total, end = time.monotonic(), Counter[str](), asked.first + asked.seeds
     with ProcessPoolExecutor(asked.processes) as pool:
@@ -38,13 +40,18 @@ def main() -> None:
                 raise
             if number % 10 == 0 or number == len(jobs):
                 say(total, begun)
+    sys.stdout.write(f"{table(total)}\n")
+    if total["seeds"] >= ENOUGH and (missing := never(total)):
+        sys.exit(f"these seeds show less than they seem to, for this never happened: {', '.join(missing)}")
 
 
 def say(total: Counter[str], begun: float) -> None:
     """Print what happened so far."""
     passed_s = time.monotonic() - begun
-    told = ", ".join(f"{name} {count:,}" for name, count in total.items())
-    sys.stdout.write(f"{passed_s:.0f} s, {total['seeds'] / passed_s:.0f} seeds/s: {told}\n")
+    sys.stdout.write(
+        f"{total['seeds']:,} seeds hold after {passed_s:.0f} s: {total['records']:,} records, "
+        f"{total['sent']:,} actions, {sum(total[kind] for kind in set(LIVE_FAULTS)):,} faults\n"
+    )
     sys.stdout.flush()
 
 

@@ -6,9 +6,11 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from engine.events import EVENT_CLASSES, EVENT_TYPES, Event
+from engine.events import EVENT_CLASSES, EVENT_TYPES, DeadLetterReason, Event
+from engine.streams.avro import encode_avro_single_object
 from engine.streams.codec import encode_json
 from engine.streams.partition import partition_of
+from tests.simulation.poison import AT_ONCE, LATER, refused
 from tests.streams.replay import MemoryRecord
 
 PARTITIONS = 3
@@ -18,7 +20,8 @@ HOUR_MS = 60 * MINUTE_MS
 SPAN_MS = 30 * HOUR_MS  # of the events
 DRAIN_MS = 30 * HOUR_MS  # longer than anything they begin
 EVENTS = 22
-REPEATED, RUBBISH = 0.15, 0.04
+REPEATED, RUBBISH, AVRO = 0.15, 0.06, 0.2
+RAISING, RAISING_LATER = 0.08, 0.08  # of the orders
 
 # How often each comes. A session (`_views`) is three views or so within the journey's two hours.
 _WEIGHTS = {
@@ -30,7 +33,7 @@ _WEIGHTS = {
     "page.viewed": 2,
     "inquiry.opened": 4,
     "inquiry.replied": 3,
-    "inquiry.resolved": 1,
+    "inquiry.resolved": 2,
     "message.responded": 2,
     "erasure.requested": 1,
 }
@@ -42,8 +45,11 @@ class Arrival:
 
     Args:
         at_ms: when, since the beginning.
-        record: what; its place in the log is set as it is appended.
-        event: what is in it; None for rubbish.
+        topic: where; with the key it tells the partition.
+        key: its key.
+        value: its value.
+        event: what is in it; None for what cannot be read.
+        reason: why it belongs to the dead letters; empty for what does not.
     """
 
     at_ms: int
@@ -51,6 +57,7 @@ class Arrival:
     key: bytes
     value: bytes
     event: Event | None
+    reason: str = ""
 
 
 def make_arrivals(rng: random.Random, topics: dict[str, str]) -> list[Arrival]:
@@ -80,15 +87,20 @@ def make_arrivals(rng: random.Random, topics: dict[str, str]) -> list[Arrival]:
 
 
 def _arrive(rng: random.Random, topics: dict[str, str], event: Event, late_ms: int) -> list[Arrival]:
-    """Let an event arrive, perhaps twice, perhaps beside rubbish."""
+    """Let an event arrive, perhaps twice, perhaps beside a record that is refused."""
     topic, key = topics[EVENT_TYPES[event.type].family], event.customer_id.encode()
     at_ms = event.time - START_MS + late_ms
-    found = [Arrival(at_ms, topic, key, encode_json(event), event)]
-    if rng.random() < REPEATED:
+    value = encode_avro_single_object(event) if rng.random() < AVRO else encode_json(event)
+    # at this event a rule raises; a repeat of it may be found to be one or not, so there is none
+    fails = getattr(event, "order_id", "").startswith(AT_ONCE)
+    reason = DeadLetterReason.PROCESSING_FAILED if fails else ""
+    found = [Arrival(at_ms, topic, key, value, event, reason)]
+    if rng.random() < REPEATED and not fails:
         again_ms = at_ms + rng.choice((0, rng.randrange(1000), rng.randrange(5 * HOUR_MS)))
-        found.append(Arrival(again_ms, topic, key, encode_json(event), event))
+        found.append(Arrival(again_ms, topic, key, value, event))
     if rng.random() < RUBBISH:
-        found.append(Arrival(at_ms, topic, key, b'{"id": "r%d", "type"' % rng.randrange(10**9), None))
+        broken, why = refused(rng, event)
+        found.append(Arrival(at_ms, topic, key, broken, None, why))
     return found
 
 
@@ -97,7 +109,8 @@ def _random_event(rng: random.Random, kind: str, name: str, number: int, at_ms: 
     own: dict[str, Any] = {}
     family = EVENT_TYPES[kind].family.value
     if family == "order":
-        own = {"order_id": f"o{number}", "amount": float(rng.randint(1, 99))}
+        kind_of = rng.choices(("", AT_ONCE, LATER), (1 - RAISING - RAISING_LATER, RAISING, RAISING_LATER))[0]
+        own = {"order_id": f"{kind_of}o{number}", "amount": float(rng.randint(1, 99))}
     elif family == "service":
         own = {"inquiry_id": f"{name}-i{rng.randrange(3)}"}
     elif kind.startswith("consent"):

@@ -2,128 +2,151 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
 from engine.actions import Action
-from engine.events import TIMER_CODE, Event
+from engine.events import TIMER_CODE, DeadLetterReason, Event, event_key
 from engine.features.registry import FeatureSpace
 from engine.features.rows import RowBatch
 from engine.features.state import unpack
 from engine.settings import Settings
 from engine.streams.codec import decode_action
 from engine.streams.intake import END_OF_STREAM_MS, watermark_ms
+from engine.streams.letters import PREFIX
 from engine.streams.wiring import definitions_of
-from tests.simulation.history import PARTITIONS
-from tests.simulation.reference import GLOBAL_CAP, JOURNEYS, RECORDED, Customer, Sent
+from tests.simulation.history import HOUR_MS, PARTITIONS, Arrival
+from tests.simulation.reference import GLOBAL_CAP, JOURNEYS, RECORDED, Customer, Remembered, Sent
+from tests.simulation.servers import is_action
 from tests.simulation.world import Result
 
 Customers = dict[str, Customer]
 
 
-def check(result: Result) -> int:
+def check(result: Result) -> Counter[str]:
     """Judge a run.
 
     Args:
         result: what came of a seed.
 
     Returns:
-        how many actions reached the broker that the surviving history knows nothing of: they were sent by a
-        step that was lost, and on the live clock that step's records came in another order the second time.
+        what there was besides. Actions that reached the broker although the surviving history knows nothing
+        of them: they were sent by a step that was lost, and on the live clock its records came in another
+        order the second time. Events that counted twice because their ids had been forgotten.
 
     Raises:
         AssertionError: a law does not hold.
     """
-    customers = live(result) if not result.plan.replay else replayed(result)
+    found = Counter[str]()
+    if result.plan.replay:
+        customers = replayed(result, found)
+    else:
+        took_each_once(result, found)
+        customers = live(result)
     actions = [decode_action(value) for topic, _, value, _ in result.broker.records if is_action(topic)]
     due = [each for customer in customers.values() for each in customer.sent]
     one_id_for_each(actions)
-    orphans = all_appear(result, due, actions)
+    found["sent by lost steps only"] = all_appear(result, due, actions)
     in_order(result, customers, actions)
     # who is erased is somebody new, whom no contact is remembered of
-    erased = {
-        event.customer_id
-        for events in result.events.values()
-        for event in events
-        if event is not None and event.type == "erasure.requested"
-    }
+    erased = {event.customer_id for event in effective(result) if event.type == "erasure.requested"}
     within_caps(each for each in due if each.customer not in erased)
     with_consent(result, customers)
     took_effect_once(result, customers)
     no_timer_lost(result, customers)
-    rubbish_set_aside(result)
-    return orphans
+    set_aside(result)
+    return found
 
 
-def is_action(topic: str) -> bool:
-    """Tell whether a topic is one of actions."""
-    return topic.startswith("engage.actions.")
+def effective(result: Result) -> Iterator[Event]:
+    """Go through the events that are to take effect, each as often as it came."""
+    for came in result.came.values():
+        for each in came:
+            if each is not None and each.event is not None and not each.reason:
+                yield each.event
 
 
 # ---- the reference, fed -----------------------------------------------------------------------------------
 
 
-def replayed(result: Result) -> Customers:
+def replayed(result: Result, found: Counter[str]) -> Customers:
     """Feed the log to the reference as the replay clock does: each partition by event time."""
-    found: Customers = {}
+    customers: Customers = {}
     for number in range(PARTITIONS):
-        clock, seen = 0, set[str]()
+        clock, ids, seen = 0, Remembered(result.plan.remembered), set[str]()
         own: Customers = {}
-        for at_ms, event in merged(result, number):
+        for at_ms, arrival in merged(result, number):
             clock = max(clock, at_ms)
-            if event is None or event.id in seen:
+            event = arrival.event if arrival is not None else None
+            if event is None or not ids.add(event.id) or (arrival is not None and arrival.reason):
                 continue
+            found["counted again, forgotten"] += event.id in seen
             seen.add(event.id)
             customer = own.setdefault(event.customer_id, Customer(event.customer_id))
             customer.pass_to(clock)
             customer.event(event, clock)
         for customer in own.values():
             customer.pass_to(clock)
-        found |= own
-    return found
+        customers |= own
+    return customers
 
 
-def merged(result: Result, number: int) -> Iterator[tuple[int, Event | None]]:
-    """Merge the topics of a partition by (time, topic, offset); rubbish has no time and no effect."""
+def merged(result: Result, number: int) -> Iterator[tuple[int, Arrival | None]]:
+    """Merge the topics of a partition by (time, topic, offset); what is refused has no time."""
     queues = [
         [
-            (watermark_ms(record) or 0 if event is None else event.time, event)
-            for record, event in zip(records, result.events[place], strict=True)
+            (each.event.time, each)
+            if each is not None and each.event is not None
+            else (watermark_ms(record) or 0, each)
+            for record, each in zip(records, result.came[place], strict=True)
         ]
         for place, records in result.log.items()
         if place[1] == number
     ]
     while any(queues):
         queue = min((each for each in queues if each), key=lambda each: each[0][0])
-        at_ms, event = queue.pop(0)
+        at_ms, arrival = queue.pop(0)
         if at_ms != END_OF_STREAM_MS:
-            yield at_ms, event
+            yield at_ms, arrival
 
 
 def live(result: Result) -> Customers:
     """Feed the reference with what the store knows of, commit by commit, at the instants it was seen at."""
     found: Customers = {}
+    events = {event_key(event): event for event in effective(result)}
     for commits in result.commits.values():
-        seen = set[str]()
         for commit in commits:
             rows: dict[str, list[Event]] = {name: [] for name in commit.touched}
-            now_ms = dict(commit.touched)
-            for event, at_ms in commit.events:
-                if event.id not in seen:
-                    seen.add(event.id)
-                    rows.setdefault(event.customer_id, []).append(event)
-                    now_ms[event.customer_id] = at_ms
-            for name, events in rows.items():
+            for event in (events[key] for key in commit.ids if key in events):
+                rows.setdefault(event.customer_id, []).append(event)
+            for name, own in rows.items():
                 customer = found.setdefault(name, Customer(name))
-                if 0 < customer.next_due() <= now_ms[name]:
-                    customer.tick(now_ms[name])
-                for event in events:
-                    customer.event(event, now_ms[name])
+                if 0 < customer.next_due() <= commit.now_ms:
+                    customer.tick(commit.now_ms)
+                for event in own:
+                    customer.event(event, commit.now_ms, published=commit.published)
     return found
 
 
 # ---- the laws ---------------------------------------------------------------------------------------------
+
+
+def took_each_once(result: Result, found: Counter[str]) -> None:
+    """Every event counts, and a repeat does only when its id may have been forgotten (live clock)."""
+    wanted: dict[int, Counter[int]] = {number: Counter() for number in range(PARTITIONS)}
+    for (_, number), came in result.came.items():
+        events = (each.event for each in came if each is not None and not each.reason)
+        wanted[number].update(event_key(event) for event in events if event is not None)
+    for number, commits in result.commits.items():
+        ids, counted = Remembered(result.plan.remembered), Counter[int]()
+        for key in (key for commit in commits for key in commit.ids):
+            fresh = ids.add(key)
+            assert fresh or key not in wanted[number], "a repeat counted that was remembered"
+            counted[key] += 1
+        for key, times in wanted[number].items():
+            assert 1 <= counted[key] <= times, f"came {times} times, counted {counted[key]} times"
+            found["counted again, forgotten"] += counted[key] - 1
 
 
 def one_id_for_each(actions: Iterable[Action]) -> None:
@@ -138,16 +161,25 @@ def one_id_for_each(actions: Iterable[Action]) -> None:
 
 def all_appear(result: Result, due: Sequence[Sent], actions: Sequence[Action]) -> int:
     """Every action appears, at its instant and as it should be; on the replay clock no other does."""
-    assert len({each.id for each in due}) == len(due), "the reference sends twice"
     found = {told(each) for each in actions}
-    missing = [each for each in due if each not in found]
-    assert not missing, f"never sent: {missing}"
+    missing = set(due) - found - not_taken(result)
+    assert not missing, f"never sent: {sorted(missing)}"
     more = {each.id for each in found} - {each.id for each in due}
-    if result.plan.replay or not result.happened:
-        assert found == set(due), f"sent besides: {sorted(found - set(due))}"
-        if not result.happened:
+    if result.plan.replay or not result.plan.faults:
+        assert found <= set(due), f"sent besides: {sorted(found - set(due))}"
+        if not result.plan.faults:
             assert len(actions) == len(due), "sent twice without need"
     return len(more)
+
+
+def not_taken(result: Result) -> set[Sent]:
+    """Return the actions that the broker refused for good; each of them is among the dead letters."""
+    letters = {(own["topic"], key, value) for own, key, value in dead_letters(result)}
+    found = set()
+    for topic, key, value, _ in result.broker.refused:
+        if (topic, key, value) in letters:
+            found.add(told(decode_action(value)))
+    return found
 
 
 def told(action: Action) -> Sent:
@@ -157,17 +189,19 @@ def told(action: Action) -> Sent:
 
 def in_order(result: Result, customers: Customers, actions: Sequence[Action]) -> None:
     """A customer's actions on a channel keep their order; on the replay clock also without repeats."""
+    refused = not_taken(result)
     by_place: dict[tuple[str, str], list[Sent]] = defaultdict(list)
     for action in actions:
         by_place[action.customer_id, action.channel].append(told(action))
     for customer in customers.values():
         for channel in ("email", "push", "agent"):
             sent = by_place[customer.name, channel]
-            due = [each for each in customer.sent if each.channel == channel]
+            due = [each for each in customer.sent if each.channel == channel and each not in refused]
             rest = iter(sent)
             assert all(each in rest for each in due), f"out of order: {sent}, not {due}"
             if result.plan.replay:
-                assert list(dict.fromkeys(sent)) == due, f"out of order without repeats: {sent}, not {due}"
+                first = [each for each in dict.fromkeys(sent) if each not in refused]
+                assert first == list(dict.fromkeys(due)), f"out of order without repeats: {first}, not {due}"
 
 
 def within_caps(due: Iterable[Sent]) -> None:
@@ -191,15 +225,15 @@ def _under(cap: tuple[int, int], last: Sent, sent: Iterable[Sent]) -> None:
 
 def with_consent(result: Result, customers: Customers) -> None:
     """Nothing but transactional messages before a consent has happened, and none to who never gave one."""
+    wrong_ms = HOUR_MS if result.happened["clock jump"] else 0
     granted: dict[str, int] = {}
-    for events in result.events.values():
-        for event in events:
-            if event is not None and event.type == "consent.granted":
-                granted[event.customer_id] = min(granted.get(event.customer_id, event.time), event.time)
+    for event in effective(result):
+        if event.type == "consent.granted":
+            granted[event.customer_id] = min(granted.get(event.customer_id, event.time), event.time)
     for customer in customers.values():
         for each in customer.sent:
             if "cap" in JOURNEYS[each.journey]:
-                assert granted.get(each.customer, 2**62) <= each.time, f"without consent: {each}"
+                assert granted.get(each.customer, 2**62) <= each.time + wrong_ms, f"without consent: {each}"
 
 
 def took_effect_once(result: Result, customers: Customers) -> None:
@@ -246,13 +280,27 @@ def no_timer_lost(result: Result, customers: Customers) -> None:
             assert 0 < timers.get(customer.name, 0) <= due_ms, f"no timer for {customer.name} at {due_ms}"
 
 
-def rubbish_set_aside(result: Result) -> None:
-    """Every record that cannot be read is among the dead letters, and nothing else is."""
-    rubbish = {
-        record.value()
+def set_aside(result: Result) -> None:
+    """What is refused, and events at which a rule raises, are among the dead letters; no other event is."""
+    wanted = {
+        (*record.where, each.reason, record.key(), record.value())
         for place, records in result.log.items()
-        for record, event in zip(records, result.events[place], strict=True)
-        if event is None and record.value()
+        for record, each in zip(records, result.came[place], strict=True)
+        if each is not None and each.reason
     }
-    letters = {value for topic, _, value, _ in result.broker.records if topic == result.settings.topics.dlq}
-    assert letters == rubbish
+    found = set()
+    for own, key, value in dead_letters(result):
+        if not is_action(own["topic"]):
+            where = own["topic"], int(own["partition"]), int(own["offset"])
+            found.add((*where, own["reason"], key, value))
+        else:
+            assert own["reason"] == DeadLetterReason.PROCESSING_FAILED
+    assert found == wanted, f"dead letters: missing {wanted - found}, besides {found - wanted}"
+
+
+def dead_letters(result: Result) -> Iterator[tuple[dict[str, str], bytes | None, bytes | None]]:
+    """Go through the dead letters: why and from where, key and value."""
+    for topic, key, value, headers in result.broker.records:
+        if topic == result.settings.topics.dlq:
+            own = dict(headers or ())
+            yield {name.removeprefix(PREFIX): text.decode() for name, text in own.items()}, key, value

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.settings import (
     CacheSettings,
+    IdSettings,
     PolicySettings,
     RuleSettings,
     Settings,
@@ -25,13 +26,17 @@ FAULTS = (
     "move",
     "stop",
     "stop",
+    "stop",
     "roll back",
     "roll back",
     "redis away",
     "reply lost",
     "commit cut",
     "kafka fails",
+    "kafka refuses",
+    "fetch delayed",
 )
+LIVE_FAULTS = (*FAULTS, "clock jump", "clock jump", "publish", "publish")  # a log's outcome follows neither
 REPLAY_S = 4.0  # during which the log of the replay clock comes in
 MOMENTS_MS = (
     0,
@@ -53,6 +58,7 @@ class Plan:
         workers: how many there are.
         ahead_from: `Handler.ahead_from`.
         cached: customers a worker keeps in memory.
+        remembered: ids of events a partition remembers, at least.
         faults: what goes wrong, and when, s.
         arrivals: what comes to the broker.
     """
@@ -62,6 +68,7 @@ class Plan:
     workers: int
     ahead_from: int
     cached: int
+    remembered: int
     faults: list[tuple[float, str]]
     arrivals: list[Arrival]
 
@@ -70,15 +77,17 @@ def make_plan(seed: int) -> Plan:
     """Draw everything that is drawn before the run."""
     rng = random.Random(seed)
     replay = rng.random() < 0.5
-    arrivals = make_arrivals(rng, settings_of(replay=replay, cached=0).event_topics())
+    arrivals = make_arrivals(rng, settings_of(replay=replay).event_topics())
     count = rng.choice((0, 1, 2, 4, 8))
-    faults = sorted((_moment(rng, arrivals, replay=replay), rng.choice(FAULTS)) for _ in range(count))
+    kinds = FAULTS if replay else LIVE_FAULTS
+    faults = sorted((_moment(rng, arrivals, replay=replay), rng.choice(kinds)) for _ in range(count))
     return Plan(
         seed=seed,
         replay=replay,
         workers=rng.choice((1, 2, 2, 3)),
         ahead_from=rng.choice((1, 1, 3, 200)),
         cached=rng.choice((0, 6, 1000)),
+        remembered=rng.choice((2, 5, 1000)),
         faults=faults,
         arrivals=arrivals,
     )
@@ -95,14 +104,18 @@ def _moment(rng: random.Random, arrivals: list[Arrival], *, replay: bool) -> flo
 
 
 @cache
-def settings_of(*, replay: bool, cached: int) -> Settings:
-    """Return the deployment's settings."""
+def settings_of(
+    *, replay: bool, cached: int = 0, remembered: int = 1000, published: bool = False
+) -> Settings:
+    """Return the deployment's settings, before or after a publication."""
+    folders = ["journeys", "published"] if published else ["journeys"]
     return Settings(
         clock="replay" if replay else "live",
-        rules=RuleSettings(paths=[str(FOLDER / "journeys")]),
+        rules=RuleSettings(paths=[str(FOLDER / folder) for folder in folders]),
         policy=PolicySettings(path=str(FOLDER / "policy.yaml")),
         topics=TopicSettings(partitions=PARTITIONS),
         global_cap=["3 per 6h"],
         cache=CacheSettings(customers=cached),
+        ids=IdSettings(remembered=remembered),
         timers=TimerSettings(horizon_s=12 * 3600),
     )

@@ -13,9 +13,12 @@ from engine.actions import action_id
 
 SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
 GLOBAL_CAP = (3, 6 * HOUR)
+LATER = "later-"  # orders whose second message a rule raises at
+HELD = HOUR  # who had something that failed is looked at again then
 LASTING = 16  # runs one customer can be inside
 
 Run = dict[str, Any]
+ALWAYS = ("receipt", "escalation", "care")  # wanted each time, without consent
 
 
 class Sent(NamedTuple):
@@ -37,6 +40,7 @@ JOURNEYS: dict[str, dict[str, Any]] = {
         "cap": (1, 3 * HOUR),
     },
     "escalation": {"steps": [("send", "agent", "call")]},
+    "care": {"steps": [("send", "agent", "follow-up")]},
     "win-back": {
         "steps": [("send", "email", "miss-you"), ("answer", 5 * HOUR), ("send", "push", "coupon")],
         "paths": {2: "steps[1].otherwise[0]"},
@@ -47,7 +51,7 @@ JOURNEYS: dict[str, dict[str, Any]] = {
     },
     "browse": {
         "steps": [("send", "push", "still-looking")],
-        "cap": (2, 6 * HOUR),
+        "cap": (1, 6 * HOUR),
         "quiet": (23, 1),
         "pause": HOUR,
         "expires": 12 * HOUR,
@@ -67,6 +71,28 @@ RECORDED = {
 }
 
 
+class Remembered:
+    """The ids a partition knows: each until the generation after its own is full.
+
+    Args:
+        size: ids of a generation.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._places: dict[Any, int] = {}
+        self._count = 0
+
+    def add(self, key: Any) -> bool:
+        """Give an id the next place; False when it is known."""
+        place = self._places.get(key)
+        if place is not None and place // self._size >= self._count // self._size - 1:
+            return False
+        self._places[key] = self._count
+        self._count += 1
+        return True
+
+
 class Customer:
     """One customer and what they should get.
 
@@ -83,6 +109,7 @@ class Customer:
         """Know nothing any more."""
         self.known = False
         self.clock = 0  # the last instant anything was done for them
+        self.held = 0  # what is known by looking at everything waits until then
         self.counted: dict[str, int] = {}
         self.spent = 0.0
         self.consent: tuple[int, bool] = (0, False)
@@ -105,7 +132,7 @@ class Customer:
             if not found["replied"] and inquiry not in self.escalated
         ]
         if self.ordered and self.ordered + 8 * HOUR > self.clock:
-            due.append(self.ordered + 8 * HOUR)
+            due.append(max(self.ordered + 8 * HOUR, self.held))
         return min(due, default=0)
 
     def pass_to(self, now: int) -> None:
@@ -114,15 +141,23 @@ class Customer:
             self.tick(due)
 
     def tick(self, now: int) -> None:
-        """Do what is due at an instant."""
-        self._go_on(now, None)
+        """Do what is due at an instant; where a rule raises, nothing of it, and none of it later."""
+        overdue = [run for run in self.runs if run["due"] <= now]
+        if not any(run["key"].startswith(LATER) for run in overdue):
+            self._go_on(now, None)
+            return
+        self.runs = [run for run in self.runs if run["due"] > now]
+        self.escalated |= {inquiry for inquiry, found in self.inquiries.items() if late(found, now)}
+        self.clock = max(self.clock, now)
+        self.held = now + HELD
 
-    def event(self, event: Any, now: int) -> None:
+    def event(self, event: Any, now: int, *, published: bool = False) -> None:
         """Let one event take effect.
 
         Args:
             event: the event.
             now: the instant at which the engine sees it.
+            published: whether it is seen after the publication.
         """
         if event.type == "erasure.requested":
             self.forget()
@@ -133,6 +168,8 @@ class Customer:
         self.counted[stem] = self.counted.get(stem, 0) + 1
         self._learn(event)
         self._go_on(now, event)
+        if published and event.type == "inquiry.resolved":
+            self._enter("care", event.id, now)
 
     # ---- what is known ----------------------------------------------------------------------------------
 
@@ -181,13 +218,13 @@ class Customer:
         elif kind == "customer.signed_up":
             self._enter("welcome", event.id, now)
         self.clock = max(self.clock, now)
+        self.held = 0
 
     def _escalate(self, now: int) -> None:
         """Call for a person where nobody answered, once for each inquiry while it is open."""
         self.escalated &= self.inquiries.keys()
         for inquiry, found in sorted(self.inquiries.items(), key=lambda each: each[1]["opened"]):
-            late = found["opened"] + 30 * MINUTE <= now
-            if late and not found["replied"] and inquiry not in self.escalated:
+            if late(found, now) and inquiry not in self.escalated:
                 self.escalated.add(inquiry)
                 self._enter("escalation", found["event"], now, inquiry)
 
@@ -202,13 +239,13 @@ class Customer:
     def _enter(self, journey: str, cause: str, now: int, key: str = "") -> None:
         if any(run["journey"] == journey and run["key"] == key for run in self.runs):
             return
-        if journey not in ("receipt", "escalation"):
+        if journey not in ALWAYS:
             last, pause = self.entered.get(journey), JOURNEYS[journey].get("pause", 0)
             if last is not None and (not pause or now - last < pause):
                 return
         if journey != "escalation" and len(self.runs) >= LASTING:
             return
-        if journey not in ("receipt", "escalation"):
+        if journey not in ALWAYS:
             self.entered[journey] = now
         run = {"journey": journey, "cause": cause, "key": key, "at": 0, "due": 0, "wait": "", "since": 0}
         if self._walk(run, now):
@@ -246,7 +283,7 @@ class Customer:
         """Send, or not; return until when it is put off."""
         name, (_, channel, template) = run["journey"], step
         journey = JOURNEYS[name]
-        if name not in ("receipt", "escalation"):
+        if name not in ALWAYS:
             if not self.consent[1] or self._capped(name, now):
                 return 0
             until = quiet_until(journey["quiet"], now) if "quiet" in journey else 0
@@ -267,6 +304,11 @@ class Customer:
         own = [at for at, name in self.contacts if name == journey and at > (now - window) // SECOND]
         every = [at for at, _ in self.contacts if at > (now - over_all) // SECOND]
         return len(own) >= count or len(every) >= most
+
+
+def late(inquiry: dict[str, Any], now: int) -> bool:
+    """Tell whether nobody has answered an inquiry in time."""
+    return not inquiry["replied"] and inquiry["opened"] + 30 * MINUTE <= now
 
 
 def quiet_until(hours: tuple[int, int], now: int) -> int:

@@ -18,7 +18,7 @@ from engine.streams.store.memory import MemoryServer, MemoryStore
 from tests.streams.replay import Tap
 
 Pause = Callable[[], Awaitable[None]]
-OnCommit = Callable[[PartitionWrite, Mapping[str, int]], None]
+OnCommit = Callable[[PartitionWrite], None]
 
 
 class Link:
@@ -47,7 +47,7 @@ class SlowStore(MemoryStore):
     Args:
         server: what all workers share.
         link: the way there.
-        on_commit: told of each write to a partition that was carried out, and its offsets before that.
+        on_commit: told of each write to a partition that was carried out.
     """
 
     def __init__(self, server: MemoryServer, link: Link, on_commit: OnCommit) -> None:
@@ -80,33 +80,43 @@ class SlowStore(MemoryStore):
         """See `Store`."""
         await self._link.pause()
         parts = {write.partition: self._server.partition(write.partition) for write in writes}
-        before = {number: (part.sequence, dict(part.offsets)) for number, part in parts.items()}
+        before = {number: part.sequence for number, part in parts.items()}
         try:
             await super().commit(writes)
         finally:
             for write in writes:
-                sequence, offsets = before[write.partition]
-                if parts[write.partition].sequence != sequence:
-                    self._on_commit(write, offsets)
+                if parts[write.partition].sequence != before[write.partition]:
+                    self._on_commit(write)
         await self._link.pause()
 
 
 class Broker(Tap):
-    """Takes what the workers send; can refuse the end of what it is given."""
+    """Takes what the workers send; can refuse one record for good, or the end of what it is given.
+
+    Attributes:
+        failures: so many times it fails.
+        refusals: so many actions it will never take.
+        refused: those actions, as they were sent.
+    """
 
     def __init__(self, rng: random.Random) -> None:
         super().__init__()
         self._rng = rng
         self.failures = 0
-        self.failed = 0
+        self.refusals = 0
+        self.refused: list[OutRecord] = []
 
     def take(self, records: Sequence[OutRecord]) -> None:
-        """Keep the records, or, of each topic, the first few of them, and fail."""
+        """Keep the records; of each topic the first few of them, and fail; or all but one action."""
+        if self.refusals and (number := self._an_action(records)) is not None:
+            self.refusals -= 1
+            self.refused.append(records[number])
+            self.records.extend(record for other, record in enumerate(records) if other != number)
+            raise DeliveryError("too large", (number,), (number,))
         if not self.failures:
             self.records.extend(records)
             return
         self.failures -= 1
-        self.failed += 1
         by_topic: dict[str, list[int]] = defaultdict(list)
         for number, (topic, *_) in enumerate(records):
             by_topic[topic].append(number)
@@ -115,6 +125,15 @@ class Broker(Tap):
         # kept, but perhaps not acknowledged
         failed = tuple(number for number in range(len(records)) if number not in kept) or (0,)
         raise DeliveryError("no acknowledgement", failed, ())
+
+    def _an_action(self, records: Sequence[OutRecord]) -> int | None:
+        found = [number for number, (topic, *_) in enumerate(records) if is_action(topic)]
+        return self._rng.choice(found) if found else None
+
+
+def is_action(topic: str) -> bool:
+    """Tell whether a topic is one of actions."""
+    return topic.startswith("engage.actions.")
 
 
 class SlowProducer(Tap):

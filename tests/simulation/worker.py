@@ -14,15 +14,31 @@ from engine.settings import Settings
 from engine.streams.batch import Batch
 from engine.streams.codec import Decoder
 from engine.streams.delivery import Producers
+from engine.streams.finishing import Effects
 from engine.streams.handler import Handler
 from engine.streams.health import WorkerHealth
 from engine.streams.store.contract import PartitionWrite
 from engine.streams.store.memory import MemoryServer
+from tests.simulation.reader import Place, SlowReader
 from tests.simulation.servers import Broker, Link, SlowProducer, SlowStore
-from tests.streams.replay import MemoryRecord, Reader
+from tests.streams.replay import Log
 
-Place = tuple[str, int]
 IDLE_S = 1.0  # between two looks at a step that is being made durable
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A write to a partition, and under what it was decided.
+
+    Args:
+        write: the write.
+        now_ms: the worker's clock.
+        published: whether with the rules that are published in the middle.
+    """
+
+    write: PartitionWrite
+    now_ms: int
+    published: bool
 
 
 @dataclass(slots=True)
@@ -44,10 +60,14 @@ class Worker:
         server: the store.
         broker: takes what is sent.
         log: the event topics.
+        hidden: the places that cannot be read just now.
         rng: sizes of batches, how long calls take.
         now_ms: the clock; it stands still while a batch is worked on.
         on_commit: told of each write that was carried out.
         ahead_from: from so many records in a batch on the next one is decided meanwhile.
+
+    Attributes:
+        skew_ms: how far its clock is wrong.
     """
 
     def __init__(
@@ -57,32 +77,40 @@ class Worker:
         server: MemoryServer,
         broker: Broker,
         *,
-        log: dict[Place, list[MemoryRecord]],
+        log: Log,
+        hidden: set[Place],
         rng: random.Random,
         now_ms: Callable[[], int],
-        on_commit: Callable[[Worker, PartitionWrite, Any], None],
+        on_commit: Callable[[Decided], None],
         ahead_from: int,
     ) -> None:
         self.pipeline = pipeline
         self.link = Link(rng, rng.choice((0.001, 0.05, 0.5)))
-        self.reader = Reader({})
+        self.reader = SlowReader(hidden)
         self.poked = asyncio.Event()
-        self.delivered: dict[tuple[str, int, int], tuple[int, int]] = {}
+        self.metrics = Metrics()
+        self.reclaimed = 0
+        self.skew_ms = 0
+        self._next_rules: Pipeline | None = None
+        self._published = False
+        self._decided: dict[int, Decided] = {}
         self._log = log
         self._rng = rng
         self._most = rng.choice((2, 5, 12))
         self._orders: list[Order] = []
         self._now_ms = now_ms
         self._batch_ms = 0
-        store = SlowStore(server, self.link, lambda write, before: on_commit(self, write, before))
+        store = SlowStore(server, self.link, lambda write: on_commit(self._decided[id(write)]))
         producer: Any = SlowProducer(broker, self.link)
         health = WorkerHealth(asyncio.get_running_loop().time)
-        decode = Decoder(settings.clock).decode
+        producers, decode = Producers(producer, producer), Decoder(settings.clock).decode
         self.handler = Handler(
-            settings, pipeline, store, Producers(producer, producer), decode, Metrics(), health, self.now_ms
+            settings, pipeline, store, producers, decode, self.metrics, health, self.now_ms
         )
         self.handler.attach(lambda: self.reader)
         self.handler.ahead_from = ahead_from
+        self.handler.before_batch = self._switch
+        self._listen()
         self.task = asyncio.create_task(self._run())
 
     @property
@@ -103,7 +131,7 @@ class Worker:
 
     def now_ms(self) -> int:
         """The worker's clock."""
-        return self._batch_ms or self._now_ms()
+        return self._batch_ms or self._now_ms() + self.skew_ms
 
     def tell(self, places: frozenset[Place], *, take: bool, lost: bool = False) -> asyncio.Future[None]:
         """Tell the worker to take partitions or to let them go, between two batches."""
@@ -121,22 +149,45 @@ class Worker:
         for order in self._orders:
             order.done.cancel()
 
+    def publish(self, rules: Pipeline) -> None:
+        """Have published rules ready; they are taken before the next batch."""
+        self._next_rules = rules
+
+    def _switch(self) -> None:
+        """Go on with the rules that were published, as `RuleSwitch` does."""
+        if self._next_rules is not None:
+            self.pipeline.switch(self._next_rules)
+            self._next_rules, self._published = None, True
+
+    def _listen(self) -> None:
+        """Note under what each write is decided, and what is taken up again."""
+        finishing, holdings = self.handler._finishing, self.handler.holdings
+        begin, reclaim = finishing.begin, holdings.reclaim
+
+        def noted(step: Any, outcome: Any, states: Any, effects: Effects) -> None:
+            decided = [Decided(write, self.now_ms(), self._published) for write in effects.writes]
+            self._decided = {id(each.write): each for each in decided}
+            begin(step, outcome, states, effects)
+
+        async def counted() -> None:
+            fenced = set(holdings._fenced_at_s)
+            await reclaim()
+            self.reclaimed += len(fenced - holdings._fenced_at_s.keys())
+
+        finishing.begin = noted  # type: ignore[method-assign]
+        holdings.reclaim = counted  # type: ignore[method-assign]
+
     async def _run(self) -> None:
-        count = 0
         while True:
             await self.link.running.wait()
             await self._obey()
             self.poked.clear()
-            polled = self.reader.take(self._rng, self._most) if self.reader.log else []
+            polled = self.reader.take(self._rng, self._most)
             wakeup_s = self.handler.next_wakeup_s()
             if not polled and (wakeup_s is None or wakeup_s > 0):
-                if self.reader.done:
-                    await self._idle(wakeup_s)
+                await self._idle(wakeup_s)
                 continue
-            self._batch_ms = self._now_ms()
-            for record in polled:
-                self.delivered[*record.where,] = (count, self._batch_ms)
-                count += 1
+            self._batch_ms = self.now_ms()
             finished = asyncio.get_running_loop().create_future()
             records: list[Any] = list(polled)
             await self.handler.handle(Batch(records, 0, 1, finished))

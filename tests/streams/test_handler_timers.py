@@ -16,6 +16,7 @@ from engine.rules.context import Outbox, RowContext
 from engine.settings import IdSettings, TimerSettings
 from engine.streams import handler as handler_module
 from engine.streams.intake import END_OF_STREAM_MS, WATERMARK_HEADER
+from tests.streams.replay import MemoryRecord
 from tests.streams.stage import NOW_MS, Stage, event, place
 
 MINUTE_MS = 60_000
@@ -181,6 +182,61 @@ def test_a_timer_that_raises_harms_nobody_else(
     assert set(hurt[1]) <= set(calm[1])
 
 
+def fail_at_follow_ups(stage: Stage) -> list[Event]:
+    """Let a rule raise when a follow-up is due; return events by which a call is due two minutes later."""
+    run = stage.handler.pipeline.machine.run
+
+    def broken(context: RowContext, outbox: Outbox) -> None:
+        assert not any(0 < each.due_ms <= context.now_ms for each in context.state.profile.positions)
+        run(context, outbox)
+
+    stage.handler.pipeline.machine.run = broken  # type: ignore[method-assign]
+    return [event("order.delivered", "c1"), event("inquiry.opened", "c1", at_ms=NOW_MS + 7 * MINUTE_MS)]
+
+
+async def test_what_is_due_after_a_failed_timer_comes_in_time(tmp_path: Path) -> None:
+    """A rule that raises delays nothing else of its customer."""
+    stage = Stage(tmp_path)
+    await stage.own()
+    for each in fail_at_follow_ups(stage):
+        stage.now_ms = each.time
+        await stage.send(each)
+    stage.now_ms = NOW_MS + FOLLOW_UP_MS
+    await stage.work()
+    assert stage.timers() == {"c1": NOW_MS + 12 * MINUTE_MS}
+    stage.now_ms += 2 * MINUTE_MS
+    await stage.work()
+    assert [each["template"] for each in stage.tap.actions()] == ["call"]
+
+
+async def test_what_is_due_after_a_failed_timer_in_a_step_is_not_set_aside_with_it(tmp_path: Path) -> None:
+    """On the replay clock only what is due at the instant that fails is taken out, however long a step is."""
+    stage = Stage(tmp_path, clock="replay")
+    await stage.own()
+    records = [stage.record(each) for each in fail_at_follow_ups(stage)]
+    await stage.work(*records, *[watermark(stage, *where, NOW_MS + HOUR_MS) for where in stage.log])
+    assert [each["time"] for each in stage.tap.actions()] == [NOW_MS + 12 * MINUTE_MS]
+
+
+async def test_an_event_is_not_set_aside_for_what_it_begins(tmp_path: Path) -> None:
+    """On the replay clock an event and the timer it sets may be one step; where that raises, it counts."""
+    stage = Stage(tmp_path, clock="replay")
+    await stage.own()
+    record = stage.record(fail_at_follow_ups(stage)[0])
+    await stage.work(record, *[watermark(stage, *where, NOW_MS + HOUR_MS) for where in stage.log])
+    assert stage.tap.letters() == []
+    state = stage.state("c1")
+    assert state is not None
+    assert state.profile.positions == []
+
+
+def watermark(stage: Stage, topic: str, number: int, at_ms: int) -> MemoryRecord:
+    """Append a watermark to the log."""
+    mark = stage.raw(topic, None, b"", at=number)
+    mark.extra.append((WATERMARK_HEADER, str(at_ms).encode()))
+    return mark
+
+
 async def replayed(
     folder: Path, log: list[Event], rng: random.Random | None, *, raises: bool, at_timers: bool = False
 ) -> tuple[dict[int, Any], list[str]]:
@@ -196,10 +252,7 @@ async def replayed(
     stage.handler.pipeline.machine.run = broken  # type: ignore[method-assign]
     await stage.own()
     records = [stage.record(each) for each in log]
-    for topic, number in list(stage.log):
-        mark = stage.raw(topic, None, b"", at=number)
-        mark.extra.append((WATERMARK_HEADER, str(END_OF_STREAM_MS).encode()))
-        records.append(mark)
+    records += [watermark(stage, topic, number, END_OF_STREAM_MS) for topic, number in stage.log]
     while records:
         size = len(records) if rng is None else rng.randint(1, 5)
         await stage.work(*records[:size])

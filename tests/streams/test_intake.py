@@ -10,7 +10,14 @@ import pytest
 
 from engine.errors import InvalidEvent, TransientError
 from engine.events import ClickEvent, Event, Family, OrderEvent
-from engine.streams.intake import END_OF_STREAM_MS, MAX_STEP_SPAN_MS, WATERMARK_HEADER, Intake, Step
+from engine.streams.intake import (
+    END_OF_STREAM_MS,
+    MAX_STEP_SPAN_MS,
+    WATERMARK_HEADER,
+    Intake,
+    RecentIds,
+    Step,
+)
 
 TOPICS = {"clicks": Family.CLICK, "orders": Family.ORDER}
 T0 = 1_700_000_000_000
@@ -179,6 +186,23 @@ def test_repeats_are_found_over_generations_whatever_the_steps(step_size: int) -
             if len(known[0]) == 5:
                 known = (set(), known[0])
     assert found == expected
+
+
+@pytest.mark.parametrize("forgotten_after", [2, 3])
+def test_a_forgotten_id_keeps_its_place(forgotten_after: int) -> None:
+    """A generation is full at the same event wherever a step ended in which one failed; it may come again."""
+    ids = RecentIds(b"", b"", 3)
+    for key in (1, 2, 3):
+        assert not ids.full
+        assert ids.add(key)
+        if key == forgotten_after:
+            ids.forget(2)
+    assert ids.full
+    assert ids.add(2)
+    assert ids.full
+    ids.rotate()
+    assert ids.room == 3
+    assert not ids.add(2)
 
 
 def test_restored_ids_are_known() -> None:
