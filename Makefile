@@ -1,6 +1,6 @@
 # Every target sets up what it needs: a machine with Python 3.11-3.13 and `make` is enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-random chaos ops-test lint bench bench-peers bench-churn docs clean
+.PHONY: help setup demo test test-quick test-random chaos ops-test deploy-test lint bench bench-peers bench-churn docs sbom clean
 
 # Processes start by the dozen in tests and demo: let them share compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
@@ -8,6 +8,8 @@ unexport PYTHONDONTWRITEBYTECODE
 TOOLS := .tools
 UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 RUN := $(UV) run --frozen --all-extras
+DEPLOY := $(RUN) --group deploy
+SBOM := out/engage.cdx.json
 # Each process has servers of its own; one that has run out of tests takes some over.
 PYTEST := pytest -n auto --maxprocesses 4 --dist worksteal
 
@@ -43,6 +45,14 @@ chaos: setup ## 200 real faults on Apache Kafka and Valkey, within an hour (ARGS
 	@$(RUN) python tests/prepare.py
 	@$(RUN) python -m tests.chaos $(ARGS)
 
+deploy-test: setup ## container file, chart, units and compose file, by the real tools (as root; needs Go)
+	@$(DEPLOY) python -m tests.deployment.prepare
+	@$(DEPLOY) pytest --timeout=1800 tests/deployment/check_*.py $(ARGS)
+
+sbom: $(UV) ## what is in the image, as CycloneDX, from the lock file (SBOM=FILE)
+	@mkdir -p $(dir $(SBOM))
+	@$(UV) export --frozen --no-dev --format cyclonedx1.5 --quiet --output-file $(SBOM)
+
 lint: setup ## ruff, mypy, import directions
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
@@ -61,9 +71,10 @@ bench-peers: setup ## the engine beside Quix Streams, Bytewax and stock Faust (A
 bench-churn: setup ## the churn model on real purchases, beside LightGBM and BG/NBD (ARGS="--tune --html churn.html")
 	@$(RUN) python -m loadtest.churn $(ARGS)
 
-docs: setup ## regenerate the reference pages under docs/ and the dashboards from the code
+docs: setup ## regenerate the reference pages under docs/, the dashboards and parts of the chart from the code
 	@$(RUN) python -m engine.docs
 	@$(RUN) python deploy/grafana/dashboards.py
+	@$(RUN) python deploy/helm/generate.py
 
 clean: ## remove caches and the environment
 	rm -rf .venv $(TOOLS) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
