@@ -15,6 +15,7 @@ import sys
 from engine.streams.local.kafka import fetch_kafka, kafka_jars
 from engine.streams.local.redis import redis_binary
 from engine.streams.local.stack import LocalServerError
+from tests.chaos.servers import libfaketime
 
 _MIN_JAVA = 17
 _INSTALL_TIMEOUT_S = 600
@@ -35,6 +36,11 @@ def main() -> None:
             wanted.append("redis-server")
         else:
             _say("no redis-server on PATH: the store's tests run on valkey only")
+    if libfaketime() is None:
+        if installable:
+            wanted.append("libfaketime")
+        else:
+            _say("no libfaketime: `make chaos` leaves Redis's clock alone")
     if wanted:
         _install(wanted)
     try:

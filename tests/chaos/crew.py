@@ -17,6 +17,10 @@ READY_S = 180.0
 _POLL_S = 0.05
 
 
+class StuckError(Exception):
+    """The workers do not come further; the ends of their logs are in the message."""
+
+
 @dataclass(frozen=True)
 class Worker:
     """A worker process and its log."""
@@ -52,6 +56,7 @@ class Crew:
         at_work: the worker of each place.
         surprises: who ended by itself: exit code and the end of its log.
         started: how many processes there have been.
+        left: processes that were told to end.
     """
 
     deployment: Deployment
@@ -60,6 +65,7 @@ class Crew:
     at_work: dict[int, Worker] = field(default_factory=dict)
     surprises: list[str] = field(default_factory=list)
     started: int = 0
+    left: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self, place: int) -> Worker:
         """Start a worker at a place; who was there before is nobody's any more."""
@@ -89,13 +95,13 @@ class Crew:
         """Wait for something while looking after the workers; return how long it took, s.
 
         Raises:
-            AssertionError: it did not happen; the ends of the workers' logs are in the message.
+            StuckError: it did not happen.
         """
         started_s = time.monotonic()
         while not condition():
             self.look_after()
             if time.monotonic() - started_s > timeout_s:
-                raise AssertionError(f"{what}: not within {timeout_s:g} s\n{self.tails()}")
+                raise StuckError(f"{what}: not within {timeout_s:g} s\n{self.tails()}")
             time.sleep(_POLL_S)
         return time.monotonic() - started_s
 
@@ -120,5 +126,5 @@ class Crew:
         """End all workers."""
         for worker in self.at_work.values():
             worker.process.terminate()
-        for worker in self.at_work.values():
-            end(worker.process)
+        for process in (*self.left, *(worker.process for worker in self.at_work.values())):
+            end(process)

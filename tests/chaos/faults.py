@@ -13,9 +13,11 @@ from tests.chaos.crew import Crew
 from tests.chaos.feed import POISON, Feed
 from tests.chaos.proxy import Proxy
 from tests.chaos.servers import Servers
+from tests.chaos.takers import Takers
 
 SESSION_S = 1.5  # after which the broker of these tests gives a silent worker's partitions away
 STORM_ROUNDS = 5
+STORM_MEMBERS = 3
 JUMP_S = 3600
 
 
@@ -28,6 +30,7 @@ class Scene:
         crew: the workers.
         feed: the events.
         rng: draws places and lengths.
+        takers: the services that consume the actions.
         clock: the file that sets the workers' clock off; None = it is not.
         publish: publishes rules anew; None = they come from files.
     """
@@ -36,6 +39,7 @@ class Scene:
     crew: Crew
     feed: Feed
     rng: random.Random
+    takers: Takers
     clock: Path | None = None
     publish: Callable[[], None] | None = None
 
@@ -93,18 +97,20 @@ def kill_all_workers(scene: Scene, incident: Incident) -> None:
 
 def rebalance_storm(scene: Scene, incident: Incident) -> None:
     """Workers join and leave each second, some of them by kill -9."""
-    crew, gone = scene.crew, [worker.process for worker in scene.crew.at_work.values()]
+    crew, members = scene.crew, [worker.process for worker in scene.crew.at_work.values()]
     for _ in range(STORM_ROUNDS):
         place = scene.rng.choice(sorted(crew.at_work))
-        gone.append(crew.start(place).process)
+        members.append(crew.start(place).process)
         time.sleep(1.0)
-        if len(gone) > 3:
-            leaver = gone.pop(0)
+        if len(members) > STORM_MEMBERS:
+            leaver = members.pop(0)
             leaver.send_signal(scene.rng.choice((signal.SIGKILL, signal.SIGTERM)))
+            crew.left.append(leaver)
     stay = [worker.process for worker in crew.at_work.values()]
-    for process in gone:
+    for process in members:
         if process not in stay:
             process.terminate()
+            crew.left.append(process)
     incident.detail = f"{STORM_ROUNDS} joined"
 
 
@@ -192,6 +198,16 @@ def poison(scene: Scene, incident: Incident) -> None:
     incident.detail = f"{len(POISON)} records"
 
 
+def kill_takers(scene: Scene, incident: Incident) -> None:
+    """Kill -9 the services that consume the actions, and all workers; new ones start at once."""
+    scene.feed.burst(1000)
+    time.sleep(scene.rng.uniform(0.2, 0.6))
+    scene.takers.kill()
+    kill_all_workers(scene, incident)
+    scene.takers.start()
+    incident.detail = "all, and the consumers"
+
+
 def clock_jump(scene: Scene, incident: Incident) -> None:
     """The wall clock of the workers, of Redis or of both is an hour ahead or behind for some seconds."""
     assert scene.clock is not None
@@ -215,14 +231,18 @@ def publish_rules(scene: Scene, incident: Incident) -> None:
     incident.detail = "published"
 
 
+RESTORED = "Redis restored from 1 s before"
+#: How many workers a fault of these kinds hits; of the others each at most both.
+HIT = {"kill -9 of a worker": 1, "SIGSTOP of a worker": 1, "rebalance storm": STORM_ROUNDS + 2}
 #: Faults of every run, and how many parts of it each is.
 COMMON: dict[str, tuple[Fault, int]] = {
     "kill -9 of a worker": (kill_worker, 8),
     "kill -9 of all workers": (kill_all_workers, 1),
+    "kill -9 of workers and consumers": (kill_takers, 1),
     "rebalance storm": (rebalance_storm, 1),
     "SIGSTOP of a worker": (stop_worker, 2),
     "kill -9 of Redis": (kill_redis, 2),
-    "Redis restored from 1 s before": (restore_redis, 2),
+    RESTORED: (restore_redis, 2),
     "kill -9 of the broker": (kill_broker, 1),
     "link delayed": (slow_link, 1),
     "link cut": (cut_link, 2),

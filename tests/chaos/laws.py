@@ -12,9 +12,10 @@ from confluent_kafka import Message
 
 from engine.settings import Settings
 from engine.streams.letters import PREFIX
-from tests.chaos.faults import Incident
+from tests.chaos.faults import HIT, RESTORED, Incident
 from tests.faults.harness import Deployment, read_messages
 
+MOST_HIT = 2  # workers that a fault hits, if nothing else is said
 IN_FLIGHT_MS = 100  # what a killed worker had handed to its socket may still be stamped so much later
 
 
@@ -73,6 +74,22 @@ def account(incidents: Sequence[Incident], outcome: Outcome) -> None:
         ]
         if firsts:
             incident.takeover_s = (max(firsts) - incident.began_ms) / 1000
+
+
+def check_repeats(incidents: Sequence[Incident], batch: int) -> list[str]:
+    """Check that a fault repeats the actions of one batch at most, of each worker that it hits.
+
+    A Redis that goes back in time repeats all that was done since, by nature.
+
+    Args:
+        incidents: the faults, accounted for.
+        batch: records of one batch at most.
+    """
+    return [
+        f"{incident.kind}: actions of {incident.repeated_events} events repeated"
+        for incident in incidents
+        if incident.kind != RESTORED and incident.repeated_events > batch * HIT.get(incident.kind, MOST_HIT)
+    ]
 
 
 def check_live(outcome: Outcome, orders: int, customers: int) -> list[str]:

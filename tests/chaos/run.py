@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.resources import shipped
-from tests.chaos.crew import Crew
+from tests.chaos.crew import Crew, StuckError
 from tests.chaos.faults import COMMON, LIVE, Incident, Scene, plan
 from tests.chaos.feed import Feed, LiveSource, ReplaySource
-from tests.chaos.laws import account, check_live, check_same, read_outcome
+from tests.chaos.laws import Outcome, account, check_live, check_repeats, check_same, read_outcome
 from tests.chaos.servers import python_clock, servers
+from tests.chaos.takers import takers
 from tests.faults.harness import Deployment, end_offsets
 
 PLACES = 2
@@ -92,20 +93,17 @@ def run_replay(folder: Path, faults: int, rng: random.Random, tell: Callable[[st
         for each in (storm, calm):
             each.engage("topics", "create")
         feed = Feed(on.kafka.bootstrap, ReplaySource(rng.randrange(2**31), None, PARTITIONS), EVENTS_PER_S)
-        scene = Scene(on, Crew(storm, on), feed, rng)
-        inflict(scene, plan(COMMON, faults, rng), part, tell)
+        with takers(storm, folder) as consumers:
+            scene = Scene(on, Crew(storm, on), feed, rng, consumers)
+            found = inflict(scene, plan(COMMON, faults, rng), part, tell)
         tell("an undisturbed run over the same log …")
         with calm.worker():
             calm.wait_done(end_offsets(on.kafka.bootstrap), 600)
-        found, expected = read_outcome(storm), read_outcome(calm)
-        part.actions = len(found.actions)
-        part.broken += check_same(found, expected)
-        part.broken += check_letters(found.letters, feed.poisoned)
+        part.broken += check_same(found, read_outcome(calm))
         if storm.decisions().keys() != calm.decisions().keys():
             part.broken.append("decisions differ")
         if storm.stored() != calm.stored():
             part.broken.append("stored states, timers or clocks differ")
-        account(part.incidents, found)
     return part
 
 
@@ -144,24 +142,24 @@ def run_live(folder: Path, faults: int, rng: random.Random, tell: Callable[[str]
 
         publish()
         feed = Feed(on.kafka.bootstrap, LiveSource(LIVE_CUSTOMERS), EVENTS_PER_S)
-        scene = Scene(on, Crew(storm, on, python_clock(clock)), feed, rng, clock, publish)
-        inflict(scene, plan(LIVE, faults, rng), part, tell)
-        found = read_outcome(storm)
-        part.actions = len(found.actions)
+        with takers(storm, folder) as consumers:
+            scene = Scene(on, Crew(storm, on, python_clock(clock)), feed, rng, consumers, clock, publish)
+            found = inflict(scene, plan(LIVE, faults, rng), part, tell)
         part.broken += check_live(found, feed.source.taken, LIVE_CUSTOMERS)
-        part.broken += check_letters(found.letters, feed.poisoned)
-        account(part.incidents, found)
     return part
 
 
-def inflict(scene: Scene, kinds: list[str], part: Part, tell: Callable[[str], None]) -> None:
-    """Run two workers under a stream of events, one fault after the other, until all is durable.
+def inflict(scene: Scene, kinds: list[str], part: Part, tell: Callable[[str], None]) -> Outcome:
+    """Run two workers under a stream of events, one fault after the other, until all is durable and taken.
 
     Args:
         scene: what faults act upon.
         kinds: names of the faults, in order.
         part: takes what happened.
         tell: takes lines of progress.
+
+    Returns:
+        What the workers left behind.
     """
     on, crew, feed = scene.servers, scene.crew, scene.feed
     for link in (*on.kafka_links, *on.redis_links):
@@ -174,18 +172,41 @@ def inflict(scene: Scene, kinds: list[str], part: Part, tell: Callable[[str], No
         for number, kind in enumerate(kinds, 1):
             incident = Incident(kind, time.time_ns() // 1_000_000)
             part.incidents.append(incident)
-            LIVE[kind][0](scene, incident)
-            time.sleep(SETTLE_S)  # what is written after the fault must come through, too
-            written = dict(feed.written)
-            crew.wait_until(lambda: _is_through(crew, written), f"{kind}: all is durable", THROUGH_S)  # noqa: B023
-            incident.took_s = time.time() - incident.began_ms / 1000
+            try:
+                happen(scene, incident)
+            except StuckError as error:
+                part.broken.append(f"fault {number}, {kind}: {error}")
+                for place in range(PLACES):
+                    crew.kill(place)
+                    crew.start(place)
             told = f"{incident.took_s:5.1f} s  {kind}: {incident.detail}"
             tell(f"{part.clock} {number:3d}/{len(kinds)} {told}")
         feed.finish()
         ends = end_offsets(on.kafka.bootstrap)
         crew.wait_until(lambda: _is_through(crew, ends), "the whole log is durable", THROUGH_S)
-    part.events = feed.source.taken
+    found = read_outcome(crew.deployment)
+    part.events, part.actions = feed.source.taken, len(found.actions)
     part.surprises = crew.surprises
+    part.broken += check_letters(found.letters, feed.poisoned)
+    part.broken += scene.takers.check(found.actions)
+    account(part.incidents, found)
+    part.broken += check_repeats(part.incidents, BATCH)
+    return found
+
+
+def happen(scene: Scene, incident: Incident) -> None:
+    """Let a fault happen, and wait until all that was written by then is durable.
+
+    Raises:
+        StuckError: it does not become durable.
+    """
+    LIVE[incident.kind][0](scene, incident)
+    time.sleep(SETTLE_S)  # what is written after the fault must come through, too
+    written = dict(scene.feed.written)
+    try:
+        scene.crew.wait_until(lambda: _is_through(scene.crew, written), "all is durable", THROUGH_S)
+    finally:
+        incident.took_s = time.time() - incident.began_ms / 1000
 
 
 def check_letters(found: Counter[tuple[str, int, int]], poisoned: set[tuple[str, int, int]]) -> list[str]:

@@ -1,6 +1,6 @@
 """A downstream service: takes every action once, whatever the engine repeats and however often it is killed.
 
-    python -m tests.chaos.taker BOOTSTRAP TOPICS EFFECTS
+    python -m tests.chaos.taker BOOTSTRAP GROUP TOPICS EFFECTS
 
 TOPICS are separated by commas. EFFECTS is where the effects go: a `redis://` URL, or an SQLite file's path.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import sqlite3
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -25,13 +24,13 @@ _AT_ONCE = 100
 Take = Callable[[Sequence[str]], None]
 
 
-def main(bootstrap: str, topics: str, effects: str) -> None:
+def main(bootstrap: str, group: str, topics: str, effects: str) -> None:
     """Take actions until killed."""
     take = to_redis(effects) if effects.startswith("redis://") else to_sqlite(effects)
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
-            "group.id": f"taker-{effects.rpartition('.')[2]}",
+            "group.id": group,
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "session.timeout.ms": 2000,
@@ -84,18 +83,6 @@ def to_redis(url: str) -> Take:
             once.take(each, lambda pipe, each=each: pipe.rpush(EFFECTS, each))  # type: ignore[misc]
 
     return take
-
-
-def taken(effects: str) -> Counter[str]:
-    """Count the effects of each id."""
-    if effects.startswith("redis://"):
-        with redis.Redis.from_url(effects) as client:
-            return Counter(each.decode() for each in client.lrange(EFFECTS, 0, -1))
-    connection = sqlite3.connect(effects)
-    try:
-        return Counter(row[0] for row in connection.execute(f"SELECT id FROM {EFFECTS}"))
-    finally:
-        connection.close()
 
 
 if __name__ == "__main__":
