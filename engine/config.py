@@ -2,7 +2,7 @@
 
 A value comes from, first wins: a command line flag, the environment (`ENGAGE_KAFKA_GROUP` is `kafka.group`),
 the file, the default. `ENGAGE_KAFKA_EXTRA_SSL_CA_LOCATION` is the librdkafka property `ssl.ca.location`. A
-secret may be given as a file: `ENGAGE_REDIS_URL_FILE=/run/secrets/redis`.
+secret may be given as a file: `redis.password_file`, `ENGAGE_REDIS_PASSWORD_FILE=/run/secrets/redis`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from engine.errors import ConfigError
+from engine.link_settings import link_problems
 from engine.rules.limits import MAX_SHARED_WINDOW_MS, MIN_SHARED_WINDOW_MS
 from engine.rules.units import read_cap
 from engine.setting import Setting
@@ -32,7 +33,7 @@ _EXTRA = "ENGAGE_KAFKA_EXTRA_"
 _NOT_SETTINGS = {"ENGAGE_CONFIG", "ENGAGE_CACHE"}
 # Kubernetes puts the addresses of services into the environment; a service may be called engage.
 _SERVICE_LINK = re.compile(r"^ENGAGE(_[A-Z0-9]+)*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_.*)?)$")
-_SENSITIVE = re.compile(r"password|secret|token|jaas|\.key|credential", re.IGNORECASE)
+_SENSITIVE = re.compile(r"password|secret|token|jaas|\.key|credential|oauthbearer\.config", re.IGNORECASE)
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 _BY_ENVIRONMENT = {setting.environment: setting for setting in SETTINGS}
 _TABLES = {setting.name for setting in SETTINGS if setting.base is dict}
@@ -64,10 +65,7 @@ def load_settings(
     _read_file(_locate(path, env), found, problems)
     _read_environment(env, found, problems)
     for name, text in (flags or {}).items():
-        if name in _BY_NAME:
-            found[name] = (text, "flag", True)
-        else:
-            problems.append(_unknown(name, "flag", _BY_NAME))
+        _take(name, text, "flag", is_text=True, found=found, problems=problems)
     values: dict[str, Any] = {}
     for name, (raw, origin, is_text) in found.items():
         try:
@@ -88,7 +86,8 @@ def masked(setting: Setting, value: Any) -> Any:
     if not setting.secret or value == "":
         return value
     if setting.name == "redis.url" and "://" in str(value):
-        return re.sub(r"//[^/]*@", "//***@", str(value))
+        # what follows a question mark may hold a password, too
+        return re.sub(r"\?.+", "?***", re.sub(r"//[^/]*@", "//***@", str(value)))
     return "***"
 
 
@@ -110,10 +109,36 @@ def _read_file(path: Path | None, found: dict[str, tuple[Any, str, bool]], probl
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not a TOML file: {error}") from None
     for name, value in _flatten(table):
-        if name in _BY_NAME:
-            found[name] = (value, str(path), False)
-        else:
-            problems.append(_unknown(name, str(path), _BY_NAME))
+        _take(name, value, str(path), is_text=False, found=found, problems=problems)
+
+
+def _take(
+    name: str,
+    value: Any,
+    origin: str,
+    *,
+    is_text: bool,
+    found: dict[str, tuple[Any, str, bool]],
+    problems: list[str],
+) -> None:
+    """Note a value; of a secret's file, what is in it."""
+    secret = _secret_of(name)
+    if secret is not None:
+        if found.get(secret.name, ("", "", False))[1] == origin:
+            problems.append(_twice(secret.name, name, origin))
+        found[secret.name] = (_secret(name, str(value)), origin, True)
+    elif name not in _BY_NAME:
+        problems.append(_unknown(name, origin, _BY_NAME))
+    elif found.get(name, ("", "", False))[1] == origin:
+        problems.append(_twice(name, f"{name}_file", origin))
+    else:
+        found[name] = (value, origin, is_text)
+
+
+def _secret_of(name: str) -> Setting | None:
+    """Return the secret whose file a name means: `redis.password` for `redis.password_file`."""
+    setting = _BY_NAME.get(name.removesuffix("_file")) if name.endswith("_file") else None
+    return setting if setting is not None and setting.secret and setting.base is str else None
 
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
@@ -140,6 +165,8 @@ def _read_environment(
             extra[name] = value
         elif (setting := _BY_ENVIRONMENT.get(variable)) is not None:
             found[setting.name] = (text, f"environment {variable}", True)
+            if setting.secret and f"{variable}_FILE" in env:
+                problems.append(_twice(variable, f"{variable}_FILE", "environment"))
         elif (setting := _BY_ENVIRONMENT.get(variable.removesuffix("_FILE"))) is not None and setting.secret:
             found[setting.name] = (_secret(variable, text), f"environment {variable}", True)
         elif not _SERVICE_LINK.match(variable):
@@ -159,10 +186,13 @@ def _extra_property(variable: str, text: str) -> tuple[str, str]:
 
 def _secret(variable: str, path: str) -> str:
     try:
-        return Path(path).read_text("utf-8").rstrip("\n")
+        secret = Path(path).read_text("utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ConfigError(f"{variable}: cannot read the secret from {path!r}: {reason}") from None
+    if not secret:
+        raise ConfigError(f"{variable}: {path!r} is empty; write the secret into it")
+    return secret
 
 
 def _convert(setting: Setting, raw: Any, *, is_text: bool) -> Any:
@@ -215,6 +245,7 @@ def _inconsistencies(settings: Settings) -> Iterable[str]:
             yield f"{topic.name}: {value!r} is also the value of {owners[value]}; each needs its own"
         owners[value] = topic.name
     yield from _limit_problems(settings)
+    yield from link_problems(settings.kafka, settings.redis)
     if not settings.channels or len(set(settings.channels)) != len(settings.channels):
         yield f"channels: {settings.channels!r} must name at least one channel, each once"
 
@@ -232,6 +263,10 @@ def _refused(setting: Setting, raw: Any, origin: str) -> str:
     shown = "***" if setting.secret else repr(raw)
     unit = f" {setting.unit}" if setting.unit else ""
     return f"{setting.name}: {shown} is not allowed: must be {setting.allowed}{unit} (from {origin})"
+
+
+def _twice(name: str, other: str, origin: str) -> str:
+    return f"{name}: {other} is given, too (from {origin}); leave one of them out"
 
 
 def _unknown(name: str, origin: str, known: Iterable[str]) -> str:

@@ -39,17 +39,23 @@ stops the process at its start.
 bootstrap_servers = "kafka-1:9092,kafka-2:9092"
 group_protocol = "consumer"          # Kafka 4.0 and later
 
-[kafka.extra]                        # librdkafka's own properties, passed through
-security.protocol = "SASL_SSL"
-sasl.mechanism = "SCRAM-SHA-512"
-sasl.username = "engage"
+security_protocol = "sasl_ssl"
+ca_file = "/etc/engage/ca.pem"
+sasl_username = "engage-worker"
+sasl_password_file = "/run/secrets/kafka"
+
+[kafka.extra]                        # further properties of librdkafka, passed through
+"socket.keepalive.enable" = true
 
 [redis]
 url = "rediss://redis:6379/0"
+user = "engage-worker"
+password_file = "/run/secrets/redis"
 ```
 
-Secrets can come from files: `ENGAGE_KAFKA_EXTRA_SASL_PASSWORD_FILE=/run/secrets/kafka` is `sasl.password`,
-`ENGAGE_REDIS_URL_FILE=/run/secrets/redis` is `redis.url`. No command shows a secret.
+Each secret can come from a file: `NAME_file` in place of `NAME` here and with `--set`, `ENGAGE_…_FILE` in the
+environment (`ENGAGE_KAFKA_SASL_PASSWORD_FILE=/run/secrets/kafka`; also of `kafka.extra`). No command shows a
+secret. More in [security.md](security.md).
 
 """
 _METRICS_INTRO = """\

@@ -11,82 +11,41 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from engine.link_settings import NAME, NAME_FORM, KafkaSettings, RedisSettings, Section
 from engine.setting import Setting, about, setting_rows
 
 AGENT = "agent"  # the channel of tasks for people
 CHANNELS = ("email", "sms", "push", "in_app", "wechat", AGENT)
-_NAME = r"^[A-Za-z0-9._-]{1,200}$"
-_NAME_FORM = "1 to 200 letters, digits, dots, dashes or underscores"
 
 
-class _Section(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of the groups of settings."""
-
-
-class KafkaSettings(_Section, frozen=True, kw_only=True):
-    """How to reach Kafka."""
-
-    bootstrap_servers: Annotated[
-        str,
-        about(
-            "Brokers to start from.",
-            pattern=r"^[^\s,:]+:\d{1,5}(,[^\s,:]+:\d{1,5})*$",
-            form="host:port, several separated by commas",
-        ),
-    ] = "127.0.0.1:9092"
-    group: Annotated[str, about("Consumer group of the workers.", pattern=_NAME, form=_NAME_FORM)] = "engage"
-    group_protocol: Annotated[
-        Literal["consumer", "classic"],
-        about("`consumer` (Kafka 4.0 and later) rebalances without a stop; `classic` works on every broker."),
-    ] = "classic"
-    session_timeout_ms: Annotated[
-        int,
-        about(
-            "A worker that is silent for longer loses its partitions. With `consumer` the broker decides.",
-            unit="ms",
-            low=1000,
-            high=1_800_000,
-        ),
-    ] = 6000
-    timeout_ms: Annotated[
-        int, about("How long a command waits for the brokers.", unit="ms", low=100, high=300_000)
-    ] = 5_000
-    extra: Annotated[
-        dict[str, str],
-        about("librdkafka properties passed through as they are: TLS, SASL and the like.", secret=True),
-    ] = {}
-
-
-class TopicSettings(_Section, frozen=True, kw_only=True):
+class TopicSettings(Section, frozen=True, kw_only=True):
     """Topic names and shape. The five event topics must have equal partition counts."""
 
-    click: Annotated[str, about("Click events.", pattern=_NAME, form=_NAME_FORM)] = "engage.clicks"
-    order: Annotated[str, about("Order events.", pattern=_NAME, form=_NAME_FORM)] = "engage.orders"
-    service: Annotated[str, about("Service events.", pattern=_NAME, form=_NAME_FORM)] = "engage.service"
-    profile: Annotated[str, about("Profile events.", pattern=_NAME, form=_NAME_FORM)] = "engage.profile"
-    engagement: Annotated[str, about("Engagement events.", pattern=_NAME, form=_NAME_FORM)] = (
+    click: Annotated[str, about("Click events.", pattern=NAME, form=NAME_FORM)] = "engage.clicks"
+    order: Annotated[str, about("Order events.", pattern=NAME, form=NAME_FORM)] = "engage.orders"
+    service: Annotated[str, about("Service events.", pattern=NAME, form=NAME_FORM)] = "engage.service"
+    profile: Annotated[str, about("Profile events.", pattern=NAME, form=NAME_FORM)] = "engage.profile"
+    engagement: Annotated[str, about("Engagement events.", pattern=NAME, form=NAME_FORM)] = (
         "engage.engagement"
     )
     actions_prefix: Annotated[
         str,
-        about("Actions for a channel go to this plus the channel's name.", pattern=_NAME, form=_NAME_FORM),
+        about("Actions for a channel go to this plus the channel's name.", pattern=NAME, form=NAME_FORM),
     ] = "engage.actions."
-    decisions: Annotated[str, about("Decisions with reasons.", pattern=_NAME, form=_NAME_FORM)] = (
+    decisions: Annotated[str, about("Decisions with reasons.", pattern=NAME, form=NAME_FORM)] = (
         "engage.decisions"
     )
     segments: Annotated[
-        str, about("Customers entering and leaving segments.", pattern=_NAME, form=_NAME_FORM)
+        str, about("Customers entering and leaving segments.", pattern=NAME, form=NAME_FORM)
     ] = "engage.segments"
-    dlq: Annotated[str, about("Dead letters.", pattern=_NAME, form=_NAME_FORM)] = "engage.dlq"
-    training: Annotated[str, about("Training rows of the churn model.", pattern=_NAME, form=_NAME_FORM)] = (
+    dlq: Annotated[str, about("Dead letters.", pattern=NAME, form=NAME_FORM)] = "engage.dlq"
+    training: Annotated[str, about("Training rows of the churn model.", pattern=NAME, form=NAME_FORM)] = (
         "engage.training"
     )
-    models: Annotated[str, about("Model snapshots, compacted.", pattern=_NAME, form=_NAME_FORM)] = (
+    models: Annotated[str, about("Model snapshots, compacted.", pattern=NAME, form=NAME_FORM)] = (
         "engage.models"
     )
-    rules: Annotated[str, about("Published rules, compacted.", pattern=_NAME, form=_NAME_FORM)] = (
-        "engage.rules"
-    )
+    rules: Annotated[str, about("Published rules, compacted.", pattern=NAME, form=NAME_FORM)] = "engage.rules"
     partitions: Annotated[
         int,
         about(
@@ -98,28 +57,7 @@ class TopicSettings(_Section, frozen=True, kw_only=True):
     replication: Annotated[int, about("Copies of each partition.", unit="brokers", low=1, high=16)] = 1
 
 
-class RedisSettings(_Section, frozen=True, kw_only=True):
-    """Where customer state lives."""
-
-    url: Annotated[
-        str,
-        about(
-            "Redis 7 or Valkey 8 and later, with AOF.",
-            pattern=r"^(redis|rediss|unix)://.+",
-            form="redis://[user:password@]host:port/db, rediss:// for TLS, unix:// for a socket",
-            secret=True,
-        ),
-    ] = "redis://127.0.0.1:6379/0"
-    prefix: Annotated[
-        str,
-        about(
-            "Start of every key.", pattern=r"^[A-Za-z0-9._-]{1,50}$", form="1 to 50 letters, digits, . - _"
-        ),
-    ] = "engage"
-    timeout_ms: Annotated[int, about("How long one command may take.", unit="ms", low=50, high=60_000)] = 5000
-
-
-class BatchSettings(_Section, frozen=True, kw_only=True):
+class BatchSettings(Section, frozen=True, kw_only=True):
     """How much is worked on at once."""
 
     max_records: Annotated[
@@ -143,7 +81,7 @@ class BatchSettings(_Section, frozen=True, kw_only=True):
     ] = 200_000
 
 
-class CacheSettings(_Section, frozen=True, kw_only=True):
+class CacheSettings(Section, frozen=True, kw_only=True):
     """Customer states kept in the worker."""
 
     customers: Annotated[
@@ -151,7 +89,7 @@ class CacheSettings(_Section, frozen=True, kw_only=True):
     ] = 200_000
 
 
-class IdSettings(_Section, frozen=True, kw_only=True):
+class IdSettings(Section, frozen=True, kw_only=True):
     """Duplicate detection."""
 
     remembered: Annotated[
@@ -160,7 +98,7 @@ class IdSettings(_Section, frozen=True, kw_only=True):
     ] = 50_000
 
 
-class TimerSettings(_Section, frozen=True, kw_only=True):
+class TimerSettings(Section, frozen=True, kw_only=True):
     """Due instants: waits, deadlines, absences, weekly scores."""
 
     horizon_s: Annotated[
@@ -171,7 +109,7 @@ class TimerSettings(_Section, frozen=True, kw_only=True):
     ] = 100_000
 
 
-class RuleSettings(_Section, frozen=True, kw_only=True):
+class RuleSettings(Section, frozen=True, kw_only=True):
     """Where the journeys are."""
 
     source: Annotated[
@@ -196,16 +134,16 @@ class RuleSettings(_Section, frozen=True, kw_only=True):
 
     paths: Annotated[
         list[str], about("Journey files or folders; empty means the shipped journeys.", form="paths")
-    ] = []
+    ] = msgspec.field(default_factory=list)
 
 
-class SegmentSettings(_Section, frozen=True, kw_only=True):
+class SegmentSettings(Section, frozen=True, kw_only=True):
     """Where the segments are."""
 
     path: Annotated[str, about("Segment file; empty means the shipped segments.", form="a path")] = ""
 
 
-class TemplateSettings(_Section, frozen=True, kw_only=True):
+class TemplateSettings(Section, frozen=True, kw_only=True):
     """Where the templates are."""
 
     path: Annotated[
@@ -218,7 +156,7 @@ class TemplateSettings(_Section, frozen=True, kw_only=True):
     ] = ""
 
 
-class PolicySettings(_Section, frozen=True, kw_only=True):
+class PolicySettings(Section, frozen=True, kw_only=True):
     """Where the contact policy is."""
 
     path: Annotated[
@@ -230,7 +168,7 @@ class PolicySettings(_Section, frozen=True, kw_only=True):
     ] = ""
 
 
-class DecisionSettings(_Section, frozen=True, kw_only=True):
+class DecisionSettings(Section, frozen=True, kw_only=True):
     """What is written to the decision topic."""
 
     not_matched_sample: Annotated[
@@ -239,7 +177,7 @@ class DecisionSettings(_Section, frozen=True, kw_only=True):
     ] = 0.001
 
 
-class HttpSettings(_Section, frozen=True, kw_only=True):
+class HttpSettings(Section, frozen=True, kw_only=True):
     """The worker's own HTTP server: metrics and health."""
 
     host: Annotated[str, about("Address to listen on.", pattern=r"^\S+$", form="a host name or address")] = (
@@ -248,7 +186,7 @@ class HttpSettings(_Section, frozen=True, kw_only=True):
     port: Annotated[int, about("Port to listen on; 0 takes a free one.", low=0, high=65_535)] = 6066
 
 
-class WatchdogSettings(_Section, frozen=True, kw_only=True):
+class WatchdogSettings(Section, frozen=True, kw_only=True):
     """When a worker gives up, so that it is started anew."""
 
     no_progress_s: Annotated[
@@ -265,14 +203,14 @@ class WatchdogSettings(_Section, frozen=True, kw_only=True):
     ] = 60
 
 
-class LogSettings(_Section, frozen=True, kw_only=True):
+class LogSettings(Section, frozen=True, kw_only=True):
     """Logs."""
 
     level: Annotated[Literal["debug", "info", "warning", "error"], about("Least severity logged.")] = "info"
     format: Annotated[Literal["console", "json"], about("Lines for people or for machines.")] = "console"
 
 
-class SchemaRegistrySettings(_Section, frozen=True, kw_only=True):
+class SchemaRegistrySettings(Section, frozen=True, kw_only=True):
     """The schema registry, needed only for Avro in the registry's wire format."""
 
     url: Annotated[
@@ -287,7 +225,7 @@ class SchemaRegistrySettings(_Section, frozen=True, kw_only=True):
     password: Annotated[str, about("Its password.", form="a password", secret=True)] = ""
 
 
-class WorkerSettings(_Section, frozen=True, kw_only=True):
+class WorkerSettings(Section, frozen=True, kw_only=True):
     """The process itself."""
 
     id: Annotated[
@@ -300,7 +238,7 @@ class WorkerSettings(_Section, frozen=True, kw_only=True):
     ] = ""
 
 
-class ChurnSettings(_Section, frozen=True, kw_only=True):
+class ChurnSettings(Section, frozen=True, kw_only=True):
     """The churn model."""
 
     horizon_days: Annotated[

@@ -112,12 +112,14 @@ def test_secrets_never_show(tmp_path: Path) -> None:
             "ENGAGE_REDIS_URL": "redis://me:hunter2@db:6379/1",
             "ENGAGE_KAFKA_EXTRA_SASL_PASSWORD_FILE": str(secret),
             "ENGAGE_KAFKA_EXTRA_SECURITY_PROTOCOL": "SASL_SSL",
+            "ENGAGE_KAFKA_EXTRA_SASL_USERNAME": "me",
             "ENGAGE_SCHEMA_REGISTRY_PASSWORD": "hunter2",
         }
     )
-    assert settings.kafka.extra == {"sasl.password": "hunter2", "security.protocol": "SASL_SSL"}
+    assert settings.kafka.extra["sasl.password"] == "hunter2"
     shown = {setting.name: masked(setting, value) for setting, value, _ in settings.with_origin()}
     assert "hunter2" not in str(shown)
+    assert "hunter2" not in repr(settings)
     assert shown["redis.url"] == "redis://***@db:6379/1"
     assert shown["kafka.extra"]["security.protocol"] == "SASL_SSL"
 
@@ -150,3 +152,62 @@ def test_lists_come_from_commas() -> None:
     settings = load_settings(environ={"ENGAGE_CHANNELS": "email, sms", "ENGAGE_GLOBAL_CAP": ""})
     assert settings.channels == ["email", "sms"]
     assert settings.global_cap == []
+
+
+def test_a_secret_comes_from_a_file_wherever_it_is_named(tmp_path: Path) -> None:
+    """`NAME_file` works in the settings file, in the environment and as a flag."""
+    secret = tmp_path / "password"
+    secret.write_text("hunter2\r\n", "utf-8")
+    file = tmp_path / "e.toml"
+    file.write_text(f'[redis]\nuser = "w"\npassword_file = "{secret}"\n', "utf-8")
+    assert load_settings(environ={}, path=file).redis.password == "hunter2"
+    environ = {"ENGAGE_REDIS_USER": "w", "ENGAGE_REDIS_PASSWORD_FILE": str(secret)}
+    assert load_settings(environ=environ).redis.password == "hunter2"
+    flags = {"redis.user": "w", "redis.password_file": str(secret)}
+    settings = load_settings(flags, environ={})
+    assert settings.redis.password == "hunter2"
+    assert settings.origins["redis.password"] == "flag"
+
+
+@pytest.mark.parametrize(
+    ("environ", "part"),
+    [
+        ({"KAFKA_CA_FILE": "/nowhere.pem", "KAFKA_SECURITY_PROTOCOL": "ssl"}, "kafka.ca_file: cannot read"),
+        ({"KAFKA_SASL_USERNAME": "me"}, "kafka.security_protocol is plaintext: set it to sasl_ssl"),
+        (
+            {"KAFKA_SECURITY_PROTOCOL": "sasl_ssl", "KAFKA_SASL_USERNAME": "me"},
+            "kafka.sasl_password is empty",
+        ),
+        (
+            {"KAFKA_SECURITY_PROTOCOL": "sasl_ssl", "KAFKA_SASL_MECHANISM": "OAUTHBEARER"},
+            "kafka.oauth_token_url is empty: OAUTHBEARER needs it",
+        ),
+        (
+            {"KAFKA_SECURITY_PROTOCOL": "ssl", "KAFKA_EXTRA_SECURITY_PROTOCOL": "ssl"},
+            "'security.protocol' is kafka.security_protocol, which is set, too",
+        ),
+        ({"REDIS_URL": "redis://me:hunter2@db", "REDIS_PASSWORD": "hunter2"}, "leave one out"),
+        ({"REDIS_USER": "me"}, "redis.user is set without a password"),
+        ({"REDIS_CA_FILE": "/nowhere.pem"}, "redis.url is not rediss://"),
+        ({"REDIS_URL": "rediss://db", "REDIS_KEY_FILE": "/k"}, "redis.certificate_file and redis.key_file"),
+        ({"REDIS_PASSWORD": "hunter2", "REDIS_PASSWORD_FILE": __file__}, "REDIS_PASSWORD_FILE is given, too"),
+    ],
+)
+def test_what_cannot_be_meant_of_a_link_is_refused(environ: dict[str, str], part: str) -> None:
+    """Credentials nobody would use, halves of a pair and files that are not there stop the start."""
+    message = _problem(**{f"ENGAGE_{name}": value for name, value in environ.items()})
+    assert part in message
+    assert "hunter2" not in message
+
+
+def test_an_empty_secret_file_is_refused(tmp_path: Path) -> None:
+    """A secret that was not written is no empty password."""
+    (tmp_path / "empty").write_text("\n", "utf-8")
+    assert "is empty" in _problem(ENGAGE_REDIS_PASSWORD_FILE=str(tmp_path / "empty"))
+
+
+def test_a_password_in_the_query_of_the_address_never_shows() -> None:
+    """redis-py takes user and password there, too."""
+    settings = load_settings(environ={"ENGAGE_REDIS_URL": "redis://db:6379/0?password=hunter2"})
+    shown = {setting.name: masked(setting, value) for setting, value, _ in settings.with_origin()}
+    assert shown["redis.url"] == "redis://db:6379/0?***"

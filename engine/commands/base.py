@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -213,7 +214,23 @@ def console() -> Console:
 
 
 def kafka_settings(settings: Settings, client_id: str = "engage-cli") -> KafkaSettings:
-    """Return what the transport needs of the settings."""
+    """Return what the transport needs of the settings.
+
+    Raises:
+        ConfigError: over TLS or with a login: the brokers refuse us, or we them. Most clients of librdkafka
+            would try for ever, and say no more than that nobody answers.
+    """
+    from engine.streams.kafka import cluster_metadata, is_secured  # noqa: PLC0415
+
+    kafka = quiet_settings(settings, client_id)
+    if is_secured(kafka):
+        with contextlib.suppress(TransientError):  # some commands do without Kafka
+            cluster_metadata(kafka, settings.kafka.timeout_ms / 1000)
+    return kafka
+
+
+def quiet_settings(settings: Settings, client_id: str = "engage-cli") -> KafkaSettings:
+    """Return what the transport needs of the settings; nobody is asked yet."""
     from engine.streams.wiring import kafka_settings as wire  # noqa: PLC0415
 
     wired = wire(settings, client_id)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import typer
 
-from engine.commands.base import EXIT_FAILED, EXIT_UNREACHABLE, AsJson, command, kafka_settings, print_json
+from engine.commands.base import EXIT_FAILED, EXIT_UNREACHABLE, AsJson, command, print_json, quiet_settings
 from engine.errors import ConfigError, EngineError, RuleErrors, TransientError
 from engine.settings import Settings
 
@@ -78,7 +78,7 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
     from engine.streams.kafka import check_topics, partition_counts  # noqa: PLC0415
     from engine.streams.topics import topic_specs  # noqa: PLC0415
 
-    kafka, specs = kafka_settings(settings), topic_specs(settings)
+    kafka, specs = quiet_settings(settings), topic_specs(settings)
     started_s = time.perf_counter()
     try:
         counts = partition_counts(kafka, settings.kafka.timeout_ms / 1000)
@@ -87,8 +87,11 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
             subject="kafka",
             verdict="unreachable",
             text=str(error),
-            remedy="check kafka.bootstrap_servers, for TLS and SASL kafka.extra; no Kafka? `engage stack`",
+            remedy="check kafka.bootstrap_servers and kafka.security_protocol; no Kafka? `engage stack`",
         )
+        return
+    except ConfigError as error:
+        yield _refusal("kafka", error)
         return
     took_ms = (time.perf_counter() - started_s) * 1000
     yield Finding(
@@ -118,7 +121,7 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
 
 def _redis(settings: Settings) -> Iterator[Finding]:
     try:
-        health, skew_ms = asyncio.run(_ask_redis(settings))
+        health, fsync, skew_ms = asyncio.run(_ask_redis(settings))
     except TransientError as error:
         yield Finding(
             subject="redis",
@@ -127,8 +130,11 @@ def _redis(settings: Settings) -> Iterator[Finding]:
             remedy="check redis.url; without Redis: `engage stack`",
         )
         return
+    except ConfigError as error:
+        yield _refusal("redis", error)
+        return
     yield Finding(subject="redis", verdict="ok", text=f"{health.server} {health.version} answers")
-    yield from _redis_findings(health)
+    yield from _redis_findings(health, fsync)
     verdict: Literal["ok", "warning"] = "ok" if abs(skew_ms) <= MAX_SKEW_MS else "warning"
     yield Finding(
         subject="clock",
@@ -140,20 +146,27 @@ def _redis(settings: Settings) -> Iterator[Finding]:
     )
 
 
-async def _ask_redis(settings: Settings) -> tuple[StoreHealth, int]:
+def _refusal(subject: str, error: ConfigError) -> Finding:
+    text, _, remedy = str(error).rpartition("; ")
+    return Finding(subject=subject, verdict="unreachable", text=text, remedy=remedy)
+
+
+async def _ask_redis(settings: Settings) -> tuple[StoreHealth, str | None, int]:
+    """Return what it says of itself, how often it syncs (None: we may not ask), how far its clock is off."""
     from engine.streams.store.redis import RedisStore  # noqa: PLC0415
 
-    store = RedisStore(settings.redis.url, settings.redis.prefix, settings.redis.timeout_ms / 1000)
+    store = RedisStore.of(settings.redis)
     try:
         before_ms = time.time() * 1000
         health = await store.health()
         middle_ms = (before_ms + time.time() * 1000) / 2
-        return health, round(health.clock_ms - middle_ms)
+        fsync = (await store.configuration()).get("appendfsync")
+        return health, fsync, round(health.clock_ms - middle_ms)
     finally:
         await store.close()
 
 
-def _redis_findings(health: StoreHealth) -> Iterable[Finding]:
+def _redis_findings(health: StoreHealth, fsync: str | None) -> Iterable[Finding]:
     """Judge how the server keeps what it is given."""
     if health.role != "master":
         yield _bad("failed", f"it is a {health.role}", "give redis.url the address of the primary")
@@ -167,7 +180,7 @@ def _redis_findings(health: StoreHealth) -> Iterable[Finding]:
         yield _bad(
             "failed", "its last write to the append-only file failed", "look at its disk: full or read-only?"
         )
-    elif health.aof_fsync == "no":
+    elif fsync == "no":
         yield _bad("warning", "appendfsync is no", "CONFIG SET appendfsync everysec")
     if health.eviction_policy not in {"noeviction", None}:
         yield _bad(

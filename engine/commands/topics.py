@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from engine.commands import acls
 from engine.commands.base import AsJson, command, kafka_settings, print_json
 from engine.settings import Settings
 
@@ -12,6 +13,7 @@ _app = typer.Typer(help="Create or check the engine's topics.", no_args_is_help=
 
 def register(app: typer.Typer) -> None:
     """Add the group to the command line."""
+    acls.register(_app)
     app.add_typer(_app, name="topics")
 
 

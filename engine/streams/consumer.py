@@ -24,8 +24,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
 from engine.errors import EngineError
 from engine.streams.batch import Batch, ConsumerStats, PartitionListener, check_together
-from engine.streams.kafka import KafkaSettings, TopicPartition, consumer_config, given_up, judge, keys, named
+from engine.streams.kafka import KafkaSettings, TopicPartition, consumer_config, keys, named
 from engine.streams.marks import Marks
+from engine.streams.refusals import given_up, judge, tell
 
 logger = logging.getLogger(__name__)
 
@@ -330,7 +331,7 @@ class BatchConsumer:
         if error.fatal():
             self._fatal = error
         else:
-            logger.debug("kafka: %s", error.str())  # librdkafka logs it itself
+            tell(error)
 
     def _on_loop(self, work: Coroutine[Any, Any, T], give_up: Callable[[], bool]) -> T:
         """Run a coroutine on the event loop and wait for it, at a stop not for ever."""

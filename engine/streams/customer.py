@@ -130,7 +130,7 @@ async def read_stored(settings: Settings, kafka: KafkaSettings, customer_id: str
     """Read a customer's state from the store; arguments, result and errors as for `read_customer`."""
     key = customer_id.encode()
     partition = partition_of(key, _partitions(settings, kafka))
-    store = RedisStore(settings.redis.url, settings.redis.prefix, settings.redis.timeout_ms / 1000)
+    store = RedisStore.of(settings.redis)
     try:
         data = await store.get(partition, key)
         rate_data = await store.field(partition, RATE_FIELD)

@@ -27,6 +27,7 @@ from engine.streams.letters import (
     from_line,
     parse,
 )
+from engine.streams.refusals import failed, is_refusal, refused
 
 __all__ = [
     "DLQ_TOPIC",
@@ -146,7 +147,7 @@ def _scan(settings: KafkaSettings, topic: str, only: tuple[int, int] | None = No
         consumer.assign([confluent_kafka.TopicPartition(topic, number, at) for number, at in starts.items()])
         yield from _until(consumer, open_ends)
     except KafkaException as error:
-        raise TransientError(f"reading {topic} failed: {error.args[0].str()}") from error
+        raise failed(error.args[0], settings.bootstrap, f"reading {topic} failed") from error
     finally:
         consumer.close()
 
@@ -156,6 +157,8 @@ def _ends(consumer: Consumer, settings: KafkaSettings, topic: str) -> dict[int, 
     try:
         metadata = consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
         if metadata.error is not None:
+            if is_refusal(metadata.error):
+                raise refused(metadata.error, settings.bootstrap)
             raise ConfigError(f"topic {topic} is missing in kafka; create it with `engage topics create`")
         return {
             number: consumer.get_watermark_offsets(
@@ -164,8 +167,8 @@ def _ends(consumer: Consumer, settings: KafkaSettings, topic: str) -> dict[int, 
             for number in metadata.partitions
         }
     except KafkaException as error:
-        reason = error.args[0].str()
-        raise TransientError(f"kafka at {settings.bootstrap!r} does not answer: {reason}") from error
+        silent = f"kafka at {settings.bootstrap!r} does not answer"
+        raise failed(error.args[0], settings.bootstrap, silent) from error
 
 
 def _until(consumer: Consumer, ends: dict[int, int]) -> Iterator[DeadLetter]:

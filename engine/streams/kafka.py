@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -11,9 +11,8 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic
 
-from engine.errors import ConfigError, EngineError, TransientError
-
-logger = logging.getLogger(__name__)
+from engine.errors import ConfigError, TransientError
+from engine.streams.refusals import LinkErrors, refused
 
 TopicPartition: TypeAlias = tuple[str, int]
 
@@ -35,6 +34,7 @@ RESERVED_CONSUMER_PROPERTIES = frozenset(
     }
 )
 RESERVED_PRODUCER_PROPERTIES = frozenset({"acks", "partitioner", "transactional.id"})
+_FIRST_PATIENCE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class KafkaSettings:
     drain_timeout_s: float = 10.0
     delivery_timeout_ms: int = 10_000
     idempotence: bool = True
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def common_config(settings: KafkaSettings) -> dict[str, Any]:
@@ -214,7 +214,8 @@ def check_topics(
     missing = [topic for topic in dict.fromkeys((*event_topics, *other_topics)) if topic not in counts]
     if missing:
         names = ", ".join(missing)
-        raise ConfigError(f"topics missing in kafka: {names}; create them with `engage topics create`")
+        also = ", or let this user see them: `engage topics acls`" if is_secured(settings) else ""
+        raise ConfigError(f"topics missing in kafka: {names}; create them with `engage topics create`{also}")
     by_topic = {topic: counts[topic] for topic in event_topics}
     if len(set(by_topic.values())) > 1:
         listed = ", ".join(f"{topic}={count}" for topic, count in by_topic.items())
@@ -223,6 +224,11 @@ def check_topics(
             "one worker must own a customer across all topics, `engage topics create` makes them equal"
         )
     return next(iter(by_topic.values()), 0)
+
+
+def is_secured(settings: KafkaSettings) -> bool:
+    """Tell whether the link is encrypted, or we log in."""
+    return str(settings.extra.get("security.protocol", "plaintext")).lower() != "plaintext"
 
 
 def partition_counts(settings: KafkaSettings, timeout_s: float = 10.0) -> dict[str, int]:
@@ -238,7 +244,7 @@ def partition_counts(settings: KafkaSettings, timeout_s: float = 10.0) -> dict[s
     Raises:
         TransientError: the broker does not answer.
     """
-    metadata = _metadata(AdminClient(common_config(settings)), settings, timeout_s)
+    metadata = cluster_metadata(settings, timeout_s)
     return {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
 
 
@@ -260,8 +266,8 @@ def create_topics(settings: KafkaSettings, specs: Iterable[TopicSpec], timeout_s
         ConfigError: the broker refuses a topic.
         TransientError: the broker does not answer.
     """
-    admin = AdminClient(common_config(settings))
-    metadata = _metadata(admin, settings, timeout_s)
+    metadata = cluster_metadata(settings, timeout_s)
+    admin = open_admin(settings)
     wanted = [spec for spec in specs if spec.name not in metadata.topics]
     if (metadata.cluster_id or "").startswith(EMBEDDED_CLUSTER_PREFIX):
         for spec in wanted:
@@ -269,7 +275,7 @@ def create_topics(settings: KafkaSettings, specs: Iterable[TopicSpec], timeout_s
         return [spec.name for spec in wanted]
     if wanted:
         _create(admin, wanted, timeout_s)
-        _await_topics(admin, settings, {spec.name for spec in wanted}, timeout_s)
+        _await_topics(settings, {spec.name for spec in wanted}, timeout_s)
     return [spec.name for spec in wanted]
 
 
@@ -291,58 +297,60 @@ def _create(admin: AdminClient, specs: Sequence[TopicSpec], timeout_s: float) ->
             raise ConfigError(f"kafka refuses topic {name!r}: {reason.str()}") from error
 
 
-def _await_topics(admin: AdminClient, settings: KafkaSettings, names: set[str], timeout_s: float) -> None:
+def _await_topics(settings: KafkaSettings, names: set[str], timeout_s: float) -> None:
     """Wait until metadata shows the topics: a producer that asks too early caches their absence."""
     attempts = max(1, int(timeout_s / 0.05))
     for _ in range(attempts):
-        topics = _metadata(admin, settings, timeout_s).topics
+        topics = cluster_metadata(settings, timeout_s).topics
         if all(name in topics and topics[name].error is None and topics[name].partitions for name in names):
             return
-        admin.poll(0.05)
+        time.sleep(0.05)
     raise TransientError(f"topics created but not visible after {timeout_s} s: {', '.join(sorted(names))}")
 
 
-def _metadata(admin: AdminClient, settings: KafkaSettings, timeout_s: float) -> ClusterMetadata:
-    try:
-        return admin.list_topics(timeout=timeout_s)
-    except KafkaException as error:
-        raise TransientError(
-            f"kafka at {settings.bootstrap!r} does not answer: {error.args[0].str()}"
-        ) from error
-
-
-def given_up(error: KafkaError) -> EngineError:
-    """What to raise for an error that librdkafka does not recover from.
+def open_admin(settings: KafkaSettings, errors: LinkErrors | None = None) -> AdminClient:
+    """Open a client that asks and orders.
 
     Args:
-        error: librdkafka's fatal error.
-
-    Returns:
-        The project's own error.
-    """
-    if error.code() in (KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE):  # noqa: SLF001
-        return ConfigError(f"{error.str()}: this broker needs the group protocol `classic`")
-    return EngineError(f"kafka client gave up: {error.str()}")
-
-
-def judge(errors: Iterable[KafkaError | None]) -> None:
-    """Log errors that pass, raise on those that do not.
-
-    Args:
-        errors: what librdkafka handed out in place of records.
+        settings: how to reach Kafka.
+        errors: told of what goes wrong with the connections.
 
     Raises:
-        ConfigError: access is refused.
-        EngineError: librdkafka gave up for good.
+        ConfigError: librdkafka refuses a property, for example a file that holds no certificate.
     """
-    for error in errors:
-        if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - confluent's name
-            continue
-        if error.fatal():
-            raise given_up(error)
-        if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
-            raise ConfigError(f"kafka refuses access: {error.str()}")
-        logger.warning("kafka: %s", error.str())
+    more = {} if errors is None else {"error_cb": errors.note}
+    try:
+        return AdminClient(common_config(settings) | more)
+    except KafkaException as error:
+        raise refused(error.args[0], settings.bootstrap) from None
+
+
+def cluster_metadata(settings: KafkaSettings, timeout_s: float = 10.0) -> ClusterMetadata:
+    """Ask for brokers and topics; wrong credentials and certificates are told at once.
+
+    Args:
+        settings: how to reach Kafka.
+        timeout_s: how long the brokers may take.
+
+    Raises:
+        ConfigError: the brokers refuse us, or we them.
+        TransientError: the brokers do not answer.
+    """
+    errors = LinkErrors()
+    admin = open_admin(settings, errors)
+    ends_s = time.monotonic() + timeout_s
+    patience_s = _FIRST_PATIENCE_S
+    while True:
+        left_s = ends_s - time.monotonic()
+        try:
+            return admin.list_topics(timeout=max(0.01, min(patience_s, left_s)))
+        except KafkaException as error:
+            admin.poll(0)  # hands out what went wrong with the connections
+            errors.check(settings.bootstrap)
+            if left_s <= patience_s:
+                reason = errors.hint or error.args[0].str()
+                raise TransientError(f"kafka at {settings.bootstrap!r} does not answer: {reason}") from error
+        patience_s *= 2
 
 
 def keys(partitions: Iterable[confluent_kafka.TopicPartition]) -> frozenset[TopicPartition]:

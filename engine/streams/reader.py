@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from engine.errors import ConfigError, TransientError
 from engine.streams.kafka import KafkaSettings, common_config
 from engine.streams.partition import partition_of
+from engine.streams.refusals import is_refusal, refused
 
 _POLL_S = 0.1
 _CHUNK = 1000
@@ -84,7 +85,10 @@ class TopicReader:
             reason = error.args[0].str()
             raise TransientError(f"kafka at {self._bootstrap!r} does not answer: {reason}") from None
         if found.error is not None:
-            return []
+            if not is_refusal(found.error):
+                return []
+            self._consumer.close()
+            raise refused(found.error, self._bootstrap)
         if self._key is not None:
             return [partition_of(self._key, len(found.partitions))]
         return sorted(found.partitions)
@@ -169,6 +173,8 @@ class TopicReader:
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - confluent's name for it
                 # Records between here and the end that compaction or a transaction took away do not come.
                 self._positions[place] = max(self._positions[place], message.offset())
+            elif is_refusal(error):
+                raise refused(error, self._bootstrap)
             elif error.fatal():
                 raise TransientError(f"kafka: {error.str()}")
 

@@ -25,12 +25,15 @@ from engine.features.churn.snapshot import Snapshot, encode_snapshot
 from engine.features.churn.trainer import TrainerCore, TrainerSettings
 from engine.features.churn.trainer_state import dump_trainer, load_trainer
 from engine.settings import Settings
+from engine.streams.acls import check_rights
 from engine.streams.kafka import KafkaSettings, check_topics, common_config
+from engine.streams.links import redis_options
 from engine.streams.logs import configure_logs
 from engine.streams.models import MODEL_KEY, Kept, ModelFollower, kept_key, now_ms
 from engine.streams.producer import ActionProducer, OutRecord
+from engine.streams.rights import roles_of
 from engine.streams.sink import CLOCK_HEADER
-from engine.streams.store.link import address_of
+from engine.streams.store.link import address_of, no_answer
 from engine.streams.wiring import definitions_of, kafka_settings
 
 log = structlog.get_logger(__name__)
@@ -62,7 +65,9 @@ class Trainer:
         self._kafka = kafka
         self._url = settings.redis.url
         self._redis = redis.Redis.from_url(
-            settings.redis.url, socket_timeout=settings.redis.timeout_ms / 1000
+            settings.redis.url,
+            socket_timeout=settings.redis.timeout_ms / 1000,
+            **redis_options(settings.redis),
         )
         self._state_key = f"{settings.redis.prefix}:trainer"
         self._lock_key = f"{settings.redis.prefix}:trainer:lock"
@@ -83,7 +88,7 @@ class Trainer:
         """Work until `stopped`.
 
         Raises:
-            ConfigError: another trainer runs.
+            ConfigError: another trainer runs, or Redis refuses us.
             TransientError: Redis does not answer.
         """
         consumer = Consumer(
@@ -110,8 +115,7 @@ class Trainer:
             self._save()
             self._redis.delete(self._lock_key)
         except redis.RedisError as error:
-            address = address_of(self._url)
-            raise TransientError(f"redis at {address!r} does not answer: {type(error).__name__}") from error
+            raise no_answer(address_of(self._url), error) from error
         finally:
             consumer.close()
             self._models.stop()
@@ -248,6 +252,7 @@ def run_trainer(settings: Settings) -> None:
     configure_logs(settings)
     kafka = kafka_settings(settings, "engage-trainer")
     partitions = check_topics(kafka, kafka.topics, (settings.topics.training, settings.topics.models))
+    check_rights(kafka, roles_of(settings)["trainer"].rights)
     trainer = Trainer(settings, kafka, partitions)
 
     def stop(_number: int, _frame: FrameType | None) -> None:

@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from engine import metrics as table
-from engine.errors import StateError, TransientError
+from engine.errors import ConfigError, TransientError
 from engine.metrics import Metrics
 from engine.streams.health import WorkerHealth
 from engine.streams.intake import Intake
@@ -122,9 +122,9 @@ class Watch:
             self._metrics.observe_one(table.REDIS_PING, time.perf_counter() - started_s)
             if started_s >= self._ask_redis_s:
                 self._ask_redis_s = started_s + ASK_REDIS_EVERY_S
-                with contextlib.suppress(StateError):  # a user that may not ask INFO
+                with contextlib.suppress(ConfigError):  # a user that may not ask INFO
                     show_redis(await self._store.health(), self._metrics)
-        except TransientError as error:
+        except (TransientError, ConfigError) as error:
             self._redis_silent = True
             self._health.trouble("ping", str(error))
         else:

@@ -20,6 +20,7 @@ from engine.features.churn.trainer_state import widen_trainer
 from engine.rules.ledger import Ledger
 from engine.settings import Settings
 from engine.streams.kafka import KafkaSettings
+from engine.streams.links import redis_options
 from engine.streams.partition import partition_of
 from engine.streams.partitions import LEDGER_FIELD, RATE_FIELD, SEGMENTS_FIELD
 from engine.streams.store.link import open_link
@@ -302,7 +303,7 @@ async def widen(
         EngineError: it can't be done; the message says why.
     """
     redis = settings.redis
-    link = await open_link(redis.url, redis.timeout_ms / 1000)
+    link = await open_link(redis.url, redis.timeout_ms / 1000, redis_options(redis))
     try:
         widening = Widening(
             settings, EventTopics(kafka), Moving(link, redis.prefix), after, on_progress, send_on=send_on

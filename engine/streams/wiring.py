@@ -25,6 +25,7 @@ from engine.rules.templates import Template
 from engine.rules.units import read_cap, read_share
 from engine.settings import Settings
 from engine.streams.kafka import KafkaSettings
+from engine.streams.links import kafka_properties
 
 
 def kafka_settings(settings: Settings, client_id: str) -> KafkaSettings:
@@ -45,7 +46,7 @@ def kafka_settings(settings: Settings, client_id: str) -> KafkaSettings:
         session_timeout_ms=kafka.session_timeout_ms,
         fetch_min_bytes=batch.fetch_min_bytes,
         fetch_wait_max_ms=batch.fetch_wait_ms,
-        extra=kafka.extra,
+        extra=kafka_properties(kafka),
     )
 
 

@@ -12,10 +12,12 @@ import msgspec
 import structlog
 import uvloop
 
+from engine.errors import ConfigError, TransientError
 from engine.metrics import Metrics
 from engine.pipeline.core import Pipeline
 from engine.settings import Settings
 from engine.streams import transport
+from engine.streams.acls import check_rights
 from engine.streams.codec import Decoder
 from engine.streams.delivery import Producers
 from engine.streams.handler import Handler
@@ -26,6 +28,7 @@ from engine.streams.model_switch import ModelSwitch
 from engine.streams.models import ModelFollower
 from engine.streams.producer import ActionProducer
 from engine.streams.registry import open_registry
+from engine.streams.rights import roles_of
 from engine.streams.rules.follower import RuleFollower
 from engine.streams.rules.loader import RuleLoader
 from engine.streams.rules.switch import RuleSwitch
@@ -60,14 +63,12 @@ def run_worker(settings: Settings) -> None:
 
 async def _run(settings: Settings) -> None:
     kafka = kafka_settings(settings, "engage-worker")
-    count = check_topics(kafka, kafka.topics, [spec.name for spec in topic_specs(settings)])
-    # limits over all customers are shared out by what Kafka has, whatever the settings would create
-    topics = msgspec.structs.replace(settings.topics, partitions=count)
-    settings = msgspec.structs.replace(settings, topics=topics)
+    settings = _checked(settings, kafka)
     follower = _follow_rules(settings, kafka)
     pipeline = await asyncio.to_thread(_first_pipeline, settings, follower)
     metrics, health = Metrics(), WorkerHealth(now_s=time.monotonic)
-    store = RedisStore(settings.redis.url, settings.redis.prefix, settings.redis.timeout_ms / 1000)
+    store = RedisStore.of(settings.redis)
+    await _log_in(store)
     producers = Producers(ActionProducer(kafka), ActionProducer(kafka))
     decoder = Decoder(settings.clock, open_registry(settings))
     handler = Handler(settings, pipeline, store, producers, decoder.decode, metrics, health)
@@ -117,6 +118,28 @@ async def _run(settings: Settings) -> None:
         await store.close()
         await server.stop()
         log.info("worker stopped")
+
+
+def _checked(settings: Settings, kafka: KafkaSettings) -> Settings:
+    """Refuse to start without topics and rights; return the settings with the partitions Kafka has.
+
+    Limits over all customers are shared out by that number, whatever the settings would create.
+    """
+    count = check_topics(kafka, kafka.topics, [spec.name for spec in topic_specs(settings)])
+    check_rights(kafka, roles_of(settings)["worker"].rights)
+    topics = msgspec.structs.replace(settings.topics, partitions=count)
+    return msgspec.structs.replace(settings, topics=topics)
+
+
+async def _log_in(store: RedisStore) -> None:
+    """Refuse to start with credentials that Redis refuses; its absence is waited out later."""
+    try:
+        await store.ping()
+    except TransientError as error:
+        log.warning("redis is not there yet", error=str(error))
+    except ConfigError:
+        await store.close()
+        raise
 
 
 def _follow_rules(settings: Settings, kafka: KafkaSettings) -> RuleFollower | None:

@@ -9,7 +9,8 @@ import pytest
 
 from engine.errors import ConfigError, EngineError
 from engine.streams.consumer import BatchConsumer
-from engine.streams.kafka import KafkaSettings, judge
+from engine.streams.kafka import KafkaSettings
+from engine.streams.refusals import judge
 from tests.streams.transport_harness import Worker
 
 CLICKS_0, CLICKS_1 = ("clicks", 0), ("clicks", 1)

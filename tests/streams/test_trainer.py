@@ -24,7 +24,8 @@ from engine.features.churn import trial
 from engine.features.churn.blocks import TrainingBlock
 from engine.features.churn.snapshot import Snapshot, encode_snapshot
 from engine.features.churn.trainer import TrainerCore, TrainerSettings
-from engine.settings import ChurnSettings, RedisSettings, Settings, TopicSettings
+from engine.link_settings import RedisSettings
+from engine.settings import ChurnSettings, Settings, TopicSettings
 from engine.streams import trainer as module
 from engine.streams.kafka import KafkaSettings
 from engine.streams.local.stack import EmbeddedBroker, ValkeyServer

@@ -13,7 +13,8 @@ import redis
 from engine.errors import ConfigError, StateError, TransientError
 from engine.features.churn.rate import GlobalRate
 from engine.features.state import CustomerState, pack
-from engine.settings import RedisSettings, Settings
+from engine.link_settings import RedisSettings
+from engine.settings import Settings
 from engine.streams.local.stack import ValkeyServer
 from engine.streams.partition import partition_of
 from engine.streams.store.contract import PartitionWrite

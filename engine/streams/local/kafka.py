@@ -157,7 +157,19 @@ class ApacheKafka(LocalServer):
 
     def _java(self) -> list[str]:
         options = [*(_BENCH_JVM if self._bench else _QUICK_JVM), f"-Dlog4j2.configurationFile={self._log4j}"]
-        return ["java", *options, "-cp", f"{kafka_jars()}/*"]
+        return ["java", *options, *self._java_options(), "-cp", f"{kafka_jars()}/*"]
+
+    def _java_options(self) -> list[str]:
+        """Return further options of the JVM."""
+        return []
+
+    def _format_options(self) -> list[str]:
+        """Return further options of the tool that formats the storage."""
+        return []
+
+    def _probe(self) -> str:
+        """Return the address of a listener that takes clients without credentials."""
+        return self.bootstrap
 
     @property
     def _properties(self) -> Path:
@@ -170,16 +182,21 @@ class ApacheKafka(LocalServer):
     def _command(self) -> list[str]:
         return [*self._java(), "kafka.Kafka", str(self._properties)]
 
-    def _prepare(self) -> None:
-        fetch_kafka()
+    def _own_settings(self) -> dict[str, str]:
+        """Return the settings that depend on ports and folder."""
         client, controller, *_ = self.ports
-        settings = _SETTINGS | {
-            "listeners": f"PLAINTEXT://{HOST}:{client},CONTROLLER://{HOST}:{controller}",
-            "advertised.listeners": f"PLAINTEXT://{HOST}:{client},CONTROLLER://{HOST}:{controller}",
+        listeners = f"PLAINTEXT://{HOST}:{client},CONTROLLER://{HOST}:{controller}"
+        return {
+            "listeners": listeners,
+            "advertised.listeners": listeners,
             "controller.quorum.bootstrap.servers": f"{HOST}:{controller}",
             "log.dirs": str(self.folder / "data"),
         }
-        lines = (f"{key}={value}\n" for key, value in (settings | self._settings).items())
+
+    def _prepare(self) -> None:
+        fetch_kafka()
+        settings = _SETTINGS | self._own_settings() | self._settings
+        lines = (f"{key}={value}\n" for key, value in settings.items())
         self._properties.write_text("".join(lines), encoding="utf-8")
         self._log4j.write_text(_LOG4J, encoding="utf-8")
         if not (self.folder / "data" / "meta.properties").exists():
@@ -195,6 +212,7 @@ class ApacheKafka(LocalServer):
             cluster,
             "-c",
             str(self._properties),
+            *self._format_options(),
         ]
         done = subprocess.run(  # noqa: S603 - fixed arguments
             [*self._java(), *tool], capture_output=True, text=True, timeout=_FORMAT_TIMEOUT_S, check=False
@@ -203,7 +221,7 @@ class ApacheKafka(LocalServer):
             raise LocalServerError(f"kafka: its storage could not be formatted:\n{done.stdout}{done.stderr}")
 
     def _is_ready(self) -> bool:
-        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        admin = AdminClient({"bootstrap.servers": self._probe(), "log_level": 0})
         try:
             return bool(admin.list_topics(timeout=_PROBE_TIMEOUT_S).brokers)
         except KafkaException:

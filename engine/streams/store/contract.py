@@ -124,7 +124,6 @@ class StoreHealth:
         eviction_policy: what it does at the bound; anything but `noeviction` loses customers.
         evicted_keys: keys it has thrown away since its start.
         aof_enabled: whether it keeps an append-only file.
-        aof_fsync: how often that is synced.
         aof_write_ok: whether the last write to it went well.
     """
 
@@ -138,7 +137,6 @@ class StoreHealth:
     eviction_policy: str | None
     evicted_keys: int
     aof_enabled: bool
-    aof_fsync: str | None
     aof_write_ok: bool
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import ssl
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
@@ -13,8 +14,10 @@ from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AuthenticationError,
     ClusterDownError,
     MasterDownError,
+    NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisClusterException,
@@ -23,7 +26,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from engine.errors import StateError, TransientError
+from engine.errors import ConfigError, StateError, TransientError
 
 Command = Sequence[bytes | str | int]
 _pack: Callable[[Any], bytes] = cast("Any", hiredis.pack_command)  # its stub allows one argument only
@@ -37,6 +40,14 @@ _PLAIN_REPLIES = (
 _KEY_PLACES = {"EVAL": 3, "EVALSHA": 3, "SCAN": 3, "CONFIG": None, "INFO": None, "PING": None, "TIME": None}
 _GONE = (RedisError, RedisClusterException, OSError, TimeoutError)
 _TRANSIENT = (ClusterDownError, MasterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
+# TLS alerts and errors that name a wrong certificate, or a peer that does not speak TLS.
+_TLS_REASONS = (
+    "TLSV1_ALERT_UNKNOWN_CA",
+    "TLSV13_ALERT_CERTIFICATE",
+    "SSLV3_ALERT",
+    "WRONG_VERSION",
+    "RECORD_LAYER",
+)
 _TRANSIENT_TEXTS = ("BUSY", "LOADING", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "UNBLOCKED")
 
 
@@ -60,20 +71,22 @@ class Link(Protocol):
         """Close the connection."""
 
 
-async def open_link(url: str, timeout_s: float) -> Link:
+async def open_link(url: str, timeout_s: float, options: Mapping[str, Any] | None = None) -> Link:
     """Connect to a server, or to the cluster that it is part of.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`.
         timeout_s: how long one exchange may take.
+        options: user, password and certificates, as redis-py calls them.
 
     Returns:
         The link.
 
     Raises:
+        ConfigError: if the server refuses our login, or either side the other's certificate.
         TransientError: if the server does not answer.
     """
-    link = ServerLink(url, timeout_s)
+    link = ServerLink(url, timeout_s, options or {})
     try:
         (info,) = await link.send([("INFO", "cluster")])
     except BaseException:
@@ -81,7 +94,7 @@ async def open_link(url: str, timeout_s: float) -> Link:
         raise
     if isinstance(info, bytes) and b"cluster_enabled:1" in info:
         await link.close()
-        return ClusterLink(url, timeout_s)
+        return ClusterLink(url, timeout_s, options or {})
     return link
 
 
@@ -94,11 +107,13 @@ class ServerLink:
     Args:
         url: `redis://`, `rediss://` or `unix://`.
         timeout_s: how long one exchange may take.
+        options: user, password and certificates, as redis-py calls them.
     """
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, options: Mapping[str, Any]) -> None:
         self._client = redis.asyncio.Redis.from_url(
             url,
+            **options,
             protocol=2,
             socket_timeout=None,  # the exchange as a whole is timed here
             socket_connect_timeout=_CONNECT_TIMEOUT_S,
@@ -117,7 +132,7 @@ class ServerLink:
                     return await self._exchange(commands)
             except _GONE as error:
                 await self._connection.disconnect(nowait=True)
-                raise _no_answer(self._address, error) from error
+                raise no_answer(self._address, error) from error
             except BaseException:
                 # Replies may still be on their way: the next command must not read them.
                 await self._connection.disconnect(nowait=True)
@@ -148,12 +163,14 @@ class ClusterLink:
     Args:
         url: address of any node.
         timeout_s: how long one exchange may take.
+        options: user, password and certificates, as redis-py calls them.
     """
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, options: Mapping[str, Any]) -> None:
         self._address = address_of(url)
         self._client = RedisCluster.from_url(
             url,
+            **options,
             protocol=2,
             socket_timeout=timeout_s,
             socket_connect_timeout=_CONNECT_TIMEOUT_S,
@@ -169,11 +186,11 @@ class ClusterLink:
             await self._client.initialize()
             replies = await asyncio.gather(*map(self._send_one, commands), return_exceptions=True)
         except _GONE as error:
-            raise _no_answer(self._address, error) from error
+            raise no_answer(self._address, error) from error
         for reply in replies:
             if isinstance(reply, BaseException) and not isinstance(reply, ResponseError):
                 if isinstance(reply, _GONE):
-                    raise _no_answer(self._address, reply) from reply
+                    raise no_answer(self._address, reply) from reply
                 raise reply
         return replies
 
@@ -200,8 +217,40 @@ def address_of(url: str) -> str:
     return parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
 
 
-def _no_answer(address: str, error: BaseException) -> TransientError:
+def no_answer(address: str, error: BaseException) -> ConfigError | TransientError:
+    """What to raise when an exchange failed: waiting helps, unless credentials or certificates are wrong.
+
+    Args:
+        address: host and port, for the text.
+        error: of redis-py or below.
+    """
+    if isinstance(error, AuthenticationError):
+        return ConfigError(f"redis at {address!r} refuses our login; check redis.user and redis.password")
+    if isinstance(error, NoPermissionError):
+        return _lacks(error)
+    tls = _tls_error(error)
+    if tls is not None:
+        text = f"redis at {address!r}: no TLS connection: {tls}"
+        return ConfigError(f"{text}; check redis.url (rediss://?), redis.ca_file and redis.certificate_file")
     return TransientError(f"redis at {address!r} does not answer: {type(error).__name__}")
+
+
+def _tls_error(error: BaseException) -> str | None:
+    """Return what TLS says of a certificate or of a peer that does not speak it; else None."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause.verify_message
+        if isinstance(cause, ssl.SSLError) and (cause.reason or "").startswith(_TLS_REASONS):
+            return str(cause.reason).lower().replace("_", " ")
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _lacks(error: NoPermissionError) -> ConfigError:
+    return ConfigError(
+        f"redis: this user lacks a right: {error}; `engage redis acl` writes those of each role"
+    )
 
 
 def checked(reply: Any) -> Any:
@@ -215,10 +264,13 @@ def checked(reply: Any) -> Any:
 
     Raises:
         TransientError: if the server cannot carry it out now.
+        ConfigError: if our user may not.
         StateError: if it never will.
     """
     if not isinstance(reply, ResponseError):
         return reply
+    if isinstance(reply, NoPermissionError):
+        raise _lacks(reply)
     if isinstance(reply, _TRANSIENT) or str(reply).startswith(_TRANSIENT_TEXTS):
         raise TransientError(f"redis cannot carry out a command now: {reply}")
     raise StateError(f"redis refused a command: {reply}")

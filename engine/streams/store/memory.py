@@ -198,7 +198,6 @@ class MemoryStore:
             eviction_policy="noeviction",
             evicted_keys=0,
             aof_enabled=False,
-            aof_fsync=None,
             aof_write_ok=True,
         )
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from redis.exceptions import NoScriptError
 
 from engine.errors import StateError
+from engine.link_settings import RedisSettings
+from engine.streams.links import redis_options
 from engine.streams.store.contract import (
     META_FORMAT,
     PartitionMeta,
@@ -22,7 +24,7 @@ from engine.streams.store.scripts import ACQUIRE, COMMIT
 
 _DEFAULT_TIMEOUT_S = 5.0
 _SCAN_PAGE = 1000
-_CONFIG_NAMES = ("maxmemory-policy", "appendfsync")
+_CONFIG_NAMES = ("appendfsync",)
 
 
 class RedisStore:
@@ -35,14 +37,31 @@ class RedisStore:
         url: `redis://`, `rediss://` or `unix://`.
         prefix: start of every key.
         timeout_s: how long one round trip may take.
+        options: user, password and certificates, as redis-py calls them.
     """
 
-    def __init__(self, url: str, prefix: str = "engage", timeout_s: float = _DEFAULT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        prefix: str = "engage",
+        timeout_s: float = _DEFAULT_TIMEOUT_S,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         self._url = url
         self._timeout_s = timeout_s
+        self._options = options or {}
         self._link: Link | None = None
         self._prefix = prefix
         self._ownership = Ownership()
+
+    @classmethod
+    def of(cls, settings: RedisSettings) -> Self:
+        """Return the store that the settings name.
+
+        Args:
+            settings: the section `redis`.
+        """
+        return cls(settings.url, settings.prefix, settings.timeout_ms / 1000, redis_options(settings))
 
     async def acquire(self, partition: int, partitions: int = 0) -> PartitionMeta:
         """See `Store`."""
@@ -131,14 +150,20 @@ class RedisStore:
         """See `Store`."""
         await self._one("PING")
 
+    async def configuration(self) -> dict[str, str]:
+        """Return settings that health does not tell; none where we may not ask (managed servers, roles).
+
+        For tools only: the right to read settings is the right to read the server's own passwords.
+        """
+        (reply,) = await self._send([("CONFIG", "GET", *_CONFIG_NAMES)])
+        found = reply if isinstance(reply, list) else []
+        return {key.decode(): value.decode() for key, value in zip(found[::2], found[1::2], strict=True)}
+
     async def health(self) -> StoreHealth:
         """See `Store`."""
-        replies = await self._send([("INFO",), ("TIME",), ("CONFIG", "GET", *_CONFIG_NAMES)])
+        replies = await self._send([("INFO",), ("TIME",)])
         info = _parse_info(checked(replies[0]))
         seconds, microseconds = checked(replies[1])
-        # Managed servers forbid CONFIG.
-        config = replies[2] if isinstance(replies[2], list) else []
-        settings = {k.decode(): v.decode() for k, v in zip(config[::2], config[1::2], strict=True)}
         return StoreHealth(
             server="valkey" if "valkey_version" in info else "redis",
             version=info.get("valkey_version", info.get("redis_version", "")),
@@ -147,10 +172,9 @@ class RedisStore:
             clock_ms=int(seconds) * 1000 + int(microseconds) // 1000,
             used_memory_bytes=int(info.get("used_memory", 0)),
             max_memory_bytes=int(info.get("maxmemory", 0)),
-            eviction_policy=settings.get("maxmemory-policy", info.get("maxmemory_policy")),
+            eviction_policy=info.get("maxmemory_policy"),
             evicted_keys=int(info.get("evicted_keys", 0)),
             aof_enabled=info.get("aof_enabled") == "1",
-            aof_fsync=settings.get("appendfsync"),
             aof_write_ok=info.get("aof_last_write_status", "ok") == "ok",
         )
 
@@ -163,7 +187,7 @@ class RedisStore:
         if not commands:
             return []
         if self._link is None:
-            self._link = await open_link(self._url, self._timeout_s)
+            self._link = await open_link(self._url, self._timeout_s, self._options)
         return await self._link.send(commands)
 
     def _key(self, partition: int, name: bytes) -> bytes:

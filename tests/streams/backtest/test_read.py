@@ -22,8 +22,9 @@ from pyarrow import parquet
 from engine.demo.data import build_log
 from engine.errors import ConfigError
 from engine.events import Event, Family
-from engine.settings import KafkaSettings as KafkaSection
-from engine.settings import RedisSettings, RuleSettings, Settings, TopicSettings
+from engine.link_settings import KafkaSettings as KafkaSection
+from engine.link_settings import RedisSettings
+from engine.settings import RuleSettings, Settings, TopicSettings
 from engine.streams import wiring
 from engine.streams.backtest.job import Request, backtest, live_rules, period
 from engine.streams.backtest.read import LogReader

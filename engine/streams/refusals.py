@@ -1,0 +1,148 @@
+"""What Kafka's errors mean: wrong credentials and missing rights end a process, the rest passes."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+
+from confluent_kafka import KafkaError
+
+from engine.errors import ConfigError, EngineError, TransientError
+
+logger = logging.getLogger(__name__)
+
+_RIGHTS = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+_AUTHENTICATION, _SSL = KafkaError._AUTHENTICATION, KafkaError._SSL  # noqa: SLF001 - confluent's names
+_LOGIN = frozenset({_AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
+_TRANSPORT, _ALL_DOWN = KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
+# librdkafka writes `sasl_ssl://host:port/1: what happened (after 319ms in state AUTH_REQ)`.
+_PLACE = re.compile(r"^\S+://\S+: ")
+_AFTER = re.compile(r" \(after \d+ms in state \w+\)$")
+_WRONG_PROTOCOL = "it closes our connections; does kafka.security_protocol fit the listener?"
+
+
+class LinkErrors:
+    """Notes what goes wrong with a client's connections: librdkafka tries for ever, and tells its callback.
+
+    Attributes:
+        hint: the likely reason of no answer; empty when nothing is known.
+    """
+
+    def __init__(self) -> None:
+        self._refusal: KafkaError | None = None
+        self.hint = ""
+
+    def note(self, error: KafkaError) -> None:
+        """Take an error in; the callback `error_cb`."""
+        code = error.code()
+        if code in _LOGIN or _is_tls(error):
+            self._refusal = self._refusal or error
+        elif code in {_TRANSPORT, _SSL}:
+            self.hint = _plain(error)
+        elif code == _ALL_DOWN and not self.hint:
+            self.hint = _WRONG_PROTOCOL
+
+    def check(self, bootstrap: str) -> None:
+        """Raise if waiting would not help.
+
+        Args:
+            bootstrap: the address asked, for the text.
+
+        Raises:
+            ConfigError: the login or the certificate is refused; what to look at.
+        """
+        if self._refusal is not None:
+            raise refused(self._refusal, bootstrap)
+
+
+def refused(error: KafkaError, bootstrap: str) -> ConfigError:
+    """What to raise where settings are wrong, with what to do about it.
+
+    Args:
+        error: about login, TLS, a right or a property; librdkafka's texts hold no secret.
+        bootstrap: the address asked.
+    """
+    text = _plain(error)
+    if error.code() in _LOGIN:
+        text = f"kafka at {bootstrap!r} refuses our login: {text}"
+        return ConfigError(f"{text}; check user and password (kafka.sasl_*) or client (kafka.oauth_*)")
+    if _is_tls(error):
+        text = f"kafka at {bootstrap!r}: no TLS connection: {text}"
+        return ConfigError(f"{text}; check kafka.ca_file, kafka.certificate_file and kafka.key_file")
+    if error.code() in _RIGHTS:
+        return ConfigError(f"kafka refuses access: {text}; `engage topics acls` shows each role's rights")
+    return ConfigError(f"kafka client refuses its settings: {text}; `engage config show` has them")
+
+
+def is_refusal(error: KafkaError) -> bool:
+    """Tell whether the error is about credentials, certificates or rights: trying again does not help."""
+    return error.code() in _RIGHTS | _LOGIN or _is_tls(error)
+
+
+def failed(error: KafkaError, bootstrap: str, what: str) -> EngineError:
+    """What to raise when a request failed: trying again may help, unless we are refused.
+
+    Args:
+        error: the reason.
+        bootstrap: the address asked.
+        what: what failed, for the text.
+    """
+    return refused(error, bootstrap) if is_refusal(error) else TransientError(f"{what}: {error.str()}")
+
+
+def tell(error: KafkaError) -> None:
+    """Log what goes wrong with a connection: loudly where credentials may have been changed meanwhile."""
+    level = logging.WARNING if is_refusal(error) else logging.DEBUG
+    logger.log(level, "kafka: %s", error.str())
+
+
+def given_up(error: KafkaError) -> EngineError:
+    """What to raise for an error that librdkafka does not recover from.
+
+    Args:
+        error: librdkafka's fatal error.
+
+    Returns:
+        The project's own error.
+    """
+    if error.code() in (KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE):  # noqa: SLF001
+        return ConfigError(f"{error.str()}: this broker needs the group protocol `classic`")
+    return EngineError(f"kafka client gave up: {error.str()}")
+
+
+def judge(errors: Iterable[KafkaError | None]) -> None:
+    """Log errors that pass, raise on those that do not.
+
+    Args:
+        errors: what librdkafka handed out in place of records.
+
+    Raises:
+        ConfigError: access is refused.
+        EngineError: librdkafka gave up for good.
+    """
+    for error in errors:
+        if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - confluent's name
+            continue
+        if error.fatal():
+            raise given_up(error)
+        if error.code() in _RIGHTS:
+            raise refused(error, "")
+        logger.warning("kafka: %s", error.str())
+
+
+def _is_tls(error: KafkaError) -> bool:
+    """Tell whether one side refuses the other's certificate, and not only the connection broke off."""
+    text = error.str()
+    return (error.code() == _SSL and "Disconnected" not in text) or "SSL alert number" in text
+
+
+def _plain(error: KafkaError) -> str:
+    return _AFTER.sub("", _PLACE.sub("", error.str()))
