@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import redis
@@ -52,31 +54,44 @@ class MemoryBacking:
         self.server.lose_reply = True
 
 
-class ServerBacking:
-    """Several stores on one real server, reached through a relay that can swallow a reply."""
+@dataclass
+class Loss:
+    """Whether the next reply is to be lost, whichever relay it comes through."""
 
-    def __init__(self, server: ValkeyServer | RedisServer) -> None:
-        self.server = server
-        self.client = redis.Redis.from_url(server.url)
-        self._lose_reply = False
-        self._address = ""
-        self._relay: asyncio.Server | None = None
+    wanted: bool = False
+
+
+class Relay:
+    """Passes everything on to a server on 127.0.0.1, and can swallow a reply.
+
+    Args:
+        server_port: where the server listens.
+        loss: asks for a reply to be lost.
+    """
+
+    def __init__(self, server_port: int, loss: Loss) -> None:
+        self._server_port = server_port
+        self._loss = loss
+        self._listening: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> None:
-        """Start the relay."""
-        self._relay = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self._address = f"127.0.0.1:{self._relay.sockets[0].getsockname()[1]}"
+    async def start(self, port: int = 0) -> int:
+        """Listen on a port, by default any free one; return which."""
+        self._listening = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        return int(self._listening.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
-        """Stop the relay."""
-        assert self._relay is not None
-        self._relay.close()
+        """Stop listening."""
+        assert self._listening is not None
+        self._listening.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.client.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        from_server, to_server = await asyncio.open_connection("127.0.0.1", self.server.ports[0])
+        try:
+            from_server, to_server = await asyncio.open_connection("127.0.0.1", self._server_port)
+        except OSError:  # the server is down, and so is the way to it
+            writer.close()
+            return
         for task in (
             asyncio.create_task(self._pump(reader, to_server, replies=False)),
             asyncio.create_task(self._pump(from_server, writer, replies=True)),
@@ -86,8 +101,8 @@ class ServerBacking:
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, replies: bool) -> None:
         try:
             while data := await source.read(1 << 16):
-                if replies and self._lose_reply:
-                    self._lose_reply = False
+                if replies and self._loss.wanted:
+                    self._loss.wanted = False
                     break
                 sink.write(data)
                 await sink.drain()
@@ -96,20 +111,58 @@ class ServerBacking:
         finally:
             sink.close()
 
+
+class ServerBacking:
+    """Several stores on one real server, or on the cluster that it is a node of, reached through relays.
+
+    Args:
+        nodes: the server, or every node of the cluster.
+        announced: the ports that the nodes of a cluster tell to clients; a relay listens on each.
+    """
+
+    def __init__(self, nodes: Sequence[ValkeyServer | RedisServer], announced: Sequence[int] = (0,)) -> None:
+        self.nodes = nodes
+        self.clients = [redis.Redis.from_url(node.url) for node in nodes]
+        self._announced = announced
+        self._loss = Loss()
+        self._relays = [Relay(node.ports[0], self._loss) for node in nodes]
+        self._port = 0
+
+    async def start(self) -> None:
+        """Start the relays."""
+        ports = [await relay.start(port) for relay, port in zip(self._relays, self._announced, strict=True)]
+        self._port = ports[0]
+
+    async def stop(self) -> None:
+        """Stop the relays."""
+        for relay, client in zip(self._relays, self.clients, strict=True):
+            await relay.stop()
+            client.close()
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether these are the nodes of a cluster."""
+        return len(self.nodes) > 1
+
+    def keys(self, pattern: str) -> list[bytes]:
+        """Return the keys that match, of all nodes."""
+        return [key for client in self.clients for key in client.scan_iter(pattern)]
+
     def new_store(self) -> Store:
         """See `Backing`."""
-        return RedisStore(f"redis://{self._address}/0")
+        return RedisStore(f"redis://127.0.0.1:{self._port}/0")
 
     def dump(self) -> Any:
         """See `Backing`."""
-        return {key: self.client.dump(key) for key in self.client.scan_iter()}
+        return [{key: client.dump(key) for key in client.scan_iter()} for client in self.clients]
 
     def restore(self, dump: Any) -> None:
         """See `Backing`."""
-        self.client.flushall()
-        for key, value in dump.items():
-            self.client.restore(key, 0, value)
+        for client, values in zip(self.clients, dump, strict=True):
+            client.flushall()
+            for key, value in values.items():
+                client.restore(key, 0, value)
 
     def lose_next_reply(self) -> None:
         """See `Backing`."""
-        self._lose_reply = True
+        self._loss.wanted = True

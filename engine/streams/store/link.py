@@ -197,6 +197,9 @@ class ClusterLink:
     async def close(self) -> None:
         """See `Link`."""
         await self._client.aclose()
+        # After a failure redis-py (8.1) takes itself for closed and leaves its connections open.
+        for nodes in ("nodes_cache", "startup_nodes"):
+            await self._client.nodes_manager.aclose(nodes)
 
     async def _send_one(self, command: Command) -> Any:
         place = _KEY_PLACES.get(str(command[0]), 1)
