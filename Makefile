@@ -1,6 +1,6 @@
 # Every target sets up what it needs: a machine with Python 3.11-3.13 and `make` is enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-random chaos ops-test deploy-test lint bench bench-peers bench-churn docs sbom clean
+.PHONY: help setup demo test test-quick test-random chaos ops-test deploy-test lint bench bench-quick bench-peers bench-churn docs sbom clean
 
 # Processes start by the dozen in tests and demo: let them share compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
@@ -59,10 +59,15 @@ lint: setup ## ruff, mypy, import directions
 	@$(RUN) mypy
 	@$(RUN) lint-imports
 
-bench: setup ## open-loop latency and throughput, with the relay and stock Faust in the same run
+bench: setup ## everything in less than half an hour: out/bench.html, out/bench.json
 	@$(RUN) python tests/prepare.py
 	@$(RUN) python -m loadtest.curve
 	@$(RUN) python -m loadtest
+	@$(RUN) python -m loadtest.peers
+
+bench-quick: setup ## open-loop latency and throughput beside the relay and stock Faust, three minutes
+	@$(RUN) python tests/prepare.py
+	@$(RUN) python -m loadtest --quick
 
 bench-peers: setup ## the engine beside Quix Streams, Bytewax and stock Faust (ARGS=--quick)
 	@$(RUN) python tests/prepare.py

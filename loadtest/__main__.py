@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.bench import Bench, Run, as_data
+from loadtest.page import write as write_page
 from loadtest.processes import LoadTestError
 from loadtest.report import machine, print_table, write_report
 from loadtest.search import Trial, best, search
@@ -145,7 +146,8 @@ def main() -> int:
         **result,
     }
     faults = print_table(whole)
-    for path in write_report(whole, options.out):
+    print(f"wrote {write_report(whole, options.out)}")
+    for path in write_page(options.out):
         print(f"wrote {path}")
     return 1 if faults else 0
 

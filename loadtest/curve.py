@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import gc
+import json
 import os
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from engine.rules.load import load_journeys
 from engine.settings import Settings
 from engine.streams.wiring import definitions_of, pipeline_of, rule_set_of, vocabulary_over
 from loadtest.cost import Rehearsal
+from loadtest.report import machine
 from loadtest.workload import FIRING_TYPES, Workload, write_journeys
 
 SIZES = (1, 100, 1_000, 10_000, 100_000)
@@ -91,20 +93,31 @@ def main() -> int:
     parser.add_argument("--batches", type=int, nargs="*", default=[128, 500])
     parser.add_argument("--events", type=int, default=3_000)
     parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--out", type=Path, default=Path("out"), help="for curve.json (out)")
     options = parser.parse_args()
     _, check_s = compiled(1_000)
     print(f"check of 1,000 files: {check_s:.2f} s of processor time")
     before = resident_bytes()
     journeys, _ = compiled(min(COMPILED, max(options.rules)))
-    print(f"a compiled rule: {(resident_bytes() - before) / len(journeys) / 1000:.1f} kB")
+    rule_bytes = round((resident_bytes() - before) / len(journeys))
+    print(f"a compiled rule: {rule_bytes / 1000:.1f} kB")
     found = pipelines(options.rules, journeys)
+    by_batch = {}
     for batch in options.batches:
-        costs = curve(found, batch, options.events, options.rounds)
+        by_batch[batch] = costs = curve(found, batch, options.events, options.rounds)
         one_us = costs[min(costs)]
         for size, pipeline_us in costs.items():
             print(
                 f"{size:>8,} rules, batch {batch:>4}: {pipeline_us - one_us:>7.2f} us an event more than one"
             )
+    result = {
+        "machine": machine(options.out),
+        "check_1000_files_s": round(check_s, 3),
+        "rule_bytes": rule_bytes,
+        "pipeline_us": by_batch,
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "curve.json").write_text(json.dumps(result, indent=1), "utf-8")
     return 0
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from engine.streams.kafka import KafkaSettings, TopicSpec, create_topics
 from loadtest.bench import Bench
+from loadtest.page import write as write_page
 from loadtest.peers.backlog import Backlog, produce
 from loadtest.peers.environments import interpreter
 from loadtest.peers.jobs import JOBS, Task
@@ -47,7 +48,7 @@ class Plan:
     records: int
 
 
-FULL = Plan(60, 20, 3, 1_600_000)
+FULL = Plan(60, 15, 2, 1_200_000)
 QUICK = Plan(20, 10, 1, 800_000)
 
 
@@ -215,12 +216,15 @@ def main() -> int:
         return 130
     whole = {
         "machine": machine(options.scratch),
+        "workload": dataclasses.asdict(workload),
         "plan": dataclasses.asdict(plan),
         "took_s": round(time.monotonic() - began_s, 1),
         "peers": found,
     }
     print_table(found)
     print(f"wrote {write(whole, options.out)}")
+    for path in write_page(options.out):
+        print(f"wrote {path}")
     return 1 if any(each["fault"] for each in (*found["checked"], *found["measured"])) else 0
 
 

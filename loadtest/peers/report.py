@@ -15,7 +15,7 @@ from loadtest.peers.side import PEERS, Measured
 _NAMES = {"engine": "Engage", "quixstreams": "Quix Streams", "bytewax": "Bytewax", "faust": "stock Faust"}
 _PACKAGES = {"quixstreams": "quixstreams", "bytewax": "bytewax", "faust": "faust-streaming"}
 _JOBS = {
-    "full": "full job: all journeys, 1,000 more rules, features, score, guards",
+    "full": "full job: shipped and generated journeys, features, score, guards",
     "count": "one windowed count",
     "trigger": "one keyed trigger",
     "empty": "empty agent",

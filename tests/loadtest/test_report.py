@@ -11,6 +11,7 @@ import pytest
 
 from loadtest.bench import Run, as_data
 from loadtest.generator import Sent
+from loadtest.page import write as write_page
 from loadtest.report import machine, print_table, write_report
 from loadtest.search import LagSample, Trial
 from loadtest.workload import Workload
@@ -58,9 +59,15 @@ def test_a_run_with_a_fault_is_called_failed(capsys: pytest.CaptureFixture[str])
     assert "FAILED: 7 of 90 actions were not seen" in capsys.readouterr().out
 
 
-def test_json_picture_and_page_are_written(tmp_path: Path) -> None:
-    """Programs get JSON, people a picture and a page that shows it."""
-    data, picture, page = write_report(_result(), tmp_path / "out")
-    assert json.loads(data.read_text("utf-8"))["sustained_per_s"] == 40_000
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert picture.name in page.read_text("utf-8")
+def test_json_and_page_are_written(tmp_path: Path) -> None:
+    """Programs get JSON, people one page with the pictures in it, however much of it was measured."""
+    path = write_report(_result(), tmp_path / "out")
+    assert json.loads(path.read_text("utf-8"))["sustained_per_s"] == 40_000
+    curve = {"pipeline_us": {"128": {"1": 20.0, "1000": 23.0}}, "machine": machine(Path("scratch"))}
+    (tmp_path / "out" / "curve.json").write_text(json.dumps(curve), "utf-8")
+    page, data = write_page(tmp_path / "out")
+    text = page.read_text("utf-8")
+    assert text.count("data:image/png;base64") == 4
+    assert "Cost by number of rules" in text
+    assert "Peers" not in text
+    assert set(json.loads(data.read_text("utf-8"))) == {"loadtest", "curve"}
