@@ -12,10 +12,9 @@ import signal
 import socket
 import time
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import msgspec
-import redis
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
@@ -33,7 +32,7 @@ from engine.streams.models import MODEL_KEY, Kept, ModelFollower, kept_key, now_
 from engine.streams.producer import ActionProducer, OutRecord
 from engine.streams.rights import roles_of
 from engine.streams.sink import CLOCK_HEADER
-from engine.streams.store.link import address_of, no_answer
+from engine.streams.store.link import Link, checked, open_link
 from engine.streams.wiring import definitions_of, kafka_settings
 
 log = structlog.get_logger(__name__)
@@ -63,12 +62,7 @@ class Trainer:
     def __init__(self, settings: Settings, kafka: KafkaSettings, partitions: int) -> None:
         self._settings = settings
         self._kafka = kafka
-        self._url = settings.redis.url
-        self._redis = redis.Redis.from_url(
-            settings.redis.url,
-            socket_timeout=settings.redis.timeout_ms / 1000,
-            **redis_options(settings.redis),
-        )
+        self._link: Link
         self._state_key = f"{settings.redis.prefix}:trainer"
         self._lock_key = f"{settings.redis.prefix}:trainer:lock"
         self._name = f"{socket.gethostname()}:{os.getpid()}"
@@ -91,6 +85,7 @@ class Trainer:
             ConfigError: another trainer runs, or Redis refuses us.
             TransientError: Redis does not answer.
         """
+        await self._connect()
         consumer = Consumer(
             common_config(self._kafka)
             | {"group.id": f"{self._kafka.group_id}-trainer", "enable.auto.commit": False}
@@ -98,9 +93,9 @@ class Trainer:
             | {"auto.offset.reset": "earliest"}
         )
         try:
-            if not self._lock():
+            if not await self._lock():
                 return
-            self._restore()
+            await self._restore()
             self._models.start()
             self._models.wait(self._settings.kafka.timeout_ms / 1000)
             # a snapshot may have been published after the last checkpoint: its number is taken
@@ -110,36 +105,42 @@ class Trainer:
                 for message in consumer.consume(_BATCH, 0.2):
                     self._take(message)
                 await self._between()
-            self._renew()
+            await self._renew()
             await self._publish()
-            self._save()
-            self._redis.delete(self._lock_key)
-        except redis.RedisError as error:
-            raise no_answer(address_of(self._url), error) from error
+            await self._save()
+            await self._ask("DEL", self._lock_key)
         finally:
             consumer.close()
             self._models.stop()
             await self._producer.aclose()
-            self._redis.close()
+            await self._link.close()
 
-    def _lock(self) -> bool:
+    async def _connect(self) -> None:
+        redis = self._settings.redis
+        self._link = await open_link(redis.url, redis.timeout_ms / 1000, redis_options(redis))
+
+    async def _ask(self, *command: bytes | str | int) -> Any:
+        (reply,) = await self._link.send([command])
+        return checked(reply)
+
+    async def _lock(self) -> bool:
         """Make sure there is one trainer; the lock runs out by itself when a trainer dies.
 
         Returns:
             False when stopped before it was had: then nothing may be touched.
         """
         for _ in range(LOCK_MS // 500 + 2):
-            if self._redis.set(self._lock_key, self._name, nx=True, px=LOCK_MS):
+            if await self._ask("SET", self._lock_key, self._name, "NX", "PX", LOCK_MS):
                 return True
             if self.stopped:
                 return False
-            time.sleep(0.5)
-        holder = self._redis.get(self._lock_key)
+            await asyncio.sleep(0.5)
+        holder = await self._ask("GET", self._lock_key)
         name = holder.decode() if isinstance(holder, bytes) else "unknown"
         raise ConfigError(f"another trainer runs as {name}; stop it first, a deployment has one")
 
-    def _restore(self) -> None:
-        payload = self._redis.get(self._state_key)
+    async def _restore(self) -> None:
+        payload = await self._ask("GET", self._state_key)
         if not isinstance(payload, bytes):
             return
         try:
@@ -187,19 +188,19 @@ class Trainer:
         now_s = time.monotonic()
         if now_s - self._renewed_s > _RENEW_EVERY_S:
             self._renewed_s = now_s
-            self._renew()
+            await self._renew()
         if self._days_done and now_s - self._published_s > self._settings.churn.publish_every_s:
             await self._publish()
             self._published_s = now_s
         if now_s - self._saved_s > CHECKPOINT_EVERY_S:
-            self._save()
+            await self._save()
             self._saved_s = now_s
 
-    def _renew(self) -> None:
-        holder = self._redis.get(self._lock_key)
+    async def _renew(self) -> None:
+        holder = await self._ask("GET", self._lock_key)
         if holder not in (None, self._name.encode()):
             raise ConfigError("another trainer took over; this one stops")
-        self._redis.set(self._lock_key, self._name, px=LOCK_MS)
+        await self._ask("SET", self._lock_key, self._name, "PX", LOCK_MS)
 
     async def _publish(self) -> None:
         """Publish what was learned; it goes live if it passes its trial and nobody holds the model still.
@@ -231,9 +232,9 @@ class Trainer:
         else:
             log.warning("model snapshot failed its trial, the live one stays", **_told(snapshot))
 
-    def _save(self) -> None:
+    async def _save(self) -> None:
         checkpoint = Checkpoint(dump_trainer(self._core), self._offsets)
-        self._redis.set(self._state_key, msgspec.msgpack.encode(checkpoint))
+        await self._ask("SET", self._state_key, msgspec.msgpack.encode(checkpoint))
 
 
 def _told(snapshot: Snapshot) -> dict[str, object]:
