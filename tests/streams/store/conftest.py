@@ -1,73 +1,16 @@
-"""A Redis Cluster for the tests of the store."""
+"""What the tests of the store share."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 
 import pytest
-import redis
 
-from engine.streams.local.server import HOST, reserve_port
-from engine.streams.local.stack import ValkeyServer
-
-_NODES = 3
-_SLOTS = 16_384
-_JOIN_TIMEOUT_S = 30.0
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Three masters without replicas.
-
-    Args:
-        nodes: the servers.
-        announced: the port each tells its clients; a test listens there and passes on (`ServerBacking`).
-    """
-
-    nodes: list[ValkeyServer]
-    announced: list[int]
+from tests.redis_cluster import Cluster, redis_cluster
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """Start a cluster."""
-    with ExitStack() as running:
-        nodes, buses, announced = [], [], []
-        for _ in range(_NODES):
-            bus, relay = (running.enter_context(reserve_port()).getsockname()[1] for _ in range(2))
-            # A node that is killed for a moment is to come back as itself, not to be voted out.
-            settings = {
-                "cluster-enabled": "yes",
-                "cluster-port": str(bus),
-                "cluster-announce-port": str(relay),
-                "cluster-node-timeout": "15000",
-                "appendfsync": "always",
-            }
-            nodes.append(running.enter_context(ValkeyServer(settings=settings)))
-            buses.append(bus)
-            announced.append(relay)
-        clients = [running.enter_context(redis.Redis.from_url(node.url)) for node in nodes]
-        for number, client in enumerate(clients):
-            first, after = _SLOTS * number // _NODES, _SLOTS * (number + 1) // _NODES
-            run(client, "CLUSTER ADDSLOTSRANGE", first, after - 1)
-            run(client, "CLUSTER MEET", HOST, announced[0], buses[0])
-        deadline_s = time.monotonic() + _JOIN_TIMEOUT_S
-        while not all(is_joined(client) for client in clients):
-            assert time.monotonic() < deadline_s, "the nodes did not form a cluster"
-            time.sleep(0.1)
-        yield Cluster(nodes, announced)
-
-
-def run(client: redis.Redis, *command: str | int) -> object:
-    """Run a command that redis-py would treat in its own way."""
-    answer: object = client.execute_command(*command)  # type: ignore[no-untyped-call]
-    return answer
-
-
-def is_joined(client: redis.Redis) -> bool:
-    """Tell whether a node sees all slots served."""
-    info = str(run(client, "CLUSTER INFO"))
-    return "'cluster_state': 'ok'" in info and f"'cluster_known_nodes': '{_NODES}'" in info
+    """Start a cluster; a relay is expected before each node."""
+    with redis_cluster(relayed=True) as running:
+        yield running

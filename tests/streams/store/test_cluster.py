@@ -12,8 +12,8 @@ from engine.errors import TransientError
 from engine.streams.store.contract import PartitionFenced, PartitionWrite, StateRolledBack, retrying
 from engine.streams.store.redis import RedisStore
 from tests.conftest import empty
+from tests.redis_cluster import Cluster
 from tests.streams.backings import ServerBacking
-from tests.streams.store.conftest import Cluster
 
 _BACK_TIMEOUT_S = 30.0
 

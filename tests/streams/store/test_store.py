@@ -18,8 +18,8 @@ from engine.streams.store.contract import (
     Store,
 )
 from engine.streams.store.redis import RedisStore
+from tests.redis_cluster import Cluster
 from tests.streams.backings import Backing, MemoryBacking, ServerBacking
-from tests.streams.store.conftest import Cluster
 
 _KINDS = ["memory", "valkey", *(["redis"] if redis_binary() else []), "cluster"]
 
