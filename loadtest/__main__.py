@@ -104,7 +104,7 @@ def measure(bench: Bench, plan: Plan, options: argparse.Namespace) -> dict[str, 
         "search_runs": [as_data(run) for run in runs],
         "sustained_per_s": sustained,
         "latency": [{"relay": as_data(relay), "engine": as_data(engine)} for relay, engine in pairs],
-        "backlog_per_s": bench.backlog_rate(_BACKLOG_RATE * options.workers, plan.faust_s),
+        "backlog_per_s": bench.backlog(_BACKLOG_RATE * options.workers, plan.faust_s).per_s,
         "stock_faust_per_s": bench.stock_faust(plan.faust_s),
         "bytes_per_customer": per_customer,
     }

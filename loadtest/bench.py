@@ -274,19 +274,16 @@ class Bench:
             raise LoadTestError(f"the engine did not catch up within {timeout_s:.0f} s")
         self._rewrite_store_file()
 
-    def backlog_rate(self, rate: float, seconds: float) -> float:
+    def backlog(self, rate: float, seconds: float) -> WorkedOff:
         """Measure how fast the engine works off what lies in the event topics when it starts.
 
         Args:
             rate: more than it can do, events per second.
             seconds: how long it is looked at from its first event on.
-
-        Returns:
-            Events per second.
         """
         self._say(f"engine on a backlog of {rate * seconds:,.0f} events")
         sent, _ = self._drive(Order(self._next_name(), rate, seconds, TOPICS, time.time() + _LEAD_S), None)
-        return self.work_off(sent.records, seconds).per_s
+        return self.work_off(sent.records, seconds)
 
     def work_off(self, records: int, seconds: float) -> WorkedOff:
         """Let fresh workers work off what lies in the event topics.

@@ -71,7 +71,7 @@ class Rehearsal:
         self._rules = workload.rules
         self._pool = templates(workload)
         self._decoder = Decoder("live")
-        self._states: dict[str, CustomerState] = {}
+        self.states: dict[str, CustomerState] = {}
         self._rates = {number: GlobalRate() for number in range(PARTITIONS)}
         self._number = 0
         self._start_ms = time.time_ns() // 1_000_000
@@ -115,7 +115,7 @@ class Rehearsal:
             marks.append(time.process_time_ns())
             outcome = self.pipeline.process(self._work(decoded, now_ms))
             marks.append(time.process_time_ns())
-            blobs = [self._states[name].pack() for name in outcome.touched]
+            blobs = [self.states[name].pack() for name in outcome.touched]
             actions += len([encode_action(action) for action in outcome.actions])
             marks.append(time.process_time_ns())
             size += sum(map(len, blobs))
@@ -130,9 +130,9 @@ class Rehearsal:
         rows, states = [], {}
         for event in events:
             name = event.customer_id
-            state = self._states.get(name)
+            state = self.states.get(name)
             if state is None:
-                state = self._states[name] = CustomerState(name)
+                state = self.states[name] = CustomerState(name)
             states[name] = state
             number = partition_of(name.encode(), PARTITIONS)
             rows.append(EventRow(number, event, EVENT_TYPES[event.type].code, now_ms, event_key(event)))

@@ -113,9 +113,14 @@ def templates(workload: Workload, count: int = POOL) -> list[Template]:
     fires[rng.choice(can_fire, round(count * workload.fire_share), replace=False)] = True
     numbers = rng.integers(0, 1_000_000, count)
     return [
-        _template(int(kind), f"customer-{name:06d}", int(number), bool(fire))
+        _template(int(kind), customer_id(name), int(number), bool(fire))
         for kind, name, number, fire in zip(kinds, names, numbers, fires, strict=True)
     ]
+
+
+def customer_id(number: int) -> str:
+    """Return a customer's name."""
+    return f"customer-{number:06d}"
 
 
 def _template(kind: int, customer: str, number: int, fires: bool) -> Template:
