@@ -1,8 +1,8 @@
 """What an event costs by how many customers there are: `python -m loadtest.customers`.
 
-For each count the store is filled with that many customers who have done something before. Then events come
-from all of them alike, so that the worker's cache of states saves little: the worst case. For ten million, store
-and file together take some 10 GB, in memory when the file lies in /dev/shm.
+For each count the store is filled with that many customers who have done something before. Then events
+come from all of them alike, so that the worker's cache of states saves little: the worst case. For ten
+million, store and file together take some 10 GB, in memory when the file lies in /dev/shm.
 """
 
 from __future__ import annotations
