@@ -82,8 +82,8 @@ class _RedisLike(LocalServer):
         try:
             with socket.create_connection((HOST, self.ports[0]), _PROBE_TIMEOUT_S) as probe:
                 probe.sendall(b"PING\r\n")
-                # While it loads its data a server answers with an error instead.
-                return probe.recv(64).startswith(b"+PONG")
+                # While it loads its data a server answers with another error.
+                return probe.recv(64).startswith((b"+PONG", b"-NOAUTH"))
         except OSError:
             return False
 

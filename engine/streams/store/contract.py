@@ -121,6 +121,8 @@ class StoreHealth:
         clock_ms: its clock, ms since the epoch.
         used_memory_bytes: memory in use.
         max_memory_bytes: its bound; 0 = none.
+        dataset_bytes: memory that keys and values take.
+        keys: how many keys there are, those of others, too.
         eviction_policy: what it does at the bound; anything but `noeviction` loses customers.
         evicted_keys: keys it has thrown away since its start.
         aof_enabled: whether it keeps an append-only file.
@@ -134,6 +136,8 @@ class StoreHealth:
     clock_ms: int
     used_memory_bytes: int
     max_memory_bytes: int
+    dataset_bytes: int
+    keys: int
     eviction_policy: str | None
     evicted_keys: int
     aof_enabled: bool

@@ -195,6 +195,8 @@ class MemoryStore:
             clock_ms=time.time_ns() // 1_000_000,
             used_memory_bytes=0,
             max_memory_bytes=0,
+            dataset_bytes=0,
+            keys=0,
             eviction_policy="noeviction",
             evicted_keys=0,
             aof_enabled=False,

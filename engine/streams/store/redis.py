@@ -172,6 +172,8 @@ class RedisStore:
             clock_ms=int(seconds) * 1000 + int(microseconds) // 1000,
             used_memory_bytes=int(info.get("used_memory", 0)),
             max_memory_bytes=int(info.get("maxmemory", 0)),
+            dataset_bytes=int(info.get("used_memory_dataset", 0)),
+            keys=_keys(info),
             eviction_policy=info.get("maxmemory_policy"),
             evicted_keys=int(info.get("evicted_keys", 0)),
             aof_enabled=info.get("aof_enabled") == "1",
@@ -262,6 +264,12 @@ def _meta_arguments(write: PartitionWrite) -> list[bytes | str | int]:
     if write.clock_ms is not None:
         arguments += ("clock_ms", write.clock_ms)
     return arguments
+
+
+def _keys(info: Mapping[str, str]) -> int:
+    """Return the keys of all databases: `db0:keys=5,expires=0,…`."""
+    databases = (value for name, value in info.items() if name.startswith("db") and name[2:].isdigit())
+    return sum(int(value.partition("keys=")[2].partition(",")[0] or 0) for value in databases)
 
 
 def _parse_info(text: bytes) -> dict[str, str]:
