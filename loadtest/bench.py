@@ -119,13 +119,20 @@ class Bench:
         scratch: where files are kept, /dev/shm for latency runs.
         say: tells the person what is going on.
         workers: how many share the partitions.
+        partitions: of each event topic.
     """
 
     def __init__(
-        self, workload: Workload, scratch: Path | None, say: Callable[[str], None], workers: int = 1
+        self,
+        workload: Workload,
+        scratch: Path | None,
+        say: Callable[[str], None],
+        workers: int = 1,
+        partitions: int = PARTITIONS,
     ) -> None:
         self.workload = workload
         self._workers = workers
+        self._partitions = partitions
         self._scratch = scratch
         self._say = say
         self._runs = 0
@@ -165,7 +172,7 @@ class Bench:
             "ENGAGE_KAFKA_BOOTSTRAP_SERVERS": self.broker.bootstrap,
             "ENGAGE_KAFKA_GROUP_PROTOCOL": "consumer",
             "ENGAGE_REDIS_URL": self.store.url,
-            "ENGAGE_TOPICS_PARTITIONS": str(PARTITIONS),
+            "ENGAGE_TOPICS_PARTITIONS": str(self._partitions),
             "ENGAGE_RULES_PATHS": f"{shipped('journeys')},{journeys}",
             "ENGAGE_LOG_LEVEL": "warning",
         }
