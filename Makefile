@@ -64,6 +64,7 @@ bench: setup ## everything in less than half an hour: out/bench.html, out/bench.
 	@$(RUN) python -m loadtest.curve
 	@$(RUN) python -m loadtest
 	@$(RUN) python -m loadtest.peers
+	@$(RUN) python -m loadtest.ported
 
 bench-quick: setup ## open-loop latency and throughput beside the relay and stock Faust, three minutes
 	@$(RUN) python tests/prepare.py

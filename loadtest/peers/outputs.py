@@ -21,11 +21,13 @@ def records(bootstrap: str, topic: str) -> Iterator[tuple[str, bytes]]:
     try:
         known = consumer.list_topics(topic, timeout=10).topics[topic].partitions
         left: dict[int, int] = {}
+        places = []
         for partition in known:
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
             if high > low:
                 left[partition] = high
-        consumer.assign([TopicPartition(topic, partition, 0) for partition in left])
+                places.append(TopicPartition(topic, partition, low))
+        consumer.assign(places)
         deadline_s = time.monotonic() + _TIMEOUT_S
         while left and time.monotonic() < deadline_s:
             for message in consumer.consume(5_000, 0.2):
