@@ -51,7 +51,7 @@ deploy-test: setup ## container file, chart, units and compose file, by the real
 
 sbom: $(UV) ## what is in the image, as CycloneDX, from the lock file (SBOM=FILE)
 	@mkdir -p $(dir $(SBOM))
-	@$(UV) export --frozen --no-dev --format cyclonedx1.5 --quiet --output-file $(SBOM)
+	@$(UV) export --frozen --no-dev --extra otel --format cyclonedx1.5 --quiet --output-file $(SBOM)
 
 lint: setup ## ruff, mypy, import directions
 	@$(RUN) ruff check .

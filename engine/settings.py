@@ -210,6 +210,19 @@ class LogSettings(Section, frozen=True, kw_only=True):
     format: Annotated[Literal["console", "json"], about("Lines for people or for machines.")] = "console"
 
 
+class TracingSettings(Section, frozen=True, kw_only=True):
+    """Traces by OpenTelemetry."""
+
+    endpoint: Annotated[
+        str,
+        about(
+            "Where spans of sampled events go, by OTLP over HTTP; empty means no traces.",
+            pattern=r"^(|https?://.+)$",
+            form="http(s)://host:4318/v1/traces",
+        ),
+    ] = ""
+
+
 class SchemaRegistrySettings(Section, frozen=True, kw_only=True):
     """The schema registry, needed only for Avro in the registry's wire format."""
 
@@ -349,6 +362,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     http: HttpSettings = HttpSettings()
     watchdog: WatchdogSettings = WatchdogSettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
     schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
     worker: WorkerSettings = WorkerSettings()
     origins: dict[str, str] = {}

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from engine.features.state import CustomerState
 from engine.pipeline.core import Outcome
@@ -16,6 +17,9 @@ from engine.streams.intake import Step
 from engine.streams.producer import OutRecord
 from engine.streams.store.contract import PartitionFenced, PartitionWrite, Refusal, StateRolledBack, Store
 from engine.streams.tally import Tally
+
+if TYPE_CHECKING:  # OpenTelemetry is there only where it is asked for
+    from engine.streams.tracing import Trace, Tracing
 
 TURNS = 4  # of the event loop: a timer that has come, what waited for it, what it sends
 
@@ -65,6 +69,12 @@ class Finishing:
         self._now_ms = now_ms
         self.task: asyncio.Task[Refusal | None] | None = None
         self.busy: Mapping[str, CustomerState] = {}
+        self._tracing: Tracing | None = None
+
+    def trace_with(self, tracing: Tracing) -> None:
+        """Make spans of each step's sampled events."""
+        self._tracing = tracing
+        self._tally.spans = {}
 
     def begin(
         self, step: Step, outcome: Outcome, states: Mapping[str, CustomerState], effects: Effects
@@ -81,7 +91,8 @@ class Finishing:
             gone = name in outcome.erased
             self._holdings.owned[number].timers.move(name, 0 if gone else states[name].due_ms)
         self.busy = states
-        self.task = asyncio.create_task(self._finish(step, outcome, effects), name="engage-finish")
+        trace = None if self._tracing is None else self._begin_trace(self._tracing, step, outcome, effects)
+        self.task = asyncio.create_task(self._finish(step, outcome, effects, trace), name="engage-finish")
 
     async def settle(self, *refusals: Refusal) -> None:
         """Wait until the step before is durable; give up the partitions it was refused.
@@ -131,7 +142,15 @@ class Finishing:
                 return error
         return None
 
-    async def _finish(self, step: Step, outcome: Outcome, effects: Effects) -> Refusal | None:
+    def _begin_trace(self, tracing: Tracing, step: Step, outcome: Outcome, effects: Effects) -> Trace | None:
+        stages, self._tally.spans = self._tally.spans or {}, {}
+        for name in ("produce", "commit"):  # of the step before
+            stages.pop(name, None)
+        return tracing.begin(step, outcome, effects.actions, stages, self._tally.received_ns)
+
+    async def _finish(
+        self, step: Step, outcome: Outcome, effects: Effects, trace: Trace | None
+    ) -> Refusal | None:
         """Produce, then persist, then take note; return the store's refusal of some partitions."""
         started_ns = time.perf_counter_ns()
         received_ns = self._tally.received_ns
@@ -154,4 +173,6 @@ class Finishing:
         self._tally.step(step, outcome, received_ns, self._holdings.owned)
         if self._now_ms is not None:
             self._tally.fresh(step, self._now_ms(), self._holdings.owned)
+        if trace is not None:
+            trace.durable(started_ns, produced_ns, refused)
         return refusal

@@ -65,6 +65,7 @@ class Handler:
         pipeline: the pure core.
         intake: what has been read and not worked on yet.
         holdings: the owned partitions.
+        finishing: the step that is being made durable.
         before_batch: called before each batch.
         arming: gives rows to customers whose timers new rules ask for; None = it is not done.
         ahead_from: from so many records in a batch on the next one is decided meanwhile.
@@ -98,10 +99,10 @@ class Handler:
         )
         delivery = Delivery(producers, self._sink, self.holdings, self._tally)
         clock = None if self._replay else now_ms
-        self._finishing = Finishing(
+        self.finishing = Finishing(
             store, delivery, self.holdings, self._tally, health, lambda: self._at_work, clock
         )
-        self._loading = Loading(settings, store, self.holdings, self._tally, self._finishing)
+        self._loading = Loading(settings, store, self.holdings, self._tally, self.finishing)
         self._due = DueTimers(settings, store, self.holdings, self.settle)
         self.before_batch: Callable[[], None] = lambda: None
         self.arming: Arming | None = None
@@ -114,12 +115,12 @@ class Handler:
 
     async def on_assigned(self, partitions: frozenset[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Take partitions over and tell where to start."""
-        await self._finishing.quiet()
+        await self.finishing.quiet()
         return await self.holdings.assigned(partitions)
 
     async def on_revoked(self, partitions: frozenset[TopicPartition], *, lost: bool) -> None:
         """Let partitions go, once what was decided on them is durable."""
-        await self._finishing.quiet()
+        await self.finishing.quiet()
         self.holdings.revoked(partitions, lost=lost)
 
     @property
@@ -135,7 +136,7 @@ class Handler:
 
     def next_wakeup_s(self) -> float | None:
         """Time to what is to be done without an event: a timer, except on the replay clock; a reclaim."""
-        if self._finishing.went_wrong():
+        if self.finishing.went_wrong():
             return 0.0
         again_s = self.holdings.reclaim_in_s()
         if self._replay:
@@ -179,7 +180,7 @@ class Handler:
         if len(batch.records) < self.ahead_from:
             await self.settle()
         await self.holdings.reclaim()
-        if self._finishing.task is None:
+        if self.finishing.task is None:
             self._health.progressed()
         self._tally.end(len(batch.records))
         self._at_work = False
@@ -201,10 +202,10 @@ class Handler:
             await self.settle()
             if self.holdings.owned.get(owned.number) is owned:
                 fields = {ARMED_FIELD: msgspec.json.encode(sorted(owned.armed))}
-                refusal = await self._finishing.commit(
+                refusal = await self.finishing.commit(
                     [PartitionWrite(owned.number, owned.epoch, fields=fields)]
                 )
-                await self._finishing.settle(*(() if refusal is None else (refusal,)))
+                await self.finishing.settle(*(() if refusal is None else (refusal,)))
 
     async def settle(self) -> None:
         """Wait until the step before is durable; give up the partitions it was refused.
@@ -212,7 +213,7 @@ class Handler:
         Raises:
             EngineError: it can't be made durable at all.
         """
-        await self._finishing.settle()
+        await self.finishing.settle()
 
     async def _decode(self, records: Sequence[Message]) -> None:
         """Hand records to the intake, a few at a time: in between, the step before comes further."""
@@ -224,7 +225,7 @@ class Handler:
                 self.intake.add(fresh.pop() if fresh else (), self._now_ms())
 
             await self.holdings.retrying("decode", add)
-            await self._finishing.let_go()
+            await self.finishing.let_go()
 
     def _until_ms(self, step: Step, now_ms: int) -> dict[int, int]:
         """Timers are due up to here: the step's stream time, or the wall clock."""
@@ -285,10 +286,10 @@ class Handler:
         effects, failure = Effects([], [], []), None
         try:
             for _ in self.pipeline.run(work, outcome):
-                await self._finishing.let_go()
+                await self.finishing.let_go()
             # a timer that moved nothing is written as its state has it, or it would be due for ever
             outcome.touched.update({name: timers[name] for name in timers.keys() - outcome.touched.keys()})
-            await self._finishing.let_go()
+            await self.finishing.let_go()
             effects = self._lay_out(step, outcome, states, marks, until)
             self._tally.stage("rules", loaded_ns)
         except Exception as error:  # noqa: BLE001 - whatever a rule or feature raises, the batch goes on
@@ -302,7 +303,7 @@ class Handler:
             self._forget(states, marks, given_up)
             await self._isolate(step, timers, now_ms, until, failure)
         else:
-            self._finishing.begin(step, outcome, states, effects)
+            self.finishing.begin(step, outcome, states, effects)
 
     def _lay_out(
         self,
@@ -379,7 +380,7 @@ class Handler:
             outcome.touched[name] = number
         marks = {number: owned.mark() for number, owned in self.holdings.owned.items()}
         effects = self._lay_out(step, outcome, states, marks, until)
-        self._finishing.begin(step, outcome, states, effects)
+        self.finishing.begin(step, outcome, states, effects)
         await self.settle()
 
     def _forget(

@@ -24,6 +24,9 @@ class Tally:
 
     Args:
         metrics: where the counts go.
+
+    Attributes:
+        spans: begin and end of the last stages, for traces; None = nobody wants them.
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -32,6 +35,7 @@ class Tally:
         for reason in DeadLetterReason:
             metrics.add(table.DEAD_LETTERS, 0, reason)
         self.received_ns = 0
+        self.spans: dict[str, tuple[int, int]] | None = None
         self._segments_told: set[str] = set()
 
     def begin(self, batch: Batch) -> None:
@@ -51,6 +55,8 @@ class Tally:
         """A stage ended; return the instant, so that the next one starts from it."""
         now_ns = time.perf_counter_ns()
         self._metrics.observe_one(table.STAGE_LATENCY, (now_ns - started_ns) / NS_PER_S, name)
+        if self.spans is not None:
+            self.spans[name] = (started_ns, now_ns)
         return now_ns
 
     def produced(self, step: Step, outcome: Outcome, received_ns: int, now_ms: int | None) -> None:

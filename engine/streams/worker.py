@@ -7,6 +7,7 @@ import contextlib
 import gc
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -36,6 +37,9 @@ from engine.streams.store.redis import RedisStore
 from engine.streams.topics import topic_specs
 from engine.streams.watch import Watch
 from engine.streams.wiring import build_pipeline, kafka_settings
+
+if TYPE_CHECKING:
+    from engine.streams.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +76,7 @@ async def _run(settings: Settings) -> None:
     producers = Producers(ActionProducer(kafka), ActionProducer(kafka))
     decoder = Decoder(settings.clock, open_registry(settings))
     handler = Handler(settings, pipeline, store, producers, decoder.decode, metrics, health)
+    tracing = _trace(settings, handler)
     models = ModelSwitch(settings, ModelFollower(kafka, settings.topics.models), pipeline, metrics, health)
     rules = RuleSwitch(follower, pipeline, metrics, health, handler.forget_deadlines)
 
@@ -93,10 +98,7 @@ async def _run(settings: Settings) -> None:
     await server.start()
     log.info("worker listens", host=settings.http.host, port=server.port, clock=settings.clock)
     models.start()
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    _tune_interpreter()
     live = settings.clock == "live"
     watch = Watch(
         lambda: app.batches, handler.holdings.owned, handler.intake, store, metrics, health, live=live
@@ -115,6 +117,8 @@ async def _run(settings: Settings) -> None:
             await asyncio.to_thread(follower.stop)
         with contextlib.suppress(Exception):
             await producers.aclose()
+        if tracing is not None:
+            await tracing.aclose()
         await store.close()
         await server.stop()
         log.info("worker stopped")
@@ -140,6 +144,28 @@ async def _log_in(store: RedisStore) -> None:
     except ConfigError:
         await store.close()
         raise
+
+
+def _tune_interpreter() -> None:
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+
+
+def _trace(settings: Settings, handler: Handler) -> Tracing | None:
+    """Import OpenTelemetry and begin to trace, if that is wanted."""
+    if not settings.tracing.endpoint:
+        return None
+    try:
+        from engine.streams.tracing import open_tracing  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigError(
+            f"tracing.endpoint: traces need OpenTelemetry ({error}); pip install 'engage[otel]'"
+        ) from None
+    tracing = open_tracing(settings)
+    handler.finishing.trace_with(tracing)
+    return tracing
 
 
 def _follow_rules(settings: Settings, kafka: KafkaSettings) -> RuleFollower | None:

@@ -126,7 +126,7 @@ class Worker:
     @property
     def finishing(self) -> bool:
         """Whether a step is being made durable."""
-        task = self.handler._finishing.task
+        task = self.handler.finishing.task
         return task is not None and not task.done()
 
     def now_ms(self) -> int:
@@ -142,7 +142,7 @@ class Worker:
 
     async def kill(self) -> None:
         """End it with whatever it has in hand."""
-        tasks = {self.task} | ({self.handler._finishing.task} if self.handler._finishing.task else set())
+        tasks = {self.task} | ({self.handler.finishing.task} if self.handler.finishing.task else set())
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -161,7 +161,7 @@ class Worker:
 
     def _listen(self) -> None:
         """Note under what each write is decided, and what is taken up again."""
-        finishing, holdings = self.handler._finishing, self.handler.holdings
+        finishing, holdings = self.handler.finishing, self.handler.holdings
         begin, reclaim = finishing.begin, holdings.reclaim
 
         def noted(step: Any, outcome: Any, states: Any, effects: Effects) -> None:

@@ -259,7 +259,7 @@ async def replay(
 
 async def _kill(handler: Handler) -> None:
     """End a handler with whatever it has in hand."""
-    task = handler._finishing.task
+    task = handler.finishing.task
     if task is not None:
         task.cancel()
         await asyncio.wait({task})
