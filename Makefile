@@ -1,6 +1,6 @@
 # Every target sets up what it needs: a machine with Python 3.11-3.13 and `make` is enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-random chaos ops-test deploy-test lint bench bench-quick bench-peers bench-churn docs sbom clean
+.PHONY: help setup demo test test-quick test-random chaos simulation ops-test deploy-test lint bench bench-quick bench-peers bench-churn docs sbom clean
 
 # Processes start by the dozen in tests and demo: let them share compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
@@ -52,6 +52,9 @@ deploy-test: setup ## container file, chart, units and compose file, by the real
 sbom: $(UV) ## what is in the image, as CycloneDX, from the lock file (SBOM=FILE)
 	@mkdir -p $(dir $(SBOM))
 	@$(UV) export --frozen --no-dev --extra otel --format cyclonedx1.5 --quiet --output-file $(SBOM)
+
+simulation: setup ## 10,000 seeds of simulated faults against the reference model (ARGS="--seed 7")
+	@$(RUN) python -m tests.simulation --seeds 10000 --processes 2 $(ARGS)
 
 lint: setup ## ruff, mypy, import directions
 	@$(RUN) ruff check .

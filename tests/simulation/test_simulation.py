@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,10 +12,10 @@ from engine.streams.store.ownership import Verdict
 from tests.simulation.history import START_MS
 from tests.simulation.plan import LIVE_FAULTS, make_plan
 from tests.simulation.reference import HOUR, Customer, quiet_until
-from tests.simulation.run import Broken, run_seed, run_seeds
+from tests.simulation.run import Broken, never, run_seed, run_seeds, table
 from tests.simulation.virtual import Stuck, run
 
-SEEDS = 120
+SEEDS = 100
 
 
 def test_no_seed_loses_repeats_or_invents_anything() -> None:
@@ -24,6 +25,14 @@ def test_no_seed_loses_repeats_or_invents_anything() -> None:
     assert SEEDS / 4 < total["on the replay clock"] < 3 * SEEDS / 4
     assert min(total[kind] for kind in LIVE_FAULTS) > 0
     assert total["sent"] > 5 * SEEDS
+
+
+def test_a_run_says_what_it_did_not_show() -> None:
+    """Seeds in which something never happened are not taken for a proof of it."""
+    total = Counter({"seeds": 2, "kill": 3})
+    assert "stop" in never(total)
+    assert "kill" not in never(total)
+    assert "kill" in table(total)
 
 
 def test_a_seed_runs_the_same_way_each_time() -> None:
@@ -38,6 +47,9 @@ BROKEN: dict[str, tuple[str, Any]] = {
     "knows no repeats": ("engine.streams.intake.RecentIds.add", lambda *_: True),
     "sets no timers": ("engine.pipeline.walk.Walk._arm", lambda *_: None),
     "takes nothing up again": ("engine.streams.holdings.RECLAIM_AFTER_S", 1e9),
+    "forgets ids too early": ("engine.streams.intake.RecentIds.full", property(lambda _: True)),
+    "loses what is refused": ("engine.streams.intake.Intake._take_other", lambda *_: None),
+    "blames what is due later": ("engine.streams.handler.Handler._goes_further", lambda *_: False),
     "is never fenced": ("engine.streams.store.memory.judge", lambda *_: Verdict.WRITTEN),
 }
 
