@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
 import typer
 
 from engine.commands.base import EXIT_FAILED, EXIT_UNREACHABLE, AsJson, command, print_json, quiet_settings
+from engine.commands.findings import Finding, kafka_findings
+from engine.commands.redis_server import FEWEST_KEYS
 from engine.errors import ConfigError, EngineError, RuleErrors, TransientError
 from engine.settings import Settings
 
@@ -19,22 +20,7 @@ if TYPE_CHECKING:
 
 MAX_SKEW_MS = 1_000
 MEMORY_WARNING_SHARE = 0.8
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was looked at.
-
-    Args:
-        subject: `kafka`, `topics`, `redis`, `clock` or `rules`.
-        verdict: `warning` works but is unsafe or slow; `unreachable` could not be looked at.
-        text: what was found.
-        remedy: what to do; empty when all is well.
-    """
-
-    subject: str
-    verdict: Literal["ok", "warning", "failed", "unreachable"]
-    text: str
-    remedy: str = ""
+OLDEST = {"redis": 7, "valkey": 8}
 
 
 def register(app: typer.Typer) -> None:
@@ -52,20 +38,12 @@ def doctor(settings: Settings, as_json: AsJson = False) -> None:
         print_json(findings)
     else:
         for finding in findings:
-            _show(finding)
+            finding.show()
     verdicts = {finding.verdict for finding in findings}
     if "unreachable" in verdicts:
         raise typer.Exit(EXIT_UNREACHABLE)
     if "failed" in verdicts:
         raise typer.Exit(EXIT_FAILED)
-
-
-def _show(finding: Finding) -> None:
-    color = {"ok": "green", "warning": "yellow"}.get(finding.verdict, "red")
-    typer.secho(f"{finding.verdict:<12}", fg=color, bold=True, nl=False)
-    typer.echo(f"{finding.subject}: {finding.text}")
-    if finding.remedy:
-        typer.echo(f"{'':<12}remedy: {finding.remedy}")
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -110,6 +88,18 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
         verdict="ok",
         text=f"all {len(specs)} are there; the event topics have {partitions} partitions each",
     )
+    yield from _shape(settings, partitions)
+    yield from kafka_findings(settings, kafka)
+    if kafka.extra.get("security.protocol") == "sasl_plaintext":
+        yield Finding(
+            subject="kafka",
+            verdict="warning",
+            text="kafka.security_protocol is sasl_plaintext: everything can be read on the way",
+            remedy='set kafka.security_protocol = "sasl_ssl", see docs/security.md',
+        )
+
+
+def _shape(settings: Settings, partitions: int) -> Iterator[Finding]:
     if partitions != settings.topics.partitions:
         yield Finding(
             subject="topics",
@@ -170,6 +160,7 @@ def _redis_findings(health: StoreHealth, fsync: str | None) -> Iterable[Finding]
     """Judge how the server keeps what it is given."""
     if health.role != "master":
         yield _bad("failed", f"it is a {health.role}", "give redis.url the address of the primary")
+    yield from _version_findings(health)
     if not health.aof_enabled:
         yield _bad(
             "warning",
@@ -181,7 +172,17 @@ def _redis_findings(health: StoreHealth, fsync: str | None) -> Iterable[Finding]
             "failed", "its last write to the append-only file failed", "look at its disk: full or read-only?"
         )
     elif fsync == "no":
-        yield _bad("warning", "appendfsync is no", "CONFIG SET appendfsync everysec")
+        yield _bad(
+            "warning",
+            "appendfsync is no: a machine that fails loses up to half a minute",
+            "CONFIG SET appendfsync everysec",
+        )
+    elif fsync is None:
+        yield _bad(
+            "warning",
+            "appendfsync cannot be seen by this user",
+            "look as the role operator, or with redis-cli: CONFIG GET appendfsync",
+        )
     if health.eviction_policy not in {"noeviction", None}:
         yield _bad(
             "failed",
@@ -192,9 +193,36 @@ def _redis_findings(health: StoreHealth, fsync: str | None) -> Iterable[Finding]
         yield _bad(
             "failed", f"it has evicted {health.evicted_keys} keys", "give it more memory, set noeviction"
         )
-    if health.max_memory_bytes and health.used_memory_bytes > MEMORY_WARNING_SHARE * health.max_memory_bytes:
-        share = health.used_memory_bytes / health.max_memory_bytes
+    yield from _memory_findings(health)
+
+
+def _version_findings(health: StoreHealth) -> Iterator[Finding]:
+    major, oldest = int(health.version.partition(".")[0] or 0), OLDEST.get(health.server, 0)
+    if major < oldest:
+        yield _bad(
+            "failed",
+            f"{health.server} {health.version} is too old",
+            f"take {health.server} {oldest} or later",
+        )
+
+
+def _memory_findings(health: StoreHealth) -> Iterator[Finding]:
+    """Judge the room there is for customers, by what they take here."""
+    if not health.max_memory_bytes:
+        yield _bad(
+            "warning",
+            "maxmemory is not set: when memory ends, the machine ends it",
+            "CONFIG SET maxmemory to what `engage redis size --customers N` says",
+        )
+        return
+    share = health.used_memory_bytes / health.max_memory_bytes
+    if share > MEMORY_WARNING_SHARE:
         yield _bad("warning", f"{share:.0%} of its memory is in use", "raise maxmemory or add nodes")
+    elif health.keys >= FEWEST_KEYS:
+        each = health.dataset_bytes / health.keys
+        room = (health.max_memory_bytes * MEMORY_WARNING_SHARE - health.used_memory_bytes) / each
+        text = f"{share:.0%} of maxmemory is in use; at {each:.0f} bytes a key there is room for {room:,.0f}"
+        yield Finding(subject="redis", verdict="ok", text=text)
 
 
 def _bad(verdict: Literal["warning", "failed"], text: str, remedy: str) -> Finding:
