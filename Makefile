@@ -32,7 +32,7 @@ test: setup lint ## every check: lint, types, contracts, unit and fault tests on
 
 ops-test: setup ## operating it: runbook sections on real servers, widening, alerts by real faults; minutes
 	@$(RUN) python tests/prepare.py
-	@$(RUN) pytest -m ops tests/ops
+	@$(RUN) pytest -m ops
 	@$(RUN) pytest tests/deploy tests/streams/test_health.py tests/streams/test_widen.py
 
 test-quick: setup ## the tests that need no JVM and no Prometheus, and kill nothing

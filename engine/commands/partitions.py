@@ -1,4 +1,4 @@
-"""`engage partitions widen`: more partitions, with the state moved along."""
+"""`engage partitions check|widen`: is everything worked on; more partitions, with the state moved along."""
 
 from __future__ import annotations
 
@@ -14,12 +14,28 @@ from engine.settings import Settings
 if TYPE_CHECKING:
     from engine.streams.widen import Plan
 
-_app = typer.Typer(help="Change the number of partitions.", no_args_is_help=True, rich_markup_mode=None)
+_app = typer.Typer(
+    help="Look at the partitions, or have more of them.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add the group to the command line."""
     app.add_typer(_app, name="partitions")
+
+
+@command(_app, "check")
+def check(settings: Settings) -> None:
+    """Say with how many partitions topics and state are, and how much waits to be worked on.
+
+    Read from Kafka and Redis, so it needs no worker. Exit code 1 while something waits.
+    """
+    from engine.streams.widen import backlog  # noqa: PLC0415
+
+    count, waiting = asyncio.run(backlog(settings, kafka_settings(settings)))
+    if waiting:
+        raise complain(waiting, EXIT_FAILED)
+    typer.echo(f"{count} partitions, topics and state alike; everything has been worked on")
 
 
 @command(_app, "widen")

@@ -25,6 +25,7 @@ from engine.streams.partition import partition_of
 from engine.streams.partitions import LEDGER_FIELD, RATE_FIELD, SEGMENTS_FIELD
 from engine.streams.store.link import open_link
 from engine.streams.store.moving import Meta, Moving
+from engine.streams.store.redis import RedisStore
 from engine.streams.trainer import Checkpoint
 from engine.streams.widen_count import Census, Found, Totals
 from engine.streams.widen_topics import EventTopics
@@ -314,5 +315,32 @@ async def widen(
         if dry_run or plan.obstacles or plan.before == plan.after:
             return plan, None
         return plan, await widening.run(plan)
+    finally:
+        await link.close()
+
+
+async def backlog(settings: Settings, kafka: KafkaSettings) -> tuple[int, str]:
+    """Tell how many partitions there are and what has not been worked on.
+
+    Args:
+        settings: all settings.
+        kafka: how to reach Kafka.
+
+    Returns:
+        The number, and what waits in words; empty when nothing does.
+
+    Raises:
+        StateError: the state was written with another number.
+    """
+    topics = EventTopics(kafka)
+    count = topics.partitions()
+    store = RedisStore(settings.redis.url, settings.redis.prefix, settings.redis.timeout_ms / 1000)
+    try:
+        await store.check_layout(count)
+    finally:
+        await store.close()
+    link = await open_link(settings.redis.url, settings.redis.timeout_ms / 1000)
+    try:
+        return count, topics.waiting(await Moving(link, settings.redis.prefix).offsets(count), count)
     finally:
         await link.close()

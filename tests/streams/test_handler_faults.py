@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from engine import metrics as table
-from engine.errors import EngineError
+from engine.errors import EngineError, StateError
 from engine.features.state import CustomerState
 from engine.streams import holdings
 from engine.streams.batch import Batch
@@ -287,6 +287,14 @@ async def test_the_worker_waits_for_redis(stage: Stage, *, lost: bool) -> None:
     assert len(state.values) == 13
     assert len(ids(stage)) == 2
     assert stage.health.obstacles(stage.settings) == []
+
+
+async def test_partitions_added_while_it_runs_stop_it(stage: Stage) -> None:
+    """A partition that is new would begin empty, with customers who have state elsewhere: none is taken."""
+    count = stage.settings.topics.partitions
+    with pytest.raises(StateError, match="the event topics were widened"):
+        await stage.handler.on_assigned(frozenset({("engage.orders", count)}))
+    assert count not in stage.handler.holdings.owned
 
 
 async def test_a_late_writer_is_fenced(stage: Stage) -> None:
