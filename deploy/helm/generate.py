@@ -75,7 +75,7 @@ def schema() -> str:
         secrets=_secrets(),
         certificatesSecret=_TEXT,
         settings=_settings(),
-        topics=_part(create=_TRUTH),
+        topics=_part(create=_TRUTH, production=_TRUTH),
         workers=_pods(replicas=_count(0, 1024), terminationGracePeriodSeconds=_count(15, 600)),
         trainer=_pods(enabled=_TRUTH),
         autoscaling=_part(
