@@ -1,7 +1,7 @@
 """Provide what the tests and benches need from the system: a JRE, Maven, Kafka's jars, Prometheus, redis.
 
-Run by `make test` and `make bench`. As root on a Debian-like system it installs what is missing; otherwise it
-says in one line what to install and exits with 1.
+Run by `make test`, `make chaos` and `make bench`. As root on a Debian-like system it installs what is
+missing; otherwise it says in one line what to install and exits with 1.
 """
 
 from __future__ import annotations

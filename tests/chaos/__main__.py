@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -24,8 +25,9 @@ _SHOWN = 20
 def main() -> None:
     """Run both clocks, print a table, write a report; exit with 1 when a law is broken."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # and no worker is left behind
     rng = random.Random(options.seed)
-    live = {"live": options.faults, "replay": 0, "both": round(options.faults * LIVE_SHARE)}[options.clock]
+    live = {"live": 1.0, "replay": 0.0, "both": LIVE_SHARE}[options.clock]
     started_s = time.monotonic()
 
     def tell(line: str) -> None:
@@ -34,11 +36,14 @@ def main() -> None:
     parts: list[Part] = []
     folder = options.folder or Path(tempfile.mkdtemp(prefix="engage-chaos-"))
     tell(f"seed {options.seed}, logs in {folder}")
-    if options.faults - live:
-        parts.append(run_replay(folder / "replay", options.faults - live, rng, tell))
-    if live:
-        parts.append(run_live(folder / "live", live, rng, tell))
-    _report(parts, time.monotonic() - started_s)
+    for name, run, share in (("replay", run_replay, 1 - live), ("live", run_live, live)):
+        if share:
+            faults, minutes = round(options.faults * share), options.minutes * share
+            parts.append(run(folder / name, faults, minutes, rng, tell))
+            _report(parts[-1:])
+    if len(parts) > 1:
+        _report(parts)
+    tell("end")
     if options.json:
         told = {"seed": options.seed, "parts": [dataclasses.asdict(part) for part in parts]}
         options.json.write_text(json.dumps(told, indent=1, default=sorted), "utf-8")
@@ -48,6 +53,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--faults", type=int, default=200, help="how many faults (default: 200)")
+    parser.add_argument("--minutes", type=float, default=55, help="begin no fault later (default: 55)")
     parser.add_argument("--seed", type=int, default=1, help="of the faults and the log (default: 1)")
     parser.add_argument("--clock", choices=("both", "replay", "live"), default="both")
     parser.add_argument("--json", type=Path, help="write a report here")
@@ -55,7 +61,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _report(parts: Sequence[Part], took_s: float) -> None:
+def _report(parts: Sequence[Part]) -> None:
     incidents = [incident for part in parts for incident in part.incidents]
     _say(f"\n{'fault':34} {'times':>5} {'s p50':>6} {'max':>5} {'repeated':>8} {'events, max':>11}")
     for kind in dict.fromkeys(sorted(incident.kind for incident in incidents)):
@@ -75,7 +81,6 @@ def _report(parts: Sequence[Part], took_s: float) -> None:
         )
         _list(part.broken, "laws broken")
         _list(part.surprises, "workers that ended by themselves")
-    _say(f"\n{took_s / 60:.1f} minutes")
 
 
 def _row(kind: str, incidents: Sequence[Incident]) -> str:

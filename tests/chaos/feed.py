@@ -22,7 +22,7 @@ from engine.streams.intake import END_OF_STREAM_MS, WATERMARK_HEADER
 #: Topic, partition or None, key, value, headers.
 Record: TypeAlias = tuple[str, int | None, bytes | None, bytes | None, list[tuple[str, bytes]]]
 TOPICS = {Family(family): topic for family, topic in Settings().event_topics().items()}
-_TICK_S = 0.2
+_TICK_S = 0.25
 _FLUSH_S = 60.0
 _ORDER = OrderEvent(id="broken", type="order.placed", customer_id="poison", time=1, order_id="o", amount=1.0)
 
@@ -171,6 +171,18 @@ class Feed:
         with self._turn:
             self._poison.append(POISON[name])
 
+    def write_now(self, events: int) -> int:
+        """Write so many events, and what was asked for besides, without `start`.
+
+        Returns:
+            How many records have been written so far.
+        """
+        poison, self._poison = self._poison, []
+        self._write(self.source.take(events))
+        self._write(poison)
+        self._flush()
+        return sum(self.written.values())
+
     def finish(self) -> None:
         """Stop; write what the source ends with; wait until everything is acknowledged.
 
@@ -181,6 +193,9 @@ class Feed:
         if self._thread.is_alive():
             self._thread.join()
         self._write(self.source.finish())
+        self._flush()
+
+    def _flush(self) -> None:
         left = self._producer.flush(_FLUSH_S)
         assert not left, f"{left} records not acknowledged"
         assert not self._failure, self._failure

@@ -23,7 +23,7 @@ PLACES = 2
 PARTITIONS = 4
 BATCH = 300
 LINK_S = 0.002  # a link's usual delay: a kill then finds something on its way
-EVENTS_PER_S = 120
+EVENTS_PER_S = 80
 LIVE_CUSTOMERS = 200
 THROUGH_S = 120.0
 SETTLE_S = 0.5
@@ -33,6 +33,7 @@ SETTINGS = {
     "ENGAGE_BATCH_MAX_RECORDS": str(BATCH),
     "ENGAGE_CHURN_FOLLOW": "no",
 }
+Tell = Callable[[str], None]
 PROBE = """
 journey: probe
 transactional: true
@@ -70,12 +71,13 @@ class Part:
     surprises: list[str] = field(default_factory=list)
 
 
-def run_replay(folder: Path, faults: int, rng: random.Random, tell: Callable[[str], None]) -> Part:
+def run_replay(folder: Path, faults: int, minutes: float, rng: random.Random, tell: Tell) -> Part:
     """Run the demo's log and all shipped journeys on the replay clock; compare with an undisturbed run.
 
     Args:
         folder: for data and logs.
         faults: how many.
+        minutes: no fault begins later than this.
         rng: draws everything.
         tell: takes lines of progress.
     """
@@ -95,7 +97,7 @@ def run_replay(folder: Path, faults: int, rng: random.Random, tell: Callable[[st
         feed = Feed(on.kafka.bootstrap, ReplaySource(rng.randrange(2**31), None, PARTITIONS), EVENTS_PER_S)
         with takers(storm, folder) as consumers:
             scene = Scene(on, Crew(storm, on), feed, rng, consumers)
-            found = inflict(scene, plan(COMMON, faults, rng), part, tell)
+            found = inflict(scene, plan(COMMON, faults, rng), minutes, part, tell)
         tell("an undisturbed run over the same log …")
         with calm.worker():
             calm.wait_done(end_offsets(on.kafka.bootstrap), 600)
@@ -107,12 +109,13 @@ def run_replay(folder: Path, faults: int, rng: random.Random, tell: Callable[[st
     return part
 
 
-def run_live(folder: Path, faults: int, rng: random.Random, tell: Callable[[str], None]) -> Part:
+def run_live(folder: Path, faults: int, minutes: float, rng: random.Random, tell: Tell) -> Part:
     """Run orders on the live clock, with rules from the topic and a clock that jumps.
 
     Args:
         folder: for data and logs.
         faults: how many.
+        minutes: no fault begins later than this.
         rng: draws everything.
         tell: takes lines of progress.
     """
@@ -144,17 +147,18 @@ def run_live(folder: Path, faults: int, rng: random.Random, tell: Callable[[str]
         feed = Feed(on.kafka.bootstrap, LiveSource(LIVE_CUSTOMERS), EVENTS_PER_S)
         with takers(storm, folder) as consumers:
             scene = Scene(on, Crew(storm, on, python_clock(clock)), feed, rng, consumers, clock, publish)
-            found = inflict(scene, plan(LIVE, faults, rng), part, tell)
+            found = inflict(scene, plan(LIVE, faults, rng), minutes, part, tell)
         part.broken += check_live(found, feed.source.taken, LIVE_CUSTOMERS)
     return part
 
 
-def inflict(scene: Scene, kinds: list[str], part: Part, tell: Callable[[str], None]) -> Outcome:
+def inflict(scene: Scene, kinds: list[str], minutes: float, part: Part, tell: Tell) -> Outcome:
     """Run two workers under a stream of events, one fault after the other, until all is durable and taken.
 
     Args:
         scene: what faults act upon.
         kinds: names of the faults, in order.
+        minutes: no fault begins later than this.
         part: takes what happened.
         tell: takes lines of progress.
 
@@ -169,7 +173,10 @@ def inflict(scene: Scene, kinds: list[str], part: Part, tell: Callable[[str], No
             crew.start(place)
         feed.start()
         crew.wait_shared()
+        over_s = time.monotonic() + 60 * minutes
         for number, kind in enumerate(kinds, 1):
+            if time.monotonic() > over_s:
+                break
             incident = Incident(kind, time.time_ns() // 1_000_000)
             part.incidents.append(incident)
             try:
@@ -183,7 +190,7 @@ def inflict(scene: Scene, kinds: list[str], part: Part, tell: Callable[[str], No
             tell(f"{part.clock} {number:3d}/{len(kinds)} {told}")
         feed.finish()
         ends = end_offsets(on.kafka.bootstrap)
-        crew.wait_until(lambda: _is_through(crew, ends), "the whole log is durable", THROUGH_S)
+        crew.wait_until(lambda: is_through(crew, ends), "the whole log is durable", THROUGH_S)
     found = read_outcome(crew.deployment)
     part.events, part.actions = feed.source.taken, len(found.actions)
     part.surprises = crew.surprises
@@ -204,7 +211,7 @@ def happen(scene: Scene, incident: Incident) -> None:
     time.sleep(SETTLE_S)  # what is written after the fault must come through, too
     written = dict(scene.feed.written)
     try:
-        scene.crew.wait_until(lambda: _is_through(scene.crew, written), "all is durable", THROUGH_S)
+        scene.crew.wait_until(lambda: is_through(scene.crew, written), "all is durable", THROUGH_S)
     finally:
         incident.took_s = time.time() - incident.began_ms / 1000
 
@@ -215,6 +222,7 @@ def check_letters(found: Counter[tuple[str, int, int]], poisoned: set[tuple[str,
     return broken + [f"a dead letter for {place}" for place in found.keys() - poisoned]
 
 
-def _is_through(crew: Crew, written: dict[tuple[str, int], int]) -> bool:
+def is_through(crew: Crew, written: dict[tuple[str, int], int]) -> bool:
+    """Tell whether the workers have made everything durable."""
     offsets = crew.deployment.offsets()
     return all(offsets[key] >= end for key, end in written.items())

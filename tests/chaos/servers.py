@@ -37,6 +37,8 @@ class LinkedKafka(ApacheKafka):
         links: proxies that workers go through.
     """
 
+    start_timeout_s = 300.0  # a fault of the machine's, should it take so long, is none of the engine's
+
     def __init__(self, folder: Path, links: Sequence[Proxy]) -> None:
         super().__init__(folder)
         self._links = links
