@@ -45,7 +45,7 @@ chaos: setup ## 200 real faults on Apache Kafka and Valkey, within an hour (ARGS
 	@$(RUN) python tests/prepare.py
 	@$(RUN) python -m tests.chaos $(ARGS)
 
-deploy-test: setup ## container file, chart, units and compose file, by the real tools (as root; needs Go)
+deploy-test: setup ## container file, chart, units and compose file, by the real tools (as root; needs Go, Node.js)
 	@$(DEPLOY) python -m tests.deployment.prepare
 	@$(DEPLOY) pytest --timeout=1800 tests/deployment/check_*.py $(ARGS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from tests.deploy.test_chart import CASES, CHART, GOLDEN, VALUES, chart_digest, rendered
-from tests.deployment.prepare import TOOLS
+from tests.deployment.prepare import MODELS, TOOLS
 
 VERSIONS = ("1.27.0", "1.37.0")  # the chart's oldest, and the newest there are schemas of
 # Of operators, not of Kubernetes: the schemas have none.
@@ -104,6 +105,19 @@ def test_a_wrong_field_is_found(version: str, tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "minReadySecs" in done.stdout + done.stderr
+
+
+def test_the_operators_know_their_objects() -> None:
+    """KEDA's and the Prometheus operator's, by the schemas of their definitions; a wrong type is found."""
+    objects = [each for each in rendered("all") if each["kind"] in OTHERS]
+    program = shutil.copy(Path(__file__).with_name("custom_resources.mjs"), MODELS)
+    wrong = json.loads(json.dumps(objects).replace('"minReplicaCount": 2', '"minReplicaCount": "2"'))
+    for given, said in ((objects, "valid"), (wrong, "data/spec/minReplicaCount must be integer")):
+        text = json.dumps(given)
+        done = subprocess.run(["node", program], input=text, capture_output=True, text=True, check=True)
+        assert len(done.stdout.splitlines()) == len(OTHERS)
+        assert f"ScaledObject: {said}" in done.stdout
+        assert done.stdout.count(": valid") == len(OTHERS) - (said != "valid")
 
 
 def test_prometheus_takes_the_rules(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ _MODULES = {
     "kubeconform": f"github.com/yannh/kubeconform/cmd/kubeconform@{KUBECONFORM}",
     "cmd": f"github.com/compose-spec/compose-go/v2/cmd@{COMPOSE}",  # the loader of `docker compose`
 }
+MODELS = TOOLS.parent / "npm"  # schemas of what is not Kubernetes' own
+_MODELS = ("@kubernetes-models/keda@2.0.0", "@kubernetes-models/prometheus-operator@6.0.0")
 _TIMEOUT_S = 1200
 
 
@@ -47,6 +49,12 @@ def main() -> None:
         print(f"building {_MODULES[name]}", flush=True)  # noqa: T201
         environment = os.environ | {"GOBIN": str(TOOLS)}
         subprocess.run(["go", "install", _MODULES[name]], env=environment, check=True, timeout=_TIMEOUT_S)
+    if not (MODELS / "node_modules").is_dir():
+        if shutil.which("npm") is None:
+            sys.exit("these checks need Node.js with npm: install them")
+        MODELS.mkdir(parents=True, exist_ok=True)
+        command = ["npm", "install", "--silent", "--no-save", "--no-audit", "--ignore-scripts", *_MODELS]
+        subprocess.run(command, cwd=MODELS, check=True, timeout=_TIMEOUT_S)
 
 
 if __name__ == "__main__":
