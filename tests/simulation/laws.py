@@ -22,6 +22,7 @@ from tests.simulation.servers import is_action
 from tests.simulation.world import Result
 
 Customers = dict[str, Customer]
+LATE_MS = 15_000  # a batch in hand, each of whose calls takes as long as a call can take
 
 
 def check(result: Result) -> Counter[str]:
@@ -122,7 +123,9 @@ def live(result: Result) -> Customers:
                 rows.setdefault(event.customer_id, []).append(event)
             for name, own in rows.items():
                 customer = found.setdefault(name, Customer(name))
-                if 0 < customer.next_due() <= commit.now_ms:
+                if 0 < (due_ms := customer.next_due()) <= commit.now_ms:
+                    late_ms = commit.now_ms - due_ms
+                    assert result.plan.faults or late_ms <= LATE_MS, f"{late_ms} ms late without need"
                     customer.tick(commit.now_ms)
                 for event in own:
                     customer.event(event, commit.now_ms, published=commit.published)

@@ -50,6 +50,7 @@ BROKEN: dict[str, tuple[str, Any]] = {
     "forgets ids too early": ("engine.streams.intake.RecentIds.full", property(lambda _: True)),
     "loses what is refused": ("engine.streams.intake.Intake._take_other", lambda *_: None),
     "blames what is due later": ("engine.streams.handler.Handler._goes_further", lambda *_: False),
+    "sleeps too long": ("engine.streams.handler.Handler.next_wakeup_s", lambda _: 60.0),
     "is never fenced": ("engine.streams.store.memory.judge", lambda *_: Verdict.WRITTEN),
 }
 
