@@ -70,6 +70,11 @@ class MemoryServer:
         """Return a partition's data, empty at first."""
         return self._partitions.setdefault(number, _Partition())
 
+    def layout(self, number: int) -> int:
+        """Return with how many partitions a partition was written, 0 = never; looking makes none."""
+        found = self._partitions.get(number)
+        return 0 if found is None else found.partitions
+
     def dump(self) -> dict[int, _Partition]:
         """Return a copy of everything."""
         return copy.deepcopy(self._partitions)
@@ -132,7 +137,7 @@ class MemoryStore:
         """See `Store`."""
         self._server.check_up()
         for number in range(partitions):
-            if (written := self._server.partition(number).partitions) not in {0, partitions}:
+            if (written := self._server.layout(number)) not in {0, partitions}:
                 refuse_layout(str(written), partitions)
 
     def release(self, partition: int) -> None:
