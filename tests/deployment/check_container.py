@@ -31,7 +31,7 @@ STOP_WITHIN_S = 20.0
 
 @pytest.fixture(scope="module")
 def stage() -> Stage:
-    """Carry the file out, in about five minutes the first time."""
+    """Carry the file out, in some minutes."""
     return carry_out(FILE, ROOT, ROOT / ".cache" / "deploy")
 
 
