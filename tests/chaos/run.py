@@ -25,7 +25,7 @@ BATCH = 300
 LINK_S = 0.002  # a link's usual delay: a kill then finds something on its way
 EVENTS_PER_S = 80
 LIVE_CUSTOMERS = 200
-THROUGH_S = 120.0
+THROUGH_S = 300.0
 SETTLE_S = 0.5
 SETTINGS = {
     "ENGAGE_KAFKA_GROUP_PROTOCOL": "consumer",
