@@ -208,6 +208,22 @@ class LogSettings(Section, frozen=True, kw_only=True):
 
     level: Annotated[Literal["debug", "info", "warning", "error"], about("Least severity logged.")] = "info"
     format: Annotated[Literal["console", "json"], about("Lines for people or for machines.")] = "console"
+    customer_ids: Annotated[
+        Literal["pseudonym", "plain"],
+        about("How customers are named; `engage customer pseudonym ID` tells whom a line is about."),
+    ] = "pseudonym"
+    pseudonym_key: Annotated[
+        str,
+        about(
+            "Key of the pseudonyms; without one, whoever has a list of ids can tell whose each is.",
+            form="a password",
+            secret=True,
+        ),
+    ] = ""
+    lines_per_message: Annotated[
+        int,
+        about("Lines a minute of the same message; more are held back and counted.", low=1, high=100_000),
+    ] = 60
 
 
 class TracingSettings(Section, frozen=True, kw_only=True):

@@ -23,6 +23,17 @@ def register(app: typer.Typer) -> None:
     app.add_typer(_app, name="customer")
 
 
+@command(_app, "pseudonym")
+def pseudonym(
+    settings: Settings,
+    customer_id: Annotated[str, typer.Argument(metavar="ID", help="The customer id.")],
+) -> None:
+    """Say what the logs call a customer, with the settings log.customer_ids and log.pseudonym_key."""
+    from engine.streams.logs import pseudonym as named  # noqa: PLC0415 - help must be fast
+
+    typer.echo(named(settings.log, customer_id))
+
+
 @command(_app, "show")
 def show(
     settings: Settings,

@@ -28,7 +28,8 @@ def set_events_aside(step: Step, intake: Intake, error: Exception) -> str:
     kind = type(error).__name__
     # where, but neither message nor locals: they may hold what the customer wrote
     frames = traceback.format_tb(error.__traceback__, -MAX_FRAMES)
-    log.error("a record failed", error=kind, where="".join(frames))
+    customers = sorted({row.event.customer_id for row in step.events})
+    log.error("a record failed", error=kind, customers=customers, where="".join(frames))
     for row in step.events:
         detail = f"{kind} while processing {row.event.type}"
         step.dead.append(DeadRecord(row.origin, DeadLetterReason.PROCESSING_FAILED, detail, kind))

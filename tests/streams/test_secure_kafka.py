@@ -34,7 +34,7 @@ from tests.streams.secure_kafka import ADMIN_PASSWORD, SecureKafka
 pytestmark = pytest.mark.kafka
 
 SECRET = "hunter2"
-_WAIT_S = 60.0
+_WAIT_S = 150.0
 Environment = dict[str, str]
 Run = Callable[..., Result]
 

@@ -34,7 +34,12 @@ _WORKER = (
 )
 USERS = (
     User("worker", "`engage worker`", (f"~{_PARTITIONS}",), (*_ALIVE, *_WORKER)),
-    User("trainer", "`engage trainer`", ("~PREFIX:trainer", "~PREFIX:trainer:lock"), ("get", "set", "del")),
+    User(
+        "trainer",
+        "`engage trainer`",
+        ("~PREFIX:trainer", "~PREFIX:trainer:lock"),
+        ("info", "get", "set", "del"),
+    ),
     User(
         "viewer",
         "operators who look: `engage customer show`, `explain`, `doctor`",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +37,9 @@ from tests.faults.harness import end
 ROOT = Path(__file__).resolve().parents[3]
 SECRET = "hunter2"
 PASSWORDS = {user.name: f"{SECRET}-{user.name}" for user in USERS}
-_WAIT_S = 60.0
+ANNA = "anna@example.org"
+_WAIT_S = 150.0
+_PLAIN = re.compile("\x1b\\[[0-9;]*m")
 
 
 class SecureRedis(RedisServer):
@@ -196,7 +201,10 @@ def test_a_password_is_changed_without_a_gap(secure: SecureRedis) -> None:
 def test_a_worker_and_a_trainer_run_as_their_users(
     secure: SecureRedis, embedded_broker: EmbeddedBroker, tmp_path: Path
 ) -> None:
-    """An event sent comes back as a customer that the viewer sees; no command was refused meanwhile."""
+    """An event sent comes back as a customer that the viewer sees; no command was refused meanwhile.
+
+    Neither the log nor a page of the worker's HTTP port names the customer; it listens on 127.0.0.1 only.
+    """
     names = {f"ENGAGE_TOPICS_{kind}": f"secure.{kind.lower()}" for kind in ("CLICK", "ORDER", "SERVICE")}
     more = {
         **names,
@@ -222,21 +230,36 @@ def test_a_worker_and_a_trainer_run_as_their_users(
         trainer = Trainer(settings, kafka, 4)
         trainer.stopped = True
         asyncio.run(trainer.run())  # takes the lock, restores, saves and lets the lock go
-        event = ("send", "order.placed", "-c", "c1", "-f", "order_id=o1", "-f", "amount=20")
+        event = ("send", "order.placed", "-c", ANNA, "-f", "order_id=o1", "-f", "amount=20")
         viewer = environment(secure, "viewer", **more)
         sent = CliRunner().invoke(app, event, env=viewer)
         assert sent.exit_code == 0, sent.output
         deadline, seen = time.monotonic() + _WAIT_S, 1
         while seen and worker.poll() is None and time.monotonic() < deadline:
-            shown = CliRunner().invoke(app, ["customer", "show", "c1", "--json"], env=viewer)
+            shown = CliRunner().invoke(app, ["customer", "show", ANNA, "--json"], env=viewer)
             seen = shown.exit_code
+        listens = re.search(r"worker listens.*port=(\d+)", _PLAIN.sub("", log.read_text()))
+        assert listens is not None, log.read_text()
+        pages = [_page(int(listens[1]), path) for path in ("metrics", "status", "readyz", "healthz")]
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", int(listens[1])), 5)
     finally:
         end(worker)
     assert not seen, (shown.output, log.read_text())
     assert SECRET not in log.read_text() + shown.output
+    assert "engage_events_total" in pages[0]
+    assert not [page for page in (*pages, log.read_text()) if ANNA in page or SECRET in page]
     with secure.client("admin") as admin:
         refused = [entry for entry in admin.acl_log() if "config" not in entry["object"]]
     assert refused == []
+
+
+def _page(port: int, path: str) -> str:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as page:
+            return str(page.read().decode())
+    except urllib.error.HTTPError as error:
+        return error.read().decode()
 
 
 def test_a_worker_with_a_wrong_password_ends_at_once(
