@@ -1,6 +1,6 @@
 # Every target sets up what it needs: a machine with Python 3.11-3.13 and `make` is enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-random chaos simulation ops-test deploy-test lint bench bench-quick bench-peers bench-churn docs sbom clean
+.PHONY: help setup demo test test-quick test-random chaos simulation ops-test deploy-test lint bench bench-quick bench-peers bench-churn soak docs sbom clean
 
 # Processes start by the dozen in tests and demo: let them share compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
@@ -76,6 +76,10 @@ bench-quick: setup ## open-loop latency and throughput beside the relay and stoc
 bench-peers: setup ## the engine beside Quix Streams, Bytewax and stock Faust (ARGS=--quick)
 	@$(RUN) python tests/prepare.py
 	@$(RUN) python -m loadtest.peers $(ARGS)
+
+soak: setup ## half an hour of load; memory, file descriptors, threads and Redis keys stay flat (ARGS="--minutes 5")
+	@$(RUN) python tests/prepare.py
+	@$(RUN) python -m loadtest.soak $(ARGS)
 
 bench-churn: setup ## the churn model on real purchases, beside LightGBM and BG/NBD (ARGS="--tune --html churn.html")
 	@$(RUN) python -m loadtest.churn $(ARGS)

@@ -65,6 +65,7 @@ class Workload:
         fire_share: share of all events that fire an action.
         rules: active journeys, the shipped ones not counted.
         seed: of everything drawn.
+        hot_share: share of all events that one customer more has.
     """
 
     customers: int = 20_000
@@ -72,6 +73,7 @@ class Workload:
     fire_share: float = 0.03
     rules: int = 1000
     seed: int = 1
+    hot_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,8 @@ def templates(workload: Workload, count: int = POOL) -> list[Template]:
     ranks = rng.choice(workload.customers, count, p=weights / weights.sum())
     # Rank 1 should not be customer 0: names must say nothing about activity or partition.
     names = rng.permutation(workload.customers)[ranks]
+    if workload.hot_share:
+        names[rng.random(count) < workload.hot_share] = workload.customers
     shares = np.array([share for _, _, share in MIX])
     kinds = rng.choice(len(MIX), count, p=shares / shares.sum())
     fires = np.zeros(count, bool)
