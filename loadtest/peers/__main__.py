@@ -109,8 +109,12 @@ class Comparison:
         start_ms = int((time.time() - records / _PER_S) * 1000)
         backlog = Backlog(f"engine{number}", self._pool, records, _PER_S, start_ms)
         produce(self._bench.broker.bootstrap, backlog.events(), TOPICS, stamped=False)
-        done = self._bench.work_off(records, self._plan.seconds)
-        measured = Measured("engine", "full", done.records, done.seconds, done.cpu_us, done.others_cores)
+        try:
+            done = self._bench.work_off(records, self._plan.seconds)
+        except LoadTestError as error:
+            measured = Measured("engine", "full", 0, 0.0, 0.0, 0.0, str(error))
+        else:
+            measured = Measured("engine", "full", done.records, done.seconds, done.cpu_us, done.others_cores)
         self._told(measured)
         return measured
 
