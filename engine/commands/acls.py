@@ -9,7 +9,7 @@ import typer
 from engine.commands.base import AsJson, command, kafka_settings, print_json
 from engine.errors import ConfigError
 from engine.settings import Settings
-from engine.streams.rights import Role, commands_of, roles_of
+from engine.streams.security.rights import Role, commands_of, roles_of
 
 _HELP_PRINCIPAL = "Kafka's user of a role, as in worker=User:CN=w1; default User:engage-ROLE."
 
@@ -70,7 +70,7 @@ def _users(roles: list[Role], given: list[str]) -> dict[str, str]:
 
 
 def _apply(settings: Settings, roles: list[Role], users: dict[str, str]) -> None:
-    from engine.streams.acls import apply_acls, bindings_of  # noqa: PLC0415 - help must be fast
+    from engine.streams.security.acls import apply_acls, bindings_of  # noqa: PLC0415 - help must be fast
 
     wanted = [binding for each in roles for binding in bindings_of(each, users[each.name])]
     apply_acls(kafka_settings(settings), wanted)

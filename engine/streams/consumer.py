@@ -26,7 +26,7 @@ from engine.errors import EngineError
 from engine.streams.batch import Batch, ConsumerStats, PartitionListener, check_together
 from engine.streams.kafka import KafkaSettings, TopicPartition, consumer_config, keys, named
 from engine.streams.marks import Marks
-from engine.streams.refusals import given_up, judge, tell
+from engine.streams.security.refusals import given_up, judge, tell
 
 logger = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from engine.streams.letters import (
     from_line,
     parse,
 )
-from engine.streams.refusals import failed, is_refusal, refused
+from engine.streams.security.refusals import failed, is_refusal, refused
 
 __all__ = [
     "DLQ_TOPIC",

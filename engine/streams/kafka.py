@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic
 
 from engine.errors import ConfigError, TransientError
-from engine.streams.refusals import LinkErrors, refused
+from engine.streams.security.refusals import LinkErrors, refused
 
 TopicPartition: TypeAlias = tuple[str, int]
 

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from engine.errors import ConfigError, TransientError
 from engine.streams.kafka import KafkaSettings, common_config
 from engine.streams.partition import partition_of
-from engine.streams.refusals import is_refusal, refused
+from engine.streams.security.refusals import is_refusal, refused
 
 _POLL_S = 0.1
 _CHUNK = 1000

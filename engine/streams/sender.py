@@ -13,7 +13,7 @@ from engine.events import EVENT_TYPES, DeadLetterReason, Event, Family
 from engine.streams.codec import encode_json
 from engine.streams.intake import END_OF_STREAM_MS, WATERMARK_HEADER
 from engine.streams.kafka import KafkaSettings, partition_counts, producer_config
-from engine.streams.refusals import failed
+from engine.streams.security.refusals import failed
 from engine.validation import build, latest_ms
 
 _POLL_EVERY = 500

@@ -20,9 +20,9 @@ from engine.features.churn.trainer_state import widen_trainer
 from engine.rules.ledger import Ledger
 from engine.settings import Settings
 from engine.streams.kafka import KafkaSettings
-from engine.streams.links import redis_options
 from engine.streams.partition import partition_of
 from engine.streams.partitions import LEDGER_FIELD, RATE_FIELD, SEGMENTS_FIELD
+from engine.streams.security.links import redis_options
 from engine.streams.store.link import open_link
 from engine.streams.store.moving import Meta, Moving
 from engine.streams.store.redis import RedisStore

@@ -25,7 +25,7 @@ from engine.rules.templates import Template
 from engine.rules.units import read_cap, read_share
 from engine.settings import Settings
 from engine.streams.kafka import KafkaSettings
-from engine.streams.links import kafka_properties
+from engine.streams.security.links import kafka_properties
 
 
 def kafka_settings(settings: Settings, client_id: str) -> KafkaSettings:

@@ -18,7 +18,6 @@ from engine.metrics import Metrics
 from engine.pipeline.core import Pipeline
 from engine.settings import Settings
 from engine.streams import transport
-from engine.streams.acls import check_rights
 from engine.streams.codec import Decoder
 from engine.streams.delivery import Producers
 from engine.streams.handler import Handler
@@ -29,10 +28,11 @@ from engine.streams.model_switch import ModelSwitch
 from engine.streams.models import ModelFollower
 from engine.streams.producer import ActionProducer
 from engine.streams.registry import open_registry
-from engine.streams.rights import roles_of
 from engine.streams.rules.follower import RuleFollower
 from engine.streams.rules.loader import RuleLoader
 from engine.streams.rules.switch import RuleSwitch
+from engine.streams.security.acls import check_rights
+from engine.streams.security.rights import roles_of
 from engine.streams.store.redis import RedisStore
 from engine.streams.topics import topic_specs
 from engine.streams.watch import Watch

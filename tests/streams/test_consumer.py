@@ -10,7 +10,7 @@ import pytest
 from engine.errors import ConfigError, EngineError
 from engine.streams.consumer import BatchConsumer
 from engine.streams.kafka import KafkaSettings
-from engine.streams.refusals import judge
+from engine.streams.security.refusals import judge
 from tests.streams.transport_harness import Worker
 
 CLICKS_0, CLICKS_1 = ("clicks", 0), ("clicks", 1)

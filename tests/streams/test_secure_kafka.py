@@ -22,10 +22,10 @@ from engine.cli import app
 from engine.config import load_settings
 from engine.errors import ConfigError
 from engine.settings import Settings
-from engine.streams.acls import check_rights
 from engine.streams.kafka import KafkaSettings, cluster_metadata, common_config
 from engine.streams.local.stack import ValkeyServer
-from engine.streams.rights import roles_of
+from engine.streams.security.acls import check_rights
+from engine.streams.security.rights import roles_of
 from engine.streams.wiring import kafka_settings
 from tests.certificates import Authority
 from tests.faults.harness import end

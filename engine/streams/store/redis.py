@@ -10,7 +10,7 @@ from redis.exceptions import NoScriptError
 
 from engine.errors import StateError
 from engine.link_settings import RedisSettings
-from engine.streams.links import redis_options
+from engine.streams.security.links import redis_options
 from engine.streams.store.contract import (
     META_FORMAT,
     PartitionMeta,

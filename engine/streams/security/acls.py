@@ -16,8 +16,8 @@ from confluent_kafka.admin import (
 
 from engine.errors import ConfigError, TransientError
 from engine.streams.kafka import EMBEDDED_CLUSTER_PREFIX, KafkaSettings, cluster_metadata, open_admin
-from engine.streams.refusals import is_refusal, refused
-from engine.streams.rights import Right, Role
+from engine.streams.security.refusals import is_refusal, refused
+from engine.streams.security.rights import Right, Role
 
 _KINDS = {
     "topic": ResourceType.TOPIC,

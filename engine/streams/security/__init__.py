@@ -1,0 +1,1 @@
+"""Who may reach Kafka and Redis, how, and what it means when they refuse."""
