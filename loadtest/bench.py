@@ -272,8 +272,7 @@ class Bench:
         deadline_s = time.monotonic() + timeout_s
         done = -1
         while time.monotonic() < deadline_s:
-            now = engine.events_total()
-            if now == done:
+            if (now := engine.events_total()) == done:
                 break
             done = now
             time.sleep(1.0)

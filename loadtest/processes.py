@@ -164,6 +164,13 @@ class Engine:
     def _tail(self) -> str:
         return "\n".join(self._log.read_text("utf-8", "replace").splitlines()[-15:])
 
+    def end(self, number: signal.Signals) -> tuple[int, float]:
+        """End it by a signal; return its exit code and the time it took, s."""
+        started_s = time.monotonic()
+        self._process.send_signal(number)
+        code = self._process.wait(_STOP_S)
+        return code, time.monotonic() - started_s
+
     def stop(self) -> None:
         """Ask it to end; kill it when it does not."""
         if self._process.poll() is None:
