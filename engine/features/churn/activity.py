@@ -49,8 +49,8 @@ NEEDED_COLUMNS: Final = (
 """What of the feature space this is made of."""
 _COUNTS: Final = slice(0, 6)
 _CSAT_LAST, _NPS_LAST, _KNOWN = 6, 7, 8
-_WEEK_D: Final = 7.0
-_HABIT_D: Final = 90.0
+# As arrays: a Python number would be made one at every call.
+_WEEK_D, _HABIT_D, _ZERO, _NO_SCORE = (np.array(value) for value in (7.0, 90.0, 0.0, NO_SCORE))
 CSAT_CENTRE: Final = 3.0
 NPS_CENTRE: Final = 7.5
 """Between a 7 and an 8, which count for nothing in an NPS: who never answered stands there too."""
@@ -88,14 +88,16 @@ def activity_features(columns: Floats) -> Floats | None:
     """
     answers = columns[_CSAT_LAST:_KNOWN]
     counts = columns[_COUNTS]
-    if not counts.any() and (answers == NO_SCORE).all():
+    answered = answers != _NO_SCORE
+    if not np.count_nonzero(counts) and not np.count_nonzero(answered):
         return None
     out = np.empty((ACTIVITY_COUNT, columns.shape[1]))
     # of who is known for less than a week the habit is what was seen so far: no change yet
     weeks = np.minimum(np.maximum(columns[_KNOWN], _WEEK_D), _HABIT_D) / _WEEK_D
-    np.log1p(counts[3:] / weeks, out=out[HABITS])
-    np.subtract(np.log1p(counts[:3]), out[HABITS], out=out[CHANGES])
-    np.subtract(answers, _CENTRES, out=out[CSAT:])
-    out[CSAT:] *= answers != NO_SCORE
-    out[CSAT:] += 0.0  # no zero has a sign: a row's bytes do not depend on who else is in the batch
+    habits, scores = out[HABITS], out[CSAT:]
+    np.log1p(counts[3:] / weeks, out=habits)
+    np.subtract(np.log1p(counts[:3]), habits, out=out[CHANGES])
+    np.subtract(answers, _CENTRES, out=scores)
+    scores *= answered
+    scores += _ZERO  # no zero has a sign: a row's bytes do not depend on who else is in the batch
     return out

@@ -10,6 +10,7 @@ the first purchase, in days. No labels are needed.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -28,9 +29,9 @@ MIN_REPEAT_BUYERS: Final = 10
 TIME_UNIT_D: Final = 30.0
 """Times are fitted in this unit, so that all four parameters are of the order of one."""
 _LOG_BOUND: Final = 12.0
-_MAX_LOG_ODDS: Final = 600.0
+_MAX_LOG_ODDS: Final = np.array(600.0)
 """Bound on the log-odds of being gone: their odds still fit a float."""
-_TINY: Final = 1e-15
+_ONE, _TINY = np.array(1.0), np.array(1e-15)
 
 
 class MbgParameters(msgspec.Struct, frozen=True):
@@ -107,13 +108,14 @@ def log_odds_silent(
     Returns:
         (rows,) float64, finite: within about ±`_MAX_LOG_ODDS`.
     """
-    shape = repeats + parameters.r
+    r, alpha, b, log_a, horizon = _as_arrays(parameters, horizon_d)
+    shape = repeats + r
     terms = np.empty((4, len(shape)))
     age, last, ahead, leaving = terms
-    np.add(age_d, parameters.alpha, out=age)
-    np.add(last_d, parameters.alpha, out=last)
-    np.add(age, horizon_d, out=ahead)
-    np.add(repeats, parameters.b, out=leaving)
+    np.add(age_d, alpha, out=age)
+    np.add(last_d, alpha, out=last)
+    np.add(age, horizon, out=ahead)
+    np.add(repeats, b, out=leaving)
     np.log(terms, out=terms)
     np.subtract(age, ahead, out=ahead)
     ahead *= shape
@@ -121,14 +123,21 @@ def log_odds_silent(
     age -= last
     age *= shape
     age -= leaving
-    age += math.log(parameters.a)
+    age += log_a
     np.minimum(age, _MAX_LOG_ODDS, out=age)
     gone = np.exp(age, out=age)
     gone += ahead
-    gone += 1.0
+    gone += _ONE
     np.maximum(gone, _TINY, out=gone)
     gone /= np.maximum(np.negative(ahead, out=ahead), _TINY, out=ahead)
     return np.log(gone, out=gone)
+
+
+@lru_cache(maxsize=16)
+def _as_arrays(parameters: MbgParameters, horizon_d: float) -> tuple[Floats, ...]:
+    """Return r, alpha, b, log a and the horizon as numpy takes them without making them over."""
+    values = (parameters.r, parameters.alpha, parameters.b, math.log(parameters.a), horizon_d)
+    return tuple(np.array(value) for value in values)
 
 
 def log_odds_gone(parameters: MbgParameters, repeats: Floats, last_d: Floats, age_d: Floats) -> Floats:

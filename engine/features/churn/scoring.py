@@ -30,6 +30,9 @@ MAX_LOG_ODDS: Final = 13.8
 """Risks stay within 1e-6 of 0 and 1, so that log-loss stays finite."""
 MAX_STEP_LOG_ODDS: Final = 50.0
 """Bound on one step's log-odds; twelve steps of it still fit a float."""
+_LEAST, _MOST = np.array(-MAX_LOG_ODDS), np.array(MAX_LOG_ODDS)
+_LEAST_STEP, _MOST_STEP = np.array(-MAX_STEP_LOG_ODDS), np.array(MAX_STEP_LOG_ODDS)
+_ZERO = np.array(0.0)
 _HARDLY: Final = 1e-9
 """Below this chance of a purchase, who buys all the same is taken to buy once."""
 
@@ -75,12 +78,14 @@ class Scorer:
         EngineError: the snapshot does not fit this engine's features.
     """
 
-    __slots__ = ("_intercept", "_steps", "_weights", "snapshot")
+    __slots__ = ("_hazard_share", "_intercept", "_mbg_share", "_steps", "_weights", "snapshot")
 
     def __init__(self, snapshot: Snapshot) -> None:
         check_snapshot(snapshot)
         self.snapshot = snapshot
         self._steps = snapshot.horizon_days // snapshot.hazard_days
+        self._mbg_share = np.array(snapshot.mbg_share)
+        self._hazard_share = np.array(1.0 - snapshot.mbg_share)
         self._weights, self._intercept = fold(snapshot.hazard)
         if snapshot.prior is not None and snapshot.prior_share > 0.0:
             share = snapshot.prior_share
@@ -131,7 +136,7 @@ class Scorer:
         basis = basis_of_stats(stats, now_s, global_rate, activity)
         columns = self._columns(basis)
         risk = self._blend(*self._log_odds(basis, columns))
-        risk[stats.count == 0.0] = np.nan
+        risk[stats.count == _ZERO] = np.nan
         return risk, columns[:, 0]
 
     def score_rows(self, features: npt.NDArray[np.floating]) -> Risk:
@@ -182,8 +187,7 @@ class Scorer:
         return orders, orders * amount
 
     def _blend(self, hazard: Floats, mbg: Floats) -> Floats:
-        share = self.snapshot.mbg_share
-        return _to_risk((1.0 - share) * hazard + share * mbg)
+        return _to_risk(hazard * self._hazard_share + mbg * self._mbg_share)
 
     def _columns(self, basis: Basis) -> Floats:
         """Features now and after each step of the chain, (18 or 26, steps, rows)."""
@@ -195,8 +199,8 @@ class Scorer:
         # Row by row, not BLAS: its order of adding depends on the batch's size, and a risk must not.
         odds = np.einsum("f,fsr->sr", self._weights[: len(columns)], columns)
         odds += self._intercept
-        np.minimum(odds, MAX_STEP_LOG_ODDS, out=odds)
-        np.maximum(odds, -MAX_STEP_LOG_ODDS, out=odds)
+        np.minimum(odds, _MOST_STEP, out=odds)
+        np.maximum(odds, _LEAST_STEP, out=odds)
         # 1 / product of 1 - h = product of 1 + exp(odds); kept less one, so that small hazards stay exact
         np.log1p(np.exp(odds, out=odds), out=odds)
         returning = odds[0]
@@ -206,7 +210,7 @@ class Scorer:
         silent = log_odds_silent(
             snapshot.mbg,
             basis.repeats,
-            np.maximum(basis.tenure_d - basis.recency_d, 0.0),
+            np.maximum(basis.tenure_d - basis.recency_d, _ZERO),
             basis.tenure_d,
             float(snapshot.horizon_days),
         )
@@ -214,5 +218,5 @@ class Scorer:
 
 
 def _to_risk(log_odds: Floats) -> Floats:
-    np.minimum(np.maximum(log_odds, -MAX_LOG_ODDS), MAX_LOG_ODDS, out=log_odds)
+    np.minimum(np.maximum(log_odds, _LEAST), _MOST, out=log_odds)
     return np.asarray(expit(log_odds), np.float64)
