@@ -12,7 +12,7 @@ from engine.commands.base import EXIT_FAILED, command, complain, kafka_settings
 from engine.settings import Settings
 
 if TYPE_CHECKING:
-    from engine.streams.widen import Plan
+    from engine.streams.widening.widen import Plan
 
 _app = typer.Typer(
     help="Look at the partitions, or have more of them.", no_args_is_help=True, rich_markup_mode=None
@@ -30,7 +30,7 @@ def check(settings: Settings) -> None:
 
     Read from Kafka and Redis, so it needs no worker. Exit code 1 while something waits.
     """
-    from engine.streams.widen import backlog  # noqa: PLC0415
+    from engine.streams.widening.widen import backlog  # noqa: PLC0415
 
     count, waiting = asyncio.run(backlog(settings, kafka_settings(settings)))
     if waiting:
@@ -55,7 +55,7 @@ def widen(
     Senders, workers and the trainer must be stopped, and everything sent worked on. Ended in the middle, the
     same command goes on; until it is done no worker starts. Take a backup of Redis first.
     """
-    from engine.streams.widen import widen as run  # noqa: PLC0415
+    from engine.streams.widening.widen import widen as run  # noqa: PLC0415
 
     live = sys.stderr.isatty()
 

@@ -20,10 +20,10 @@ from engine.streams.partition import partition_of
 from engine.streams.store.contract import PartitionWrite
 from engine.streams.store.link import Command, Link, open_link
 from engine.streams.store.memory import MemoryStore
-from engine.streams.store.moving import Moving
 from engine.streams.store.redis import RedisStore
-from engine.streams.widen import Widening
-from engine.streams.widen_topics import EventTopics
+from engine.streams.widening.event_topics import EventTopics
+from engine.streams.widening.moving import Moving
+from engine.streams.widening.widen import Widening
 
 BEFORE, AFTER = 2, 4
 CUSTOMERS = 80

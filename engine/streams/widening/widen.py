@@ -24,11 +24,11 @@ from engine.streams.partition import partition_of
 from engine.streams.partitions import LEDGER_FIELD, RATE_FIELD, SEGMENTS_FIELD
 from engine.streams.security.links import redis_options
 from engine.streams.store.link import open_link
-from engine.streams.store.moving import Meta, Moving
 from engine.streams.store.redis import RedisStore
 from engine.streams.trainer import Checkpoint
-from engine.streams.widen_count import Census, Found, Totals
-from engine.streams.widen_topics import EventTopics
+from engine.streams.widening.census import Census, Found, Totals
+from engine.streams.widening.event_topics import EventTopics
+from engine.streams.widening.moving import Meta, Moving
 from engine.streams.wiring import definitions_of
 
 MAX_PARTITIONS = 1024

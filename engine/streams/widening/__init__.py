@@ -1,0 +1,1 @@
+"""More partitions for the event topics, with the state moved along."""
