@@ -67,6 +67,8 @@ def create(
     for name in created:
         typer.echo(f"{name} {done}" if dry_run else f"created {name}")
     typer.echo(f"{len(created)} {done}, {len(specs) - len(created)} already there; {count} partitions each")
+    if production and dry_run:
+        enough_brokers(kafka, plans)  # last, so that the plan is seen all the same
 
 
 def _show_plan(plans: list[Plan]) -> None:

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,10 +29,12 @@ from engine.metrics import LATENCY_BOUNDS_S, Metrics, quantile
 from engine.settings import Settings
 from engine.streams.kafka import TopicPartition
 
+_monotonic_s = time.monotonic
 logger = logging.getLogger(__name__)
 
 WINDOW_S = 10.0
 SAMPLE_EVERY_S = 0.5
+PAUSED_S = 2.0  # the watchdog's thread does nothing but wait: later than that, nothing ran
 WATCHDOG_EXIT_CODE = 70
 SILENT_AFTER_S = 30.0
 _MAX_SAMPLES = int(WINDOW_S / SAMPLE_EVERY_S) + 2
@@ -133,6 +136,13 @@ class WorkerHealth:
         self.partitions = partitions
         self.assigned = True
         self._progress_s = self.now_s()
+
+    def paused(self, seconds: float) -> None:
+        """Note that nothing could run for a while: that counts neither as a stall nor as a rebalance."""
+        now_s = self.now_s()
+        self._progress_s = min(self._progress_s + seconds, now_s)
+        if self._rebalancing_since_s is not None:
+            self._rebalancing_since_s = min(self._rebalancing_since_s + seconds, now_s)
 
     def rebalancing_s(self) -> float:
         """Return for how long the group has been changing; 0 when it is not."""
@@ -301,7 +311,14 @@ class HealthServer:
     def _watch(self) -> None:
         """Run in a thread: an event loop that is stuck cannot watch itself."""
         limit_s = self._settings.watchdog.no_progress_s
+        looked_s = _monotonic_s()
         while not self._stopped.wait(SAMPLE_EVERY_S):
+            paused_s = _monotonic_s() - looked_s - SAMPLE_EVERY_S
+            looked_s += paused_s + SAMPLE_EVERY_S
+            if paused_s > PAUSED_S:  # a machine that moves, a SIGSTOP: ending now would only cost a restart
+                logger.warning("the process was paused for %.0f s", paused_s)
+                self._health.paused(paused_s)
+                self._beat_s = min(self._beat_s + paused_s, self._health.now_s())
             ills = self._health.ills(self._settings)
             silent_s = self._health.now_s() - self._beat_s
             if limit_s and silent_s > limit_s:

@@ -187,7 +187,7 @@ def _copies(plans: Sequence[Plan], metadata: ClusterMetadata) -> Iterator[Flaw]:
         yield Flaw(
             False,
             f"fewer than {COPIES} copies of each partition: {_names(single)}",
-            "`engage topics create --production` makes them so, kafka-reassign-partitions.sh changes them",
+            "kafka-reassign-partitions.sh makes more; `engage topics create --production` does for new ones",
         )
     if behind:
         yield Flaw(

@@ -101,6 +101,7 @@ class Trainer:
             # a snapshot may have been published after the last checkpoint: its number is taken
             self._core.version = max(self._core.version, self._models.board.highest_version)
             self._assign(consumer)
+            log.info("trainer listens", topic=self._settings.topics.training, version=self._core.version)
             while not self.stopped:
                 for message in consumer.consume(_BATCH, 0.2):
                     self._take(message)

@@ -136,9 +136,10 @@ def _checked(settings: Settings, kafka: KafkaSettings) -> Settings:
 
 
 async def _log_in(store: RedisStore) -> None:
-    """Refuse to start with credentials that Redis refuses; its absence is waited out later."""
+    """Refuse to start with credentials or rights that do not do; Redis' absence is waited out later."""
     try:
         await store.ping()
+        await store.check_rights()
     except TransientError as error:
         log.warning("redis is not there yet", error=str(error))
     except ConfigError:

@@ -27,6 +27,8 @@ _COUNTED_BY = (
     (table.DEAD_LETTERS, "reason", "dead letters: {}"),
 )
 
+SILENT = "does not answer"  # state of a worker of whom nothing is known
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -179,7 +181,7 @@ def _growth(before: Look | None, look: Look) -> tuple[Samples, float]:
 def _line(name: str, look: Look, grown: Samples, passed_s: float) -> WorkerLine:
     samples = look.samples
     if samples is None:
-        return WorkerLine(name, "does not answer")
+        return WorkerLine(name, SILENT)
     latency = percentiles_ms(grown, table.ENGINE_LATENCY)
     return WorkerLine(
         name=name,
@@ -221,7 +223,7 @@ def _notices(before: Look, look: Look) -> Iterator[str]:
     """Yield what happened to a worker between two looks."""
     if before.samples is None or look.samples is None:
         if (before.samples is None) != (look.samples is None):
-            yield "does not answer" if look.samples is None else "answers again"
+            yield SILENT if look.samples is None else "answers again"
         return
     if before.obstacles != look.obstacles:
         yield f"not ready: {'; '.join(look.obstacles)}" if look.obstacles else "ready"

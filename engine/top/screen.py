@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from engine.top.figures import Count, TopView
+from engine.top.figures import SILENT, Count, TopView
 
 _BARS = "▁▂▃▄▅▆▇█"
 _ROWS, _FEW_ROWS = 8, 3
@@ -20,6 +20,7 @@ _FRAME_LINES = 10  # header, the head of the workers' table, the frame of the la
 _STAGE_ORDER = ("total", "rules", "produce", "commit", "decode", "load")  # what matters most first
 _MISSING = "–"
 _STATE_WIDTH = 60
+_NOBODY = "no worker answers"
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
@@ -95,10 +96,14 @@ def _header(view: TopView, width: int) -> RenderableType:
     text.append(sparkline(view.p99_history, bars), "magenta")
     second = Text(no_wrap=True, overflow="ellipsis")
     second.append(f"{view.actions_per_s:>9,.1f}", "bold green").append(" actions/s   ")
-    second.append(f"p50 {_ms(view.p50_ms)} ms   ").append(
-        f"{view.lag:,} behind", "dim" if not view.lag else ""
-    )
+    behind = _NOBODY if _silent(view) else f"{view.lag:,} behind"
+    second.append(f"p50 {_ms(view.p50_ms)} ms   ").append(behind, "dim" if not view.lag else "")
     return Panel(Group(text, second), title="engage top", title_align="left", box=box.ROUNDED)
+
+
+def _silent(view: TopView) -> bool:
+    """Tell whether no worker answers: then zeros would say what nobody knows."""
+    return all(worker.state == SILENT for worker in view.workers)
 
 
 def _workers(view: TopView) -> RenderableType:
@@ -108,9 +113,13 @@ def _workers(view: TopView) -> RenderableType:
     for head in ("Owns", "Events/s", "p50 ms", "p99 ms", "Behind"):
         table.add_column(head, justify="right", no_wrap=True, min_width=len(head))
     for worker in view.workers:
+        state = Text(worker.state, style="green" if worker.state == "ready" else "bold red")
+        if worker.state == SILENT:  # nobody knows
+            table.add_row(worker.name, state, *(_MISSING,) * 5)
+            continue
         table.add_row(
             worker.name,
-            Text(worker.state, style="green" if worker.state == "ready" else "bold red"),
+            state,
             f"{worker.partitions}",
             f"{worker.events_per_s:,.0f}",
             _ms(worker.p50_ms),
@@ -131,7 +140,11 @@ def _counts(counts: Sequence[Count]) -> RenderableType:
 
 def _worst(view: TopView, most: int) -> RenderableType:
     rows = [(name, f"{lag:,}", f"{age_s:,.1f} s") for name, lag, age_s in view.worst[: most - 1]]
-    return _grid(rows, ("partition", "behind", "age")) if rows else Text("none is behind", style="dim")
+    return (
+        _grid(rows, ("partition", "behind", "age"))
+        if rows
+        else Text(_NOBODY if _silent(view) else "none is behind", style="dim")
+    )
 
 
 def _grid(rows: Sequence[tuple[str, str, str]], head: tuple[str, str, str] | None = None) -> RenderableType:

@@ -176,6 +176,20 @@ async def test_the_watchdog_ends_a_process_whose_loop_is_stuck(monkeypatch: pyte
     assert exits == {health.WATCHDOG_EXIT_CODE}
 
 
+async def test_the_watchdog_forgives_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stood still, or a SIGSTOP, ends nobody: the watchdog stood still as well."""
+    monkeypatch.setattr(health, "SAMPLE_EVERY_S", 0.01)
+    worker = Worker()
+    begun_s = worker.clock.now_s
+    monkeypatch.setattr(health, "_monotonic_s", lambda: time.monotonic() + worker.clock.now_s - begun_s)
+    async with serving(worker):
+        worker.health.lag_records = 1
+        worker.clock.now_s += 188
+        time.sleep(0.1)  # noqa: ASYNC251 - the loop stands still
+        await asyncio.sleep(0.05)
+        assert worker.exits == []
+
+
 async def test_status_and_metrics_show_what_was_counted() -> None:
     """`/status` has every key a screen reads; `/metrics` mirrors health."""
     worker = Worker()

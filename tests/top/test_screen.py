@@ -33,6 +33,21 @@ def test_the_screen_fits_and_shows_the_figures(width: int, height: int) -> None:
     assert "1 of 1 workers ready | 1,000 events/s" in plain_line(view)
 
 
+def test_of_silent_workers_nothing_is_said() -> None:
+    """A zero would say that nothing is behind; nobody knows."""
+    watch = Watch(["10.0.0.7:6066"])
+    watch.take([Look(0.0, page(1000))])
+    view = watch.take([Look(2.0, None)])
+    out = StringIO()
+    console = Console(file=out, width=140, height=40, force_terminal=True, color_system=None)
+    console.print(Screen(view, lambda at_s: NOON + dt.timedelta(seconds=at_s)))
+    shown = out.getvalue()
+    assert "no worker answers" in shown
+    assert "none is behind" not in shown
+    (line,) = [each for each in shown.splitlines() if "does not answer" in each and "6066" in each][:1]
+    assert line.count("–") == 5
+
+
 def test_sparklines_go_from_nothing_to_the_highest() -> None:
     """The newest values at the right end; no values, no bars."""
     assert sparkline([0, 1, 2, 4, 8], 4) == "▂▃▅█"

@@ -150,6 +150,14 @@ class RedisStore:
         """See `Store`."""
         await self._one("PING")
 
+    async def check_rights(self) -> None:
+        """Check that our user may run scripts on the store's keys, as every write does; change nothing.
+
+        Raises:
+            ConfigError: it may not.
+        """
+        await self._one("EVAL", "return 1", 1, self._key(0, b"fence"))
+
     async def configuration(self) -> dict[str, str]:
         """Return settings that health does not tell; none where we may not ask (managed servers, roles).
 
