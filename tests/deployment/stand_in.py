@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SUITE = "trixie"
-_MIRROR = "http://deb.debian.org/debian"
 # python3/, cc/, base/ and static/config.bzl of distroless, for debian13.
 _RUNTIME_PACKAGES = (
     "base-files ca-certificates media-types netbase tzdata "
@@ -202,7 +201,7 @@ def _build_base(folder: Path) -> Path:
     if not base.is_dir():
         part = folder / "debian-13-slim.part"
         shutil.rmtree(part, ignore_errors=True)
-        _call(["debootstrap", "--variant=minbase", SUITE, str(part), _MIRROR])
+        _call(["debootstrap", "--variant=minbase", SUITE, str(part)])
         part.rename(base)
     return base
 
