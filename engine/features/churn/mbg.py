@@ -70,24 +70,6 @@ def log_likelihood(parameters: MbgParameters, repeats: Floats, last_d: Floats, a
     return np.asarray(buying + staying + np.logaddexp(0.0, gone), np.float64)
 
 
-def purchase_probability(
-    parameters: MbgParameters, repeats: Floats, last_d: Floats, age_d: Floats, horizon_d: float
-) -> Floats:
-    """Probability of at least one purchase within the horizon, given each customer's history.
-
-    Args:
-        parameters: of the model.
-        repeats: repeat purchases, (rows,).
-        last_d: days from first to last purchase, (rows,).
-        age_d: days from first purchase to now, (rows,).
-        horizon_d: days ahead.
-
-    Returns:
-        (rows,) float64 in (0, 1); exact also where it is tiny.
-    """
-    return np.asarray(expit(-log_odds_silent(parameters, repeats, last_d, age_d, horizon_d)), np.float64)
-
-
 def log_odds_silent(
     parameters: MbgParameters, repeats: Floats, last_d: Floats, age_d: Floats, horizon_d: float
 ) -> Floats:

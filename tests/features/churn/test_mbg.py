@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from scipy.optimize import check_grad
+from scipy.special import expit
 
 from engine.features.churn import mbg
 from engine.features.churn.mbg import MbgParameters
@@ -37,7 +38,7 @@ def simulate(customers: int, seed: int = 7) -> tuple[Floats, Floats, Floats, Flo
 def test_probability_matches_simulated_buyers() -> None:
     """In groups of predicted probability, that share of simulated customers comes back."""
     repeats, last, age, returned = simulate(60_000)
-    predicted = mbg.purchase_probability(TRUTH, repeats, last, age, HORIZON_D)
+    predicted = expit(-mbg.log_odds_silent(TRUTH, repeats, last, age, HORIZON_D))
     order = np.argsort(predicted)
     for group in np.array_split(order, 10):
         error = np.sqrt(predicted[group].mean() / len(group)) + 1e-4
@@ -99,8 +100,8 @@ def test_longer_silence_and_horizon_move_the_probability_as_they_must() -> None:
     """Silence lowers the probability of a purchase, a longer horizon raises it."""
     ages = np.linspace(30.0, 2_000.0, 50)
     five, thirty = np.full(50, 5.0), np.full(50, 30.0)
-    near = mbg.purchase_probability(TRUTH, five, thirty, ages, 30.0)
-    far = mbg.purchase_probability(TRUTH, five, thirty, ages, 90.0)
+    near = expit(-mbg.log_odds_silent(TRUTH, five, thirty, ages, 30.0))
+    far = expit(-mbg.log_odds_silent(TRUTH, five, thirty, ages, 90.0))
     assert (np.diff(near) < 0.0).all()
     assert (near < far).all()
     assert ((near > 0.0) & (far < 1.0)).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from engine.features.churn import mbg
 from engine.features.churn.hazard import HAZARD_FEATURES, hazard_matrix
@@ -47,7 +48,7 @@ def test_mbg_share_of_one_is_mbg_alone() -> None:
     stats, now_s = random_stats(200)
     ages = (now_s - stats.first_s) / DAY_S
     last = (stats.last_s - stats.first_s) / DAY_S
-    expected = 1.0 - mbg.purchase_probability(snapshot.mbg, stats.count - 1.0, last, ages, 90.0)
+    expected = 1.0 - expit(-mbg.log_odds_silent(snapshot.mbg, stats.count - 1.0, last, ages, 90.0))
     np.testing.assert_allclose(Scorer(snapshot).score(stats, now_s, 0.01), expected, rtol=1e-9)
 
 
