@@ -9,6 +9,8 @@ import xxhash
 
 from engine.events import Scalar
 
+AGENT = "agent"  # the channel of tasks for people
+
 
 class Outcome(StrEnum):
     """What became of a considered trigger."""

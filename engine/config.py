@@ -18,12 +18,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from engine.actions import AGENT
 from engine.errors import ConfigError
 from engine.link_settings import link_problems
 from engine.rules.limits import MAX_SHARED_WINDOW_MS, MIN_SHARED_WINDOW_MS
-from engine.rules.units import read_cap
+from engine.rules.times.units import read_cap
 from engine.setting import Setting
-from engine.settings import AGENT, SETTINGS, Settings
+from engine.settings import SETTINGS, Settings
 
 __all__ = ["SETTINGS", "Setting", "Settings", "load_settings", "masked"]
 

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from engine.actions import AGENT
 from engine.link_settings import NAME, NAME_FORM, KafkaSettings, RedisSettings, Section
 from engine.setting import Setting, about, setting_rows
 
-AGENT = "agent"  # the channel of tasks for people
 CHANNELS = ("email", "sms", "push", "in_app", "wechat", AGENT)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from engine.errors import RuleErrors
-from engine.rules import yaml_nodes
-from engine.rules.source import ErrorList
+from engine.rules.text import yaml_nodes
+from engine.rules.text.source import ErrorList
 
 ABSENT = "—"
 

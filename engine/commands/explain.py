@@ -21,8 +21,8 @@ from engine.commands.base import (
 )
 from engine.commands.rules import load_rules
 from engine.errors import ConfigError, RuleErrors
-from engine.rules.source import nearest
-from engine.rules.units import read_duration
+from engine.rules.text.source import nearest
+from engine.rules.times.units import read_duration
 from engine.settings import Settings
 
 if TYPE_CHECKING:

@@ -124,7 +124,7 @@ def _plain(problems: list[RuleError]) -> list[dict[str, str | int]]:
 
 def print_problems(problems: list[RuleError]) -> None:
     """Write errors and warnings with their source lines, and how many of each there are."""
-    from engine.rules.render import render_errors  # noqa: PLC0415
+    from engine.rules.text.render import render_errors  # noqa: PLC0415
 
     if not problems:
         return
@@ -148,7 +148,7 @@ def features(
 ) -> None:
     """List what journeys can ask of a customer: names and windows; with a word also kind and meaning."""
     from engine.features.catalog import TEXTS  # noqa: PLC0415
-    from engine.rules.source import nearest  # noqa: PLC0415
+    from engine.rules.text.source import nearest  # noqa: PLC0415
     from engine.streams.wiring import definitions_of  # noqa: PLC0415
 
     part = (contains or "").removeprefix("customer.")

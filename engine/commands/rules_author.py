@@ -37,7 +37,7 @@ def explain_error(
     """
     from engine.rules.codes import CODES  # noqa: PLC0415 - help must be fast
     from engine.rules.codes.page import explain  # noqa: PLC0415
-    from engine.rules.source import nearest  # noqa: PLC0415
+    from engine.rules.text.source import nearest  # noqa: PLC0415
 
     found = CODES.get(code.upper())
     if found is None:
@@ -103,8 +103,8 @@ def _yaml_files(paths: list[Path]) -> list[Path]:
 def _readable(path: Path, errors: list[RuleError]) -> str:
     """Return a file's text, or an empty one after noting why it cannot be read."""
     from engine.rules.load import read_sources  # noqa: PLC0415 - help must be fast
-    from engine.rules.source import ErrorList  # noqa: PLC0415
-    from engine.rules.yaml_nodes import read_text, read_yaml  # noqa: PLC0415
+    from engine.rules.text.source import ErrorList  # noqa: PLC0415
+    from engine.rules.text.yaml_nodes import read_text, read_yaml  # noqa: PLC0415
 
     problems = ErrorList(str(path))
     for _, data in read_sources([path], errors):
@@ -140,7 +140,7 @@ def new(
     not pass `check`.
     """
     from engine.authoring.starters import Wishes  # noqa: PLC0415 - help must be fast
-    from engine.rules.source import nearest  # noqa: PLC0415
+    from engine.rules.text.source import nearest  # noqa: PLC0415
 
     if name is None:
         name = typer.prompt("Name of the journey")

@@ -218,7 +218,7 @@ def _user() -> str:
 
 
 def _share(text: str) -> float:
-    from engine.rules.units import read_share  # noqa: PLC0415
+    from engine.rules.times.units import read_share  # noqa: PLC0415
 
     share = read_share(text)
     if share is None or not 0 < share <= 1:

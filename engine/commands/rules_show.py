@@ -14,8 +14,8 @@ from engine.settings import Settings
 
 if TYPE_CHECKING:
     from engine.authoring.show.outline import Outline
-    from engine.rules.parsed import ParsedJourney
-    from engine.rules.source import ErrorList
+    from engine.rules.parsing.parsed import ParsedJourney
+    from engine.rules.text.source import ErrorList
 
 Language = Literal["en", "zh"]
 
@@ -79,7 +79,7 @@ def _print(whole: Outline) -> None:
 def _parsed(settings: Settings, name: str) -> ParsedJourney:
     """Return the newest version of a journey by its name, or the one in a file."""
     from engine.rules.load import journey_files  # noqa: PLC0415
-    from engine.rules.source import nearest  # noqa: PLC0415
+    from engine.rules.text.source import nearest  # noqa: PLC0415
     from engine.streams.wiring import rule_paths  # noqa: PLC0415
 
     path = Path(name)
@@ -96,8 +96,8 @@ def _parsed(settings: Settings, name: str) -> ParsedJourney:
 
 
 def _read(path: Path) -> tuple[ParsedJourney | None, ErrorList]:
-    from engine.rules.parse import read_journey  # noqa: PLC0415
-    from engine.rules.source import ErrorList  # noqa: PLC0415
+    from engine.rules.parsing.parse import read_journey  # noqa: PLC0415
+    from engine.rules.text.source import ErrorList  # noqa: PLC0415
 
     errors = ErrorList(str(path))
     try:

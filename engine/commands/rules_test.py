@@ -88,7 +88,7 @@ def run(settings: Settings, paths: list[Path]) -> Report:
 
 def _show(report: Report) -> None:
     from engine.authoring.fixtures.show import summary  # noqa: PLC0415
-    from engine.rules.render import render_errors  # noqa: PLC0415
+    from engine.rules.text.render import render_errors  # noqa: PLC0415
 
     for result in report.results:
         if not result.passed:

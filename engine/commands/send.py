@@ -126,7 +126,7 @@ def _one(event_type: str, customer: str, assignments: list[str], now_ms: int | N
 def _refuse_unknown(fields: dict[str, Any]) -> None:
     """Refuse fields that the event's type does not have: a reader ignores them, so a slip would go unseen."""
     from engine.events import EVENT_CLASSES, EVENT_TYPES  # noqa: PLC0415
-    from engine.rules.source import nearest  # noqa: PLC0415
+    from engine.rules.text.source import nearest  # noqa: PLC0415
 
     kind = EVENT_TYPES.get(fields["type"])
     if kind is None:  # building the event says so

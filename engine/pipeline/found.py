@@ -12,9 +12,9 @@ from engine.events import Event
 from engine.features.rows import RowBatch
 from engine.features.state import HEAD_COLUMNS, CustomerState
 from engine.rules.counts import count_event
-from engine.rules.crossing import newly_beyond
+from engine.rules.matching.crossing import newly_beyond
+from engine.rules.matching.schedule import ScheduleRows
 from engine.rules.ruleset import RuleSet
-from engine.rules.schedule import ScheduleRows
 
 Floats = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]

@@ -18,7 +18,7 @@ from engine.rules.keys import kept_as, remember_entry
 from engine.rules.limits import MAX_ENTERED, MAX_REASON_CHARS
 from engine.rules.runner import REASON, Runner, step_path
 from engine.rules.sentences import Facts, entry_values, say_condition
-from engine.rules.units import say_duration
+from engine.rules.times.units import say_duration
 
 
 class Cause(msgspec.Struct, frozen=True, gc=False):

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.events import Scalar as ScalarValue
-from engine.rules.cel import CelProgram
-from engine.rules.expression import Node
-from engine.rules.parsed import ParsedJourney
-from engine.rules.source import Place
-from engine.rules.until import Until
+from engine.rules.expressions.cel import CelProgram
+from engine.rules.expressions.syntax import Node
+from engine.rules.parsing.parsed import ParsedJourney
+from engine.rules.text.source import Place
+from engine.rules.times.until import Until
 
 
 @dataclass(frozen=True, slots=True)

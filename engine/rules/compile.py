@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.events import TYPE_BY_CODE, say_type
-from engine.rules.cel import Kind
 from engine.rules.checked import (
     CheckedBranch,
     CheckedExpression,
@@ -22,6 +21,7 @@ from engine.rules.checked import (
 )
 from engine.rules.checked import DataValue as CheckedValue
 from engine.rules.condition import Bound, Condition, bind, compile_condition
+from engine.rules.expressions.cel import Kind
 from engine.rules.journey import (
     Arm,
     Awaited,
@@ -40,12 +40,12 @@ from engine.rules.journey import (
     Wait,
     WaitUntil,
 )
-from engine.rules.parse_branches import WHOLE
-from engine.rules.parsed import DEFAULT_CONTACT, ParsedEntry, part_lines
+from engine.rules.parsing.branches import WHOLE
+from engine.rules.parsing.parsed import DEFAULT_CONTACT, ParsedEntry, part_lines
 from engine.rules.scope import INQUIRY_FIELDS, Vocabulary, event_fields, prefixed
 from engine.rules.sentences import say_plainly
+from engine.rules.times.units import say_duration
 from engine.rules.triggers import say_trigger
-from engine.rules.units import say_duration
 
 
 def compile_journey(checked: CheckedJourney, vocabulary: Vocabulary) -> Journey:

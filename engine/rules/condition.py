@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from engine.events import Event
-from engine.rules.cel import CelProgram, Kind, part_of
 from engine.rules.checked import CheckedExpression
-from engine.rules.expression import Binary, Literal, Name, Node, Unary
+from engine.rules.expressions.cel import CelProgram, Kind, part_of
+from engine.rules.expressions.syntax import Binary, Literal, Name, Node, Unary
 
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "=="}
 

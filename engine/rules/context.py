@@ -13,7 +13,7 @@ from engine.events import Event
 from engine.features.profile import Profile
 from engine.features.state import CustomerState
 from engine.rules.ledger import Ledger
-from engine.rules.units import Cap
+from engine.rules.times.units import Cap
 
 TEXT_FEATURES = ("last_channel", "locale", "time_zone")  # read from the profile, not from the matrix
 

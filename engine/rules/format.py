@@ -15,16 +15,16 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from engine.rules.parse import EXIT_KEYS, JOURNEY_KEYS
-from engine.rules.parse_branches import ARM_KEYS, VARIANT_KEYS
-from engine.rules.parse_entry import ENTRY_KEYS, ENTRY_KINDS, GOAL_KEYS
-from engine.rules.parse_guards import GUARD_KEYS
-from engine.rules.parse_steps import SET_KEYS, STEP_KEYS
-from engine.rules.parse_table import TABLE_KEYS
-from engine.rules.parse_waits import AWAIT_KEYS, AWAITED_KEYS, UNTIL_KEYS
-from engine.rules.source import ErrorList, Place, SourceText
+from engine.rules.parsing.branches import ARM_KEYS, VARIANT_KEYS
+from engine.rules.parsing.entry import ENTRY_KEYS, ENTRY_KINDS, GOAL_KEYS
+from engine.rules.parsing.guards import GUARD_KEYS
+from engine.rules.parsing.parse import EXIT_KEYS, JOURNEY_KEYS
+from engine.rules.parsing.steps import SET_KEYS, STEP_KEYS
+from engine.rules.parsing.table import TABLE_KEYS
+from engine.rules.parsing.waits import AWAIT_KEYS, AWAITED_KEYS, UNTIL_KEYS
 from engine.rules.templates import FIELD_KEYS, TEMPLATE_KEYS
-from engine.rules.yaml_nodes import Mapping, Node, Scalar, Sequence, read_yaml
+from engine.rules.text.source import ErrorList, Place, SourceText
+from engine.rules.text.yaml_nodes import Mapping, Node, Scalar, Sequence, read_yaml
 
 _WIDTH = 110
 _BLANK_LINES = re.compile(r"\n{3,}")

@@ -9,12 +9,12 @@ from __future__ import annotations
 from engine.actions import Outcome, Reason
 from engine.events import Scalar, say_type
 from engine.features.profile import MAX_GOALS, OpenGoal, Position
-from engine.rules.cel import CelFailure
 from engine.rules.condition import Bound
+from engine.rules.expressions.cel import CelFailure
 from engine.rules.journey import Goal, Journey
 from engine.rules.runner import Runner
 from engine.rules.sentences import Facts
-from engine.rules.units import say_duration
+from engine.rules.times.units import say_duration
 
 TREATED, HELD_OUT = "treated", "holdout"
 

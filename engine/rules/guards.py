@@ -12,21 +12,20 @@ from dataclasses import dataclass, field
 import msgspec
 import xxhash
 
-from engine.actions import Outcome, Reason
+from engine.actions import AGENT, Outcome, Reason
 from engine.events import Scalar
 from engine.features.apply import ANY_CHANNEL
 from engine.features.profile import MAX_CONTACTS, Contact, Profile
-from engine.rules.check import AGENT
 from engine.rules.context import MachineSettings
 from engine.rules.journey import Journey, Send
 from engine.rules.ledger import Ledger, same_window
 from engine.rules.limits import CONTACT_MEMORY_S
-from engine.rules.local_time import MIN_DEFERRAL_MS, zone_of
 from engine.rules.policy import ANY_KIND, Policy
-from engine.rules.quiet import quiet_until
 from engine.rules.sentences import Facts
-from engine.rules.units import Cap, say_duration
-from engine.rules.windows import opens_at
+from engine.rules.times.local_time import MIN_DEFERRAL_MS, zone_of
+from engine.rules.times.quiet import quiet_until
+from engine.rules.times.units import Cap, say_duration
+from engine.rules.times.windows import opens_at
 
 CONTROL_GROUP_TEXT = "in the control group, who get nothing but transactional messages, to compare with"
 _CHANNEL, _ENTRIES = "channel/", "entries/"  # names of limits in the ledger

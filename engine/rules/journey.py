@@ -8,10 +8,10 @@ import msgspec
 
 from engine.events import Scalar
 from engine.rules.condition import Bound, Condition
-from engine.rules.parsed import DEFAULT_CONTACT, DEFAULT_PRIORITY, Reentry
-from engine.rules.units import Cap, QuietHours
-from engine.rules.until import Until
-from engine.rules.windows import SendWindow
+from engine.rules.parsing.parsed import DEFAULT_CONTACT, DEFAULT_PRIORITY, Reentry
+from engine.rules.times.units import Cap, QuietHours
+from engine.rules.times.until import Until
+from engine.rules.times.windows import SendWindow
 
 DataValue = Scalar | Bound
 

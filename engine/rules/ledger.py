@@ -14,7 +14,7 @@ import msgspec
 
 from engine.errors import StateError
 from engine.rules.limits import MAX_LANES
-from engine.rules.units import Cap
+from engine.rules.times.units import Cap
 
 _MONDAY_MS: Final = 4 * 86_400_000  # windows of whole weeks begin on Mondays
 

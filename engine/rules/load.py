@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import RuleError, RuleErrors
-from engine.rules.check import find_problems
+from engine.rules.checking.check import find_problems
+from engine.rules.checking.lint import find_oddities
+from engine.rules.checking.lint_files import Linted, find_oddities_between
 from engine.rules.compile import compile_journey
+from engine.rules.expressions.ranges import Range
 from engine.rules.limits import MAX_FILES
-from engine.rules.lint import find_oddities
-from engine.rules.lint_files import Linted, find_oddities_between
-from engine.rules.parse import read_journey
-from engine.rules.parsed import ParsedJourney
+from engine.rules.parsing.parse import read_journey
+from engine.rules.parsing.parsed import ParsedJourney
+from engine.rules.parsing.silence import unsilenced
 from engine.rules.policy import Policy
-from engine.rules.ranges import Range
 from engine.rules.ruleset import RuleSet
 from engine.rules.scope import Vocabulary
-from engine.rules.silence import unsilenced
-from engine.rules.source import ErrorList
 from engine.rules.spread import processes_for, spread
 from engine.rules.templates import Template, read_templates
+from engine.rules.text.source import ErrorList
 
 _KINDS = {"number": "double", "bool": "bool", "code": "string"}
 _SUFFIXES = (".yaml", ".yml")

@@ -35,12 +35,12 @@ from engine.rules.guards import ContactMemory
 from engine.rules.journey import Journey, WaitUntil
 from engine.rules.keys import mark_of
 from engine.rules.limits import MAX_DURATION_MS
-from engine.rules.local_time import MIN_DEFERRAL_MS
 from engine.rules.mismatches import explain_mismatches
 from engine.rules.release import OUT_PC, moved
 from engine.rules.ruleset import RuleSet
 from engine.rules.runner import Runner, step_path
 from engine.rules.sentences import say_condition
+from engine.rules.times.local_time import MIN_DEFERRAL_MS
 
 
 class JourneyMachine:

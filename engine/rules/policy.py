@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from engine.rules.condition import Condition
 from engine.rules.context import TEXT_FEATURES
 from engine.rules.sentences import Facts
-from engine.rules.units import Cap
+from engine.rules.times.units import Cap
 
 ANY_KIND = "any"
 KINDS = ("promotion", "care", "service", "survey")  # unless the policy file lists others

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.errors import RuleErrors
-from engine.rules.check_segment import check_segment, check_when
+from engine.rules.checking.segments import check_segment, check_when
 from engine.rules.condition import compile_condition
 from engine.rules.limits import MAX_CONTACT_KINDS, MAX_POLICY_ROWS
-from engine.rules.parse_guards import parse_caps
+from engine.rules.parsing.guards import parse_caps
 from engine.rules.policy import ANY_KIND, KINDS, Policy, PolicyRow
-from engine.rules.reader import Reader
 from engine.rules.scope import Scope, Vocabulary
-from engine.rules.source import ErrorList, Placed, nearest
-from engine.rules.units import Cap
-from engine.rules.yaml_nodes import Mapping, Node, read_text, read_yaml
+from engine.rules.text.reader import Reader
+from engine.rules.text.source import ErrorList, Placed, nearest
+from engine.rules.text.yaml_nodes import Mapping, Node, read_text, read_yaml
+from engine.rules.times.units import Cap
 
 POLICY_KEYS = ("contacts", "policy")
 ROW_KEYS = ("segment", "when", "caps")

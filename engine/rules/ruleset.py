@@ -8,18 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.events import TYPE_BY_CODE, Event
-from engine.rules.absence import NEVER_MS, AbsenceIndex, IntColumn, LastSeen
 from engine.rules.condition import Bound, Condition
 from engine.rules.context import TEXT_FEATURES
-from engine.rules.crossing import CrossingIndex
-from engine.rules.dates import DateIndex
-from engine.rules.index import ColumnIndex, Floats
 from engine.rules.journey import Branch, Journey, Send, SetTrait, Wait, WaitUntil
 from engine.rules.limits import MAX_DURATION_MS, PAUSE_RETRY_MS
-from engine.rules.local_time import MIN_DEFERRAL_MS
+from engine.rules.matching.absence import NEVER_MS, AbsenceIndex, IntColumn, LastSeen
+from engine.rules.matching.crossing import CrossingIndex
+from engine.rules.matching.dates import DateIndex
+from engine.rules.matching.index import ColumnIndex, Floats
+from engine.rules.matching.schedule import ScheduleIndex, ScheduleRows
 from engine.rules.release import Lane, Release
-from engine.rules.schedule import ScheduleIndex, ScheduleRows
 from engine.rules.scope import Vocabulary
+from engine.rules.times.local_time import MIN_DEFERRAL_MS
 
 _NEVER_DAYS = 36_500.0  # what a recency feature says when something never happened
 

@@ -7,13 +7,12 @@ from typing import Any
 
 import msgspec
 
-from engine.actions import Action, Decision, Outcome, Reason, action_id, deterministic_id
+from engine.actions import AGENT, Action, Decision, Outcome, Reason, action_id, deterministic_id
 from engine.events import Scalar
 from engine.features.profile import MAX_TRAITS, Contact, Position, Profile
-from engine.rules.cel import CelFailure
-from engine.rules.check import AGENT
 from engine.rules.condition import Bound
 from engine.rules.context import CustomerValues, MachineSettings, Outbox, RowContext
+from engine.rules.expressions.cel import CelFailure
 from engine.rules.guards import Attempt, ContactMemory, Verdict, judge_rate, judge_send, share_of
 from engine.rules.journey import (
     Branch,
@@ -29,11 +28,11 @@ from engine.rules.journey import (
     WaitUntil,
 )
 from engine.rules.limits import MAX_ACTION_TEXT, MAX_REASON_CHARS
-from engine.rules.local_time import zone_of
 from engine.rules.pause import judge_pause
 from engine.rules.ruleset import RuleSet
 from engine.rules.sentences import Facts, entry_values, seen_values
-from engine.rules.until import NoDate, until_ms
+from engine.rules.times.local_time import zone_of
+from engine.rules.times.until import NoDate, until_ms
 
 REASON = "_reason"  # key of a position's fields under which the reason of the entry is kept
 _EVENT_TYPE, _EVENT_TIME = "type", "time"

@@ -19,16 +19,16 @@ from engine.rules.limits import (
     MAX_STEPS,
     MAX_TEXT_CHARS,
 )
-from engine.rules.parse import EXIT_KEYS, EXIT_KINDS, JOURNEY_KEYS
-from engine.rules.parse_branches import ARM_KEYS, VARIANT_KEYS
-from engine.rules.parse_entry import ENTRY_KEYS, ENTRY_KINDS, GOAL_KEYS
-from engine.rules.parse_guards import GUARD_KEYS
-from engine.rules.parse_steps import SET_KEYS, STEP_KEYS
-from engine.rules.parse_table import TABLE_KEYS
-from engine.rules.parse_waits import AWAIT_KEYS, AWAITED_KEYS, UNTIL_KEYS
+from engine.rules.parsing.branches import ARM_KEYS, VARIANT_KEYS
+from engine.rules.parsing.entry import ENTRY_KEYS, ENTRY_KINDS, GOAL_KEYS
+from engine.rules.parsing.guards import GUARD_KEYS
+from engine.rules.parsing.parse import EXIT_KEYS, EXIT_KINDS, JOURNEY_KEYS
+from engine.rules.parsing.steps import SET_KEYS, STEP_KEYS
+from engine.rules.parsing.table import TABLE_KEYS
+from engine.rules.parsing.waits import AWAIT_KEYS, AWAITED_KEYS, UNTIL_KEYS
 from engine.rules.policy_file import POLICY_KEYS, ROW_KEYS
 from engine.rules.templates import FIELD_KEYS, FIELD_TYPES, TEMPLATE_KEYS
-from engine.rules.windows import WEEKDAYS
+from engine.rules.times.windows import WEEKDAYS
 
 Schema = dict[str, Any]
 

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from engine.events import EVENT_CLASSES, EVENT_TYPES
-from engine.rules.cel import Kind
+from engine.rules.expressions.cel import Kind
+from engine.rules.expressions.ranges import Range
 from engine.rules.policy import Policy
-from engine.rules.ranges import Range
 from engine.rules.templates import Template
 
 _KIND_BY_TYPE: dict[Any, Kind] = {str: "string", float: "double", int: "int", bool: "bool"}

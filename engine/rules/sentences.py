@@ -10,7 +10,7 @@ import msgspec
 
 from engine.events import Event, Scalar
 from engine.rules.condition import Condition, conjuncts, disjuncts
-from engine.rules.expression import Binary, Call, Literal, Name, Node, Unary, walk
+from engine.rules.expressions.syntax import Binary, Call, Literal, Name, Node, Unary, walk
 from engine.rules.journey import Journey
 
 _WINDOW = re.compile(r"_(\d+)([hd])$")

@@ -14,11 +14,11 @@ from typing import Final
 
 from engine.errors import RuleError
 from engine.rules.limits import MAX_CHANNELS, MAX_DATA_VALUES, MAX_TEMPLATE_TEXT, MAX_TEXT_PARTS, MAX_TEXTS
-from engine.rules.placement import place_in
-from engine.rules.reader import Reader, kind_of
-from engine.rules.source import START, ErrorList, Place, Placed
-from engine.rules.yaml_nodes import Mapping as MappingNode
-from engine.rules.yaml_nodes import Node, Scalar, read_text, read_yaml
+from engine.rules.text.placement import place_in
+from engine.rules.text.reader import Reader, kind_of
+from engine.rules.text.source import START, ErrorList, Place, Placed
+from engine.rules.text.yaml_nodes import Mapping as MappingNode
+from engine.rules.text.yaml_nodes import Node, Scalar, read_text, read_yaml
 
 TEMPLATE_KEYS: Final = ("template", "description", "channels", "contact", "fields", "texts")
 FIELD_KEYS: Final = ("type", "required", "meaning")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from engine.events import EVENT_TYPES, say_type
-from engine.rules.cron import say_cron
-from engine.rules.parsed import ParsedEntry
+from engine.rules.parsing.parsed import ParsedEntry
 from engine.rules.sentences import say_name, say_number
-from engine.rules.units import say_duration
+from engine.rules.times.cron import say_cron
+from engine.rules.times.units import say_duration
 
 
 def say_trigger(entry: ParsedEntry) -> str:

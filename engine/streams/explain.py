@@ -14,7 +14,7 @@ from engine.errors import ConfigError, EngineError, TransientError
 from engine.events import Family
 from engine.features.profile import Profile
 from engine.rules.ruleset import RuleSet
-from engine.rules.source import nearest
+from engine.rules.text.source import nearest
 from engine.settings import Settings
 from engine.streams.codec import Decoder, decode_decision
 from engine.streams.customer import CustomerView, read_stored, view_stored

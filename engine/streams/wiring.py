@@ -22,7 +22,7 @@ from engine.rules.release import Release
 from engine.rules.ruleset import RuleSet, features_of
 from engine.rules.scope import Vocabulary
 from engine.rules.templates import Template
-from engine.rules.units import read_cap, read_share
+from engine.rules.times.units import read_cap, read_share
 from engine.settings import Settings
 from engine.streams.kafka import KafkaSettings
 from engine.streams.security.links import kafka_properties

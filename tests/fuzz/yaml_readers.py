@@ -6,9 +6,9 @@ import random
 from collections import Counter
 
 from engine.events import EVENT_TYPES
-from engine.rules.source import ErrorList
-from engine.rules.yaml_fast import read_fast
-from engine.rules.yaml_nodes import read_exactly, read_text
+from engine.rules.text.source import ErrorList
+from engine.rules.text.yaml_fast import read_fast
+from engine.rules.text.yaml_nodes import read_exactly, read_text
 from tests.fuzz.mutate import mutate_text
 from tests.fuzz.rule_files import corpus
 

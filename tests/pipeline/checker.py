@@ -19,7 +19,7 @@ from engine.events import EngagementEvent, ProfileEvent
 from engine.pipeline.changes import SegmentChange
 from engine.pipeline.waves import EventRow
 from engine.rules.guards import held_out, in_control_group
-from engine.rules.units import Cap, read_cap, read_duration, read_quiet_hours
+from engine.rules.times.units import Cap, read_cap, read_duration, read_quiet_hours
 from engine.streams.wiring import machine_settings
 from tests.pipeline.histories import CUSTOMERS, DAY, Deployment, World
 from tests.rules.random_journeys import Data

@@ -33,7 +33,7 @@ from engine.rules.load import compile_sources, vocabulary_of
 from engine.rules.machine import JourneyMachine
 from engine.rules.policy_file import load_policy
 from engine.rules.ruleset import RuleSet
-from engine.rules.units import Cap
+from engine.rules.times.units import Cap
 from engine.streams.partition import partition_of
 from tests.rules.driver import DAY, HOUR, MINUTE, NOON, event
 

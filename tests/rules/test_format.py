@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from engine.resources import shipped
 from engine.rules.format import format_text
-from engine.rules.parse import JOURNEY_KEYS, parse_journey
-from engine.rules.source import ErrorList, SourceText
-from engine.rules.yaml_nodes import Mapping, Node, Sequence, read_yaml
+from engine.rules.parsing.parse import JOURNEY_KEYS, parse_journey
+from engine.rules.text.source import ErrorList, SourceText
+from engine.rules.text.yaml_nodes import Mapping, Node, Sequence, read_yaml
 from tests.rules.journeys import ABSENT, ASK, DRIP, SERVICE, TRIGGER
 
 GOLDEN = Path(__file__).parent / "golden"

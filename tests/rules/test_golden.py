@@ -18,9 +18,9 @@ from engine.features.definitions import load_definitions
 from engine.rules.limits import MAX_FILE_BYTES
 from engine.rules.load import compile_sources, load_journeys
 from engine.rules.policy_file import load_policy
-from engine.rules.render import render_errors
 from engine.rules.scope import Vocabulary
 from engine.rules.templates import read_templates
+from engine.rules.text.render import render_errors
 from tests.rules.driver import VOCABULARY
 
 FOLDER = Path(__file__).parent / "golden"

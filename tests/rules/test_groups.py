@@ -6,7 +6,7 @@ from engine.actions import Outcome
 from engine.rules.context import MachineSettings
 from engine.rules.guards import in_control_group
 from engine.rules.ledger import Ledger
-from engine.rules.units import Cap
+from engine.rules.times.units import Cap
 from tests.rules.driver import DAY, HOUR, MINUTE, NOON, Driver, rule_set
 from tests.rules.journeys import TRIGGER
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engine.actions import Outcome
 from engine.rules.context import MachineSettings
 from engine.rules.guards import held_out
-from engine.rules.units import Cap, read_cap
+from engine.rules.times.units import Cap, read_cap
 from tests.rules.driver import DAY, HOUR, MINUTE, NOON, Driver, rule_set
 from tests.rules.journeys import TRIGGER
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine.errors import StateError
 from engine.rules.ledger import Ledger, same_window
-from engine.rules.units import Cap
+from engine.rules.times.units import Cap
 from tests.rules.driver import DAY, HOUR, MINUTE, NOON
 
 MONDAY = 4 * DAY

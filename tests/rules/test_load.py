@@ -9,7 +9,7 @@ import pytest
 from engine.errors import RuleErrors
 from engine.rules.limits import MAX_ERRORS_PER_FILE
 from engine.rules.load import compile_sources, journey_files, load_journeys
-from engine.rules.render import render_errors
+from engine.rules.text.render import render_errors
 from tests.rules.driver import DAY, HOUR, MINUTE, NOON, VOCABULARY, Driver, rule_set
 from tests.rules.journeys import ABSENT, TRIGGER
 

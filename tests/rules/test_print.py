@@ -9,14 +9,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.rules.check import check_journey
+from engine.rules.checking.check import check_journey
+from engine.rules.checking.lint import find_oddities
 from engine.rules.compile import compile_journey
 from engine.rules.format import format_text
-from engine.rules.lint import find_oddities
-from engine.rules.parse import parse_journey
+from engine.rules.parsing.parse import parse_journey
 from engine.rules.publishing.meaning import meaning_of
-from engine.rules.source import ErrorList, Place, SourceText
-from engine.rules.yaml_nodes import Mapping, Node, Scalar, Sequence, read_yaml
+from engine.rules.text.source import ErrorList, Place, SourceText
+from engine.rules.text.yaml_nodes import Mapping, Node, Scalar, Sequence, read_yaml
 from tests.rules.driver import VOCABULARY
 from tests.rules.random_journeys import random_journey
 from tests.rules.random_layout import write_yaml

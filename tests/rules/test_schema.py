@@ -15,11 +15,11 @@ from engine.authoring.fixtures.parse import CASE_KEYS, FILE_KEYS
 from engine.docs import SCHEMAS, schema_text
 from engine.resources import shipped
 from engine.rules.load import journey_files, yaml_files
-from engine.rules.parse import JOURNEY_KEYS
-from engine.rules.parse_entry import ENTRY_KEYS, ENTRY_KINDS
-from engine.rules.parse_guards import GUARD_KEYS
-from engine.rules.parse_steps import STEP_KEYS
-from engine.rules.parse_waits import AWAIT_KEYS, UNTIL_KEYS
+from engine.rules.parsing.entry import ENTRY_KEYS, ENTRY_KINDS
+from engine.rules.parsing.guards import GUARD_KEYS
+from engine.rules.parsing.parse import JOURNEY_KEYS
+from engine.rules.parsing.steps import STEP_KEYS
+from engine.rules.parsing.waits import AWAIT_KEYS, UNTIL_KEYS
 from tests.rules.journeys import ASK, DRIP, SERVICE, TRIGGER
 
 FOLDER = Path(__file__).parents[2] / "schemas"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from engine.errors import RuleErrors
-from engine.rules.check import check_journey
 from engine.rules.checked import CheckedJourney
+from engine.rules.checking.check import check_journey
 from engine.rules.compile import compile_journey
 from engine.rules.journey import Journey, Jump, Send, WaitUntil
-from engine.rules.parse import parse_journey
-from engine.rules.parsed import ParsedJourney
+from engine.rules.parsing.parse import parse_journey
+from engine.rules.parsing.parsed import ParsedJourney
 from tests.rules.driver import VOCABULARY, rule_set
 from tests.rules.journeys import ASK, SERVICE
 

@@ -10,7 +10,7 @@ import pytest
 from engine.actions import Outcome
 from engine.rules.context import MachineSettings
 from engine.rules.journey import Branch, Send, Split
-from engine.rules.local_time import MIN_DEFERRAL_MS
+from engine.rules.times.local_time import MIN_DEFERRAL_MS
 from tests.rules.driver import DAY, HOUR, MINUTE, NOON, SECOND, Driver, rule_set
 
 HEAD = "journey: j\nentry: {on: order.placed, reentry: always}\n"

@@ -8,7 +8,7 @@ from engine.authoring.backtest.result import iso
 from engine.features.registry import FeatureSpace
 from engine.features.windows import WINDOWS
 from engine.rules.ruleset import RuleSet
-from engine.rules.units import say_duration
+from engine.rules.times.units import say_duration
 
 _DAY_MS = 86_400_000
 _SHOWN = 4

@@ -12,7 +12,7 @@ from engine.features.catalog import NEVER_DAYS
 from engine.rules.journey import Journey
 from engine.rules.keys import mark_of
 from engine.rules.sentences import as_written, say_number
-from engine.rules.units import say_duration
+from engine.rules.times.units import say_duration
 
 _DAY_MS = 86_400_000
 

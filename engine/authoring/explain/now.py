@@ -14,7 +14,7 @@ from engine.rules.guards import CONTROL_GROUP_TEXT, Attempt, held_out, in_contro
 from engine.rules.journey import Journey, Send
 from engine.rules.policy import ANY_KIND, Policy
 from engine.rules.sentences import Facts
-from engine.rules.units import Cap, say_duration
+from engine.rules.times.units import Cap, say_duration
 
 
 def check_now(

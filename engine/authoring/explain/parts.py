@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from engine.rules.condition import Bound, Condition, conjuncts, disjuncts
-from engine.rules.expression import Binary, Literal, Name, Node, Unary
+from engine.rules.expressions.syntax import Binary, Literal, Name, Node, Unary
 from engine.rules.sentences import Facts, as_written, say_name
 
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}

@@ -10,7 +10,7 @@ from engine.authoring.explain.checks import Check, Contacts
 from engine.authoring.explain.explanation import Considered, Explanation, JourneyExplanation, Origin
 from engine.authoring.explain.moments import say_moment
 from engine.authoring.explain.parts import Part
-from engine.rules.units import say_duration
+from engine.rules.times.units import say_duration
 
 Line = tuple[str, str]  # text, and style: `head`, `dim`, `yes`, `no`, `open` or none
 

@@ -8,7 +8,7 @@ from engine.authoring.show.chinese_cron import say_cron
 from engine.authoring.show.chinese_names import EVENTS, say_path
 from engine.authoring.show.words import Words
 from engine.rules.limits import DEFAULT_EXPIRES_MS
-from engine.rules.parsed import (
+from engine.rules.parsing.parsed import (
     DEFAULT_PRIORITY,
     ParsedEntry,
     ParsedExit,
@@ -23,10 +23,10 @@ from engine.rules.parsed import (
     ParsedWait,
     ParsedWaitUntil,
 )
-from engine.rules.units import UNIT_MS, Cap, write_time
-from engine.rules.until import Until
-from engine.rules.windows import SendWindow
-from engine.rules.yaml_nodes import Scalar
+from engine.rules.text.yaml_nodes import Scalar
+from engine.rules.times.units import UNIT_MS, Cap, write_time
+from engine.rules.times.until import Until
+from engine.rules.times.windows import SendWindow
 
 _HEADINGS = {
     "enters": "谁进入",

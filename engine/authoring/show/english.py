@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from engine.authoring.show.words import Words, code
 from engine.events import EVENT_TYPES, say_type
-from engine.rules.cron import say_cron
 from engine.rules.limits import DEFAULT_EXPIRES_MS
-from engine.rules.parsed import (
+from engine.rules.parsing.parsed import (
     DEFAULT_PRIORITY,
     ParsedEntry,
     ParsedExit,
@@ -24,10 +23,11 @@ from engine.rules.parsed import (
     ParsedWaitUntil,
 )
 from engine.rules.sentences import say_name
-from engine.rules.units import Cap, say_duration, write_time
-from engine.rules.until import Until
-from engine.rules.windows import SendWindow
-from engine.rules.yaml_nodes import Scalar
+from engine.rules.text.yaml_nodes import Scalar
+from engine.rules.times.cron import say_cron
+from engine.rules.times.units import Cap, say_duration, write_time
+from engine.rules.times.until import Until
+from engine.rules.times.windows import SendWindow
 
 _HEADINGS = {
     "enters": "who enters",

@@ -10,7 +10,7 @@ import msgspec
 from engine.authoring.show.chinese import Chinese
 from engine.authoring.show.english import English
 from engine.authoring.show.words import Words
-from engine.rules.parsed import (
+from engine.rules.parsing.parsed import (
     ParsedBranch,
     ParsedJourney,
     ParsedLeave,

@@ -10,9 +10,9 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from engine.rules.check_expression import is_expression
+from engine.rules.checking.expressions import is_expression
 from engine.rules.condition import conjuncts, disjuncts
-from engine.rules.expression import (
+from engine.rules.expressions.syntax import (
     Binary,
     Call,
     ExpressionSyntaxError,
@@ -23,7 +23,7 @@ from engine.rules.expression import (
     Unary,
     parse_expression,
 )
-from engine.rules.parsed import (
+from engine.rules.parsing.parsed import (
     ParsedAwaited,
     ParsedEntry,
     ParsedExit,
@@ -39,7 +39,7 @@ from engine.rules.parsed import (
     ParsedWait,
     ParsedWaitUntil,
 )
-from engine.rules.yaml_nodes import Scalar
+from engine.rules.text.yaml_nodes import Scalar
 
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 _MAX_RAW = 160

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import msgspec
 
 from engine.errors import RuleError, RuleErrors
-from engine.rules.check import find_problems
+from engine.rules.checking.check import find_problems
 from engine.rules.compile import compile_journey
 from engine.rules.journey import Journey
-from engine.rules.parse import read_journey
+from engine.rules.parsing.parse import read_journey
 from engine.rules.publishing.compiled import Key, decode, key_of
 from engine.rules.publishing.publication import Contents, JourneyFile
 from engine.rules.scope import Vocabulary
-from engine.rules.source import ErrorList
+from engine.rules.text.source import ErrorList
 
 Problem = tuple[str, str, str, int, int, str]
 

@@ -6,8 +6,8 @@ from hashlib import blake2b
 
 from engine.errors import RuleErrors
 from engine.rules.publishing.compose import Authored
-from engine.rules.source import ErrorList
-from engine.rules.yaml_nodes import Mapping, Node, Scalar, read_text, read_yaml
+from engine.rules.text.source import ErrorList
+from engine.rules.text.yaml_nodes import Mapping, Node, Scalar, read_text, read_yaml
 
 #: Top-level keys that change nothing for any customer.
 SAYS_NOTHING = ("description", "owner", "version", "silence")

@@ -20,7 +20,7 @@ from engine.rules.publishing.publication import (
 )
 from engine.rules.publishing.refused import Refused
 from engine.rules.release import Lane, Release, percent, plan_move, resolve_move, standing
-from engine.rules.source import nearest
+from engine.rules.text.source import nearest
 
 
 def require_live(found: Publication) -> Version:

@@ -26,7 +26,7 @@ from engine.errors import ConfigError
 from engine.events import Family
 from engine.features.churn.snapshot import Snapshot, shipped_prior
 from engine.rules.publishing.publication import open_contents
-from engine.rules.units import read_duration
+from engine.rules.times.units import read_duration
 from engine.settings import Settings
 from engine.streams.backtest.log import LogIndex
 from engine.streams.backtest.read import LogReader

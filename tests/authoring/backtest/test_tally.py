@@ -26,7 +26,7 @@ from engine.features.state import CustomerState
 from engine.rules.context import MachineSettings, RowContext
 from engine.rules.ruleset import RuleSet
 from engine.rules.scope import Vocabulary
-from engine.rules.units import Cap
+from engine.rules.times.units import Cap
 
 DAY_MS = 86_400_000
 NOW_MS = 20_000 * DAY_MS

@@ -17,7 +17,7 @@ from engine.rules.guards import share_of
 from engine.rules.release import Lane, Release
 from engine.rules.ruleset import RuleSet
 from engine.rules.sentences import Facts
-from engine.rules.units import Cap
+from engine.rules.times.units import Cap
 from tests.rules.driver import DAY, NOON, SPACE, VOCABULARY, Driver, rule_set
 
 SETTINGS = MachineSettings(not_matched_sample=1.0)

@@ -24,9 +24,9 @@ from engine.authoring.show.outline import LANGUAGES, Box, Outline, Way, outline
 from engine.authoring.show.summary import WIDTH, flow_lines, summary_lines
 from engine.authoring.show.svg import to_svg
 from engine.events import EVENT_TYPES
-from engine.rules.parse import parse_journey
-from engine.rules.parse_entry import ENTRY_KINDS
-from engine.rules.parsed import ParsedStep, ParsedWait, children_of
+from engine.rules.parsing.entry import ENTRY_KINDS
+from engine.rules.parsing.parse import parse_journey
+from engine.rules.parsing.parsed import ParsedStep, ParsedWait, children_of
 from engine.rules.scope import event_fields
 from tests.rules.driver import SPACE, rule_set
 

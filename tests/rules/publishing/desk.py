@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from engine.rules.journey import Journey
-from engine.rules.parse import parse_journey
+from engine.rules.parsing.parse import parse_journey
 from engine.rules.publishing.bundle import BundleCompiler
 from engine.rules.publishing.compose import Authored, Signed, compose, with_migrations
 from engine.rules.publishing.meaning import meaning_of
