@@ -30,10 +30,14 @@ test: setup lint ## every check: lint, types, contracts, unit and fault tests on
 	@$(RUN) python tests/prepare.py
 	@$(RUN) $(PYTEST)
 
-ops-test: setup ## operating it: runbook sections on real servers, widening, alerts by real faults; minutes
+# What issue after issue asked of operating it; those not marked `ops` are part of `make test`, too.
+OPERATING := tests/monitoring tests/deployment tests/top tests/test_metrics.py $(addprefix tests/streams/, \
+	test_health.py test_watch.py test_widen.py test_production.py test_tracing.py test_logs.py test_secure_kafka.py \
+	store/test_secure_redis.py)
+
+ops-test: setup ## operating it: tasks typed in under load, widening, alerts by real faults, dashboards, security; minutes
 	@$(RUN) python tests/prepare.py
-	@$(RUN) pytest -m ops
-	@$(RUN) pytest tests/deploy tests/streams/test_health.py tests/streams/test_widen.py
+	@$(RUN) pytest -m "ops or not ops" tests/ops $(OPERATING)
 
 test-quick: setup ## the tests that need no JVM and no Prometheus, and kill nothing
 	@$(RUN) $(PYTEST) -m "not kafka and not prometheus and not faults" -q

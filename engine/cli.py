@@ -48,7 +48,7 @@ Against your own Kafka and Redis:
     engage explain c1      why did, or didn't, they get it
 
 \b
-Exit codes: 0 done, 1 a check failed, 2 wrong usage or setting, 3 Kafka or Redis does not answer,
+Exit codes: 0 done, 1 a check failed, 2 wrong usage, setting or credentials, 3 Kafka or Redis is not ready,
 70 the watchdog ended a stuck worker, 130 interrupted.
 """
 

@@ -136,6 +136,8 @@ def test_help_loads_no_server_library() -> None:
         (["dlq", "list", "--reason", "bad"], 2, "not one of"),
         (["dlq", "replay", "--all", "--skip-invalid"], 2, "needs --from-file"),
         (["send", "order.placed"], 2, "--customer"),
+        (["send", "order.placd", "-c", "c"], 2, "no event type 'order.placd'; did you mean order.placed?"),
+        (["send", "xyz", "-c", "c"], 2, "docs/events.md lists them"),
         (["send", "order.placed", "-c", "c", "-f", "amount"], 2, "NAME=VALUE"),
         (["send", "order.placed", "-c", "c"], 1, "order_id"),
         (["send", "order.placed", "-c", ""], 1, "order_id"),
@@ -165,6 +167,14 @@ def test_redis_away_is_told_with_its_address_only(run: Run) -> None:
     result = run("doctor", *away)
     assert f"redis at '{NOWHERE}' does not answer" in result.output
     assert "hunter2" not in result.output
+
+
+def test_memory_is_sized_without_redis(run: Run) -> None:
+    """The load test's figure counts then, and why is told apart from it."""
+    result = run("redis", "size", "--customers", "1000000", "--redis", f"redis://{NOWHERE}/0")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("1,000,000 customers of 473 bytes (the load test's)\n")
+    assert result.stderr.startswith(f"nothing measured here: redis at '{NOWHERE}' does not answer")
 
 
 def test_ctrl_c_is_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,6 +305,21 @@ def test_doctor_gives_every_finding_a_remedy(run: Run, servers: str, valkey: Val
     gone = run("doctor", "--json", "--kafka", NOWHERE, "--set", "kafka.timeout_ms=300")
     assert gone.exit_code == 3
     assert all(finding["remedy"] for finding in json.loads(gone.output) if finding["verdict"] != "ok")
+
+
+def test_missing_topics_are_worth_another_try(run: Run, servers: str) -> None:
+    """Whoever starts it again may find them: exit code 3, as when Kafka is away, not that of a setting."""
+    absent = ("--set", "topics.training=absent")
+    worker = [sys.executable, "-m", "engine.cli", "worker", *absent]
+    done = subprocess.run(worker, capture_output=True, text=True, check=False, timeout=200)
+    outcomes = [(done.returncode, done.stderr)]
+    for words in (("doctor",), ("topics", "check")):
+        result = run(*words, *absent)
+        outcomes.append((result.exit_code, result.output))
+    for code, said in outcomes:
+        assert code == 3, said
+        assert "topics missing in kafka: absent" in said
+        assert "engage topics create" in said
 
 
 def test_rules_check_points_at_the_error(run: Run, tmp_path: Path) -> None:

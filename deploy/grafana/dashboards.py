@@ -1,7 +1,7 @@
 """The Grafana dashboards as code: `make docs` runs this file, which writes the JSON files beside it.
 
 Import a JSON file in Grafana and choose the Prometheus that scrapes the workers. Every query is run
-against the real Prometheus by `tests/deploy/test_dashboards.py`.
+against the real Prometheus by `tests/monitoring/test_dashboards.py`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from engine.commands.base import EXIT_FAILED, EXIT_UNREACHABLE, AsJson, command, print_json, quiet_settings
+from engine.commands.base import (
+    EXIT_FAILED,
+    EXIT_UNREACHABLE,
+    EXIT_USAGE,
+    AsJson,
+    command,
+    print_json,
+    quiet_settings,
+)
 from engine.commands.findings import Finding, kafka_findings
 from engine.commands.redis_server import FEWEST_KEYS
 from engine.errors import ConfigError, EngineError, RuleErrors, TransientError
@@ -31,7 +39,8 @@ def register(app: typer.Typer) -> None:
 def doctor(settings: Settings, as_json: AsJson = False) -> None:
     """Check Kafka, topics, Redis, clocks and rules; say what to do about each finding.
 
-    Exit code 0: fit to run, warnings aside. 1: a check failed. 3: Kafka or Redis does not answer.
+    Exit code 0: fit to run, warnings aside. 1: a check failed. 2: Kafka or Redis refuses us. 3: one of them
+    does not answer, or topics are missing.
     """
     findings = list(examine(settings))
     if as_json:
@@ -40,7 +49,9 @@ def doctor(settings: Settings, as_json: AsJson = False) -> None:
         for finding in findings:
             finding.show()
     verdicts = {finding.verdict for finding in findings}
-    if "unreachable" in verdicts:
+    if "refused" in verdicts:
+        raise typer.Exit(EXIT_USAGE)
+    if verdicts & {"unreachable", "missing"}:
         raise typer.Exit(EXIT_UNREACHABLE)
     if "failed" in verdicts:
         raise typer.Exit(EXIT_FAILED)
@@ -79,9 +90,10 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
     )
     try:
         partitions = check_topics(kafka, kafka.topics, [spec.name for spec in specs])
-    except ConfigError as error:
+    except (ConfigError, TransientError) as error:
         text, _, remedy = str(error).partition("; ")
-        yield Finding(subject="topics", verdict="failed", text=text, remedy=remedy or "engage topics create")
+        verdict: Literal["missing", "failed"] = "missing" if isinstance(error, TransientError) else "failed"
+        yield Finding(subject="topics", verdict=verdict, text=text, remedy=remedy or "engage topics create")
         return
     yield Finding(
         subject="topics",
@@ -138,7 +150,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
 
 def _refusal(subject: str, error: ConfigError) -> Finding:
     text, _, remedy = str(error).rpartition("; ")
-    return Finding(subject=subject, verdict="unreachable", text=text, remedy=remedy)
+    return Finding(subject=subject, verdict="refused", text=text, remedy=remedy)
 
 
 async def _ask_redis(settings: Settings) -> tuple[StoreHealth, str | None, int]:

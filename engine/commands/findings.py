@@ -22,13 +22,14 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         subject: `kafka`, `topics`, `redis`, `clock` or `rules`.
-        verdict: `warning` works but is unsafe or slow; `unreachable` could not be looked at.
+        verdict: `warning` works but is unsafe or slow; `missing` is not there yet; `unreachable` could not be
+            looked at; `refused` neither, and waiting does not help.
         text: what was found.
         remedy: what to do; empty when all is well.
     """
 
     subject: str
-    verdict: Literal["ok", "warning", "failed", "unreachable"]
+    verdict: Literal["ok", "warning", "failed", "missing", "unreachable", "refused"]
     text: str
     remedy: str = ""
 

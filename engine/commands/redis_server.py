@@ -40,8 +40,9 @@ def acl(
 ) -> None:
     """Write a file for Redis' setting `aclfile`: a user for each role, with the least rights that suffice.
 
-    Passwords are read from files and written as SHA-256. A role without one can't log in, and the user
-    `default` is off: give at least `admin` and `worker` one before you start a server with it.
+    Roles: worker, trainer, viewer, operator, admin. Passwords are read from files and written as SHA-256. A
+    role without one can't log in, and the user `default` is off: give at least `admin` and `worker` one
+    before you start a server with it.
     """
     from engine.streams.store.users import USERS, acl_file  # noqa: PLC0415 - help must be fast
 
@@ -148,7 +149,8 @@ async def _measured(settings: Settings) -> tuple[int, str]:
     try:
         health = await store.health()
     except EngineError as error:
-        return MEASURED_BYTES, f"the load test's; {error}"
+        typer.echo(f"nothing measured here: {error}", err=True)
+        return MEASURED_BYTES, "the load test's"
     finally:
         await store.close()
     if health.keys < FEWEST_KEYS:

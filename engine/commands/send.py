@@ -129,8 +129,9 @@ def _refuse_unknown(fields: dict[str, Any]) -> None:
     from engine.rules.text.source import nearest  # noqa: PLC0415
 
     kind = EVENT_TYPES.get(fields["type"])
-    if kind is None:  # building the event says so
-        return
+    if kind is None:
+        hint = nearest(fields["type"], EVENT_TYPES) or "docs/events.md lists them"
+        raise ConfigError(f"there is no event type {fields['type']!r}; {hint}")
     known = EVENT_CLASSES[kind.family].__struct_fields__
     wrong = [
         f"--field {name}: {kind.name} has no such field; "

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic
 
 from engine.errors import ConfigError, TransientError
-from engine.streams.security.refusals import LinkErrors, refused
+from engine.streams.security.refusals import LinkErrors, refuse_hidden, refused
 
 TopicPartition: TypeAlias = tuple[str, int]
 
@@ -207,15 +207,16 @@ def check_topics(
         The partition count of the event topics.
 
     Raises:
-        ConfigError: a topic is missing, or the counts differ.
-        TransientError: the broker does not answer.
+        ConfigError: the counts differ, or this user may not see a topic.
+        TransientError: the broker does not answer, or a topic is not there yet.
     """
     counts = partition_counts(settings, timeout_s)
     missing = [topic for topic in dict.fromkeys((*event_topics, *other_topics)) if topic not in counts]
     if missing:
+        if is_secured(settings):
+            refuse_hidden(open_admin(settings), missing, timeout_s)
         names = ", ".join(missing)
-        also = ", or let this user see them: `engage topics acls`" if is_secured(settings) else ""
-        raise ConfigError(f"topics missing in kafka: {names}; create them with `engage topics create`{also}")
+        raise TransientError(f"topics missing in kafka: {names}; create them with `engage topics create`")
     by_topic = {topic: counts[topic] for topic in event_topics}
     if len(set(by_topic.values())) > 1:
         listed = ", ".join(f"{topic}={count}" for topic, count in by_topic.items())

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.deploy.test_chart import CASES, CHART, GOLDEN, VALUES, chart_digest, rendered
 from tests.deployment.prepare import MODELS, TOOLS
+from tests.deployment.test_chart import CASES, CHART, GOLDEN, VALUES, chart_digest, rendered
 
 VERSIONS = ("1.27.0", "1.37.0")  # the chart's oldest, and the newest there are schemas of
 # Of operators, not of Kubernetes: the schemas have none.

@@ -15,7 +15,7 @@ import redis
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
-from engine.streams.local.server import reserve_port
+from engine.streams.local.server import LocalServer, reserve_port
 from engine.streams.local.stack import ApacheKafka, EmbeddedBroker, LocalServerError, LocalStack, ValkeyServer
 from tests.conftest import create_topic
 
@@ -103,6 +103,38 @@ def test_a_given_folder_is_kept(tmp_path: Path) -> None:
         with ValkeyServer(tmp_path / "data") as server, redis.Redis.from_url(server.url) as client:
             assert client.get("key") == expected
             client.set("key", "value")
+
+
+class Slow(LocalServer):
+    """Ready when its file is there."""
+
+    name = "slow"
+    start_timeout_s = 0.3
+
+    def __init__(self, work: str) -> None:
+        super().__init__()
+        self._work = work
+
+    def _command(self) -> list[str]:
+        return [sys.executable, "-I", "-S", "-c", self._work.format(file=self.folder / "ready")]
+
+    def _is_ready(self) -> bool:
+        return (self.folder / "ready").exists()
+
+    def _prepare(self) -> None:
+        pass
+
+
+def test_a_server_that_works_gets_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a loaded machine a start takes longer; one that only sleeps is given up."""
+    monkeypatch.setattr("engine.streams.local.server._MORE_S", 1.0)
+    monkeypatch.setattr("engine.streams.local.server._WORKS_S", 0.001)
+    busy = "import time\nwhile time.process_time() < 0.6: pass\nopen('{file}', 'w').close()\ntime.sleep(60)"
+    with Slow(busy):
+        pass
+    asleep = Slow("import time\ntime.sleep(60)")
+    with pytest.raises(LocalServerError, match="slow does not answer after"), asleep:
+        pass
 
 
 def test_a_server_that_ends_at_once_shows_its_log(tmp_path: Path) -> None:

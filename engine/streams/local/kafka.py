@@ -18,7 +18,7 @@ from engine.streams.local.server import HOST, LocalServer, LocalServerError
 KAFKA_VERSION = "4.1.0"
 _LOG4J_VERSION = "2.25.1"
 _FETCH_TIMEOUT_S = 300
-_FORMAT_TIMEOUT_S = 60
+_FORMAT_TIMEOUT_S = 300
 _PROBE_TIMEOUT_S = 1.0
 _POM = f"""<project>
   <modelVersion>4.0.0</modelVersion><groupId>local</groupId><artifactId>kafka</artifactId><version>1</version>

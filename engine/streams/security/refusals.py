@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
 
 from engine.errors import ConfigError, EngineError, TransientError
 
@@ -136,6 +137,31 @@ def judge(errors: Iterable[KafkaError | None]) -> None:
         if error.code() in _RIGHTS:
             raise refused(error, "")
         logger.warning("kafka: %s", error.str())
+
+
+def refuse_hidden(admin: AdminClient, topics: Sequence[str], timeout_s: float) -> None:
+    """Raise if topics that Kafka does not list are only hidden from this user.
+
+    Args:
+        admin: a client.
+        topics: that are not listed.
+        timeout_s: how long the brokers may take.
+
+    Raises:
+        ConfigError: names those that are hidden.
+    """
+    hidden = []
+    for name, future in admin.describe_topics(TopicCollection(topics), request_timeout=timeout_s).items():
+        try:
+            future.result(timeout_s)
+        except KafkaException as error:
+            if error.args[0].code() in _RIGHTS:
+                hidden.append(name)
+    if hidden:
+        names = ", ".join(hidden)
+        raise ConfigError(
+            f"kafka: this user may not see {names}; `engage topics acls` shows each role's rights"
+        )
 
 
 def _is_tls(error: KafkaError) -> bool:

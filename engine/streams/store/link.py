@@ -121,7 +121,7 @@ class ServerLink:
         )
         self._connection = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
         self._timeout_s = timeout_s
-        self._address = address_of(url)
+        self._url = url
         self._turn = asyncio.Lock()
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
@@ -132,7 +132,7 @@ class ServerLink:
                     return await self._exchange(commands)
             except _GONE as error:
                 await self._connection.disconnect(nowait=True)
-                raise no_answer(self._address, error) from error
+                raise no_answer(self._url, error) from error
             except BaseException:
                 # Replies may still be on their way: the next command must not read them.
                 await self._connection.disconnect(nowait=True)
@@ -167,7 +167,7 @@ class ClusterLink:
     """
 
     def __init__(self, url: str, timeout_s: float, options: Mapping[str, Any]) -> None:
-        self._address = address_of(url)
+        self._url = url
         self._client = RedisCluster.from_url(
             url,
             **options,
@@ -186,11 +186,11 @@ class ClusterLink:
             await self._client.initialize()
             replies = await asyncio.gather(*map(self._send_one, commands), return_exceptions=True)
         except _GONE as error:
-            raise no_answer(self._address, error) from error
+            raise no_answer(self._url, error) from error
         for reply in replies:
             if isinstance(reply, BaseException) and not isinstance(reply, ResponseError):
                 if isinstance(reply, _GONE):
-                    raise no_answer(self._address, reply) from reply
+                    raise no_answer(self._url, reply) from reply
                 raise reply
         return replies
 
@@ -220,13 +220,14 @@ def address_of(url: str) -> str:
     return parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
 
 
-def no_answer(address: str, error: BaseException) -> ConfigError | TransientError:
+def no_answer(url: str, error: BaseException) -> ConfigError | TransientError:
     """What to raise when an exchange failed: waiting helps, unless credentials or certificates are wrong.
 
     Args:
-        address: host and port, for the text.
+        url: of the server; the text has its host and port, and no password.
         error: of redis-py or below.
     """
+    address = address_of(url)
     if isinstance(error, AuthenticationError):
         return ConfigError(f"redis at {address!r} refuses our login; check redis.user and redis.password")
     if isinstance(error, NoPermissionError):
@@ -235,7 +236,29 @@ def no_answer(address: str, error: BaseException) -> ConfigError | TransientErro
     if tls is not None:
         text = f"redis at {address!r}: no TLS connection: {tls}"
         return ConfigError(f"{text}; check redis.url (rediss://?), redis.ca_file and redis.certificate_file")
-    return TransientError(f"redis at {address!r} does not answer: {type(error).__name__}")
+    hint = _other_protocol(url, error)
+    return TransientError(f"redis at {address!r} does not answer: {type(error).__name__}{hint}")
+
+
+def _other_protocol(url: str, error: BaseException) -> str:
+    """Return a hint where the port may speak TLS and we do not, or the reverse; it may be just starting, too.
+
+    A port that wants TLS hangs up on us; one that does not takes our first record of TLS for the beginning of
+    a command and waits for the rest.
+    """
+    if url.startswith("rediss:"):
+        return (
+            "; without TLS there? redis.url begins with redis:// then" if _is_a(error, TimeoutError) else ""
+        )
+    hung_up = _is_a(error, ConnectionResetError) or "closed by server" in str(error)
+    return "; TLS there? redis.url begins with rediss:// then" if hung_up else ""
+
+
+def _is_a(error: BaseException, kind: type[BaseException]) -> bool:
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, kind):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
 
 
 def _tls_error(error: BaseException) -> str | None:

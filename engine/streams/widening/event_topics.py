@@ -31,7 +31,7 @@ class EventTopics:
         """Return how many partitions they have; while they are being widened, the fewest.
 
         Raises:
-            ConfigError: a topic is missing.
+            TransientError: a topic is missing.
         """
         counts = partition_counts(self._kafka)
         found = {counts[topic] for topic in self._kafka.topics if topic in counts}

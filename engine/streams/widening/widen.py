@@ -334,13 +334,14 @@ async def backlog(settings: Settings, kafka: KafkaSettings) -> tuple[int, str]:
     """
     topics = EventTopics(kafka)
     count = topics.partitions()
-    store = RedisStore(settings.redis.url, settings.redis.prefix, settings.redis.timeout_ms / 1000)
+    redis = settings.redis
+    store = RedisStore.of(redis)
     try:
         await store.check_layout(count)
     finally:
         await store.close()
-    link = await open_link(settings.redis.url, settings.redis.timeout_ms / 1000)
+    link = await open_link(redis.url, redis.timeout_ms / 1000, redis_options(redis))
     try:
-        return count, topics.waiting(await Moving(link, settings.redis.prefix).offsets(count), count)
+        return count, topics.waiting(await Moving(link, redis.prefix).offsets(count), count)
     finally:
         await link.close()

@@ -177,11 +177,23 @@ async def test_what_is_wrong_is_told_at_once(
 
 
 async def test_a_port_that_wants_tls_is_a_server_that_does_not_answer(secure: SecureRedis) -> None:
-    """Redis hangs up on who does not speak TLS: nothing tells it from a server that is just starting."""
+    """Redis hangs up on who does not speak TLS; so does one that is just starting: no more than a hint."""
     url = secure.tls_url.replace("rediss://", "redis://")
     store = RedisStore.of(settings_of(secure, "worker", ENGAGE_REDIS_URL=url, ENGAGE_REDIS_CA_FILE="").redis)
-    with pytest.raises(TransientError, match="does not answer"):
+    with pytest.raises(TransientError, match=r"does not answer: ConnectionError; TLS there\?.*rediss://"):
         await store.ping()
+
+
+async def test_a_port_without_tls_is_told(secure: SecureRedis) -> None:
+    """It waits for the rest of a command that never comes."""
+    more = {
+        "ENGAGE_REDIS_URL": secure.url.replace("redis://", "rediss://"),
+        "ENGAGE_REDIS_TIMEOUT_MS": "1000",
+    }
+    store = RedisStore.of(settings_of(secure, "worker", **more).redis)
+    with pytest.raises(TransientError, match=r"does not answer: TimeoutError; without TLS.*redis://"):
+        await store.ping()
+    await store.close()
 
 
 def test_a_password_is_changed_without_a_gap(secure: SecureRedis) -> None:

@@ -1,4 +1,4 @@
-"""Draws the dashboards for docs/dashboards.md, in four minutes: `python -m tests.deploy.draw_dashboards`.
+"""Draws the dashboards for docs/dashboards.md, in four minutes: `python -m tests.monitoring.draw_dashboards`.
 
 No Grafana is at hand, so matplotlib draws what Prometheus answers to the panels' own queries: the real
 Prometheus, scraping a real worker under a small load. Grafana's frames and colours differ.
@@ -23,9 +23,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from engine.streams.local.stack import EmbeddedBroker, ValkeyServer
-from tests.deploy.servers import free_port, load, prometheus
-from tests.deploy.test_dashboards import DASHBOARDS
 from tests.faults.harness import Deployment
+from tests.monitoring.servers import free_port, load, prometheus
+from tests.monitoring.test_dashboards import DASHBOARDS
 
 FOLDER = Path(__file__).parent.parent.parent / "docs" / "dashboards"
 SPAN_S = 180

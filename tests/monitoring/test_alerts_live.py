@@ -15,8 +15,8 @@ import yaml
 from confluent_kafka import Producer
 
 from engine.streams.local.stack import EmbeddedBroker, ValkeyServer
-from tests.deploy.servers import free_port, load, prometheus, query
 from tests.faults.harness import Deployment
+from tests.monitoring.servers import free_port, load, prometheus, query
 
 RULES = Path(__file__).parent.parent.parent / "deploy" / "prometheus" / "engage.rules.yaml"
 HOLDS = "1s"

@@ -13,8 +13,8 @@ import pytest
 
 from engine.metrics import METRICS
 from engine.streams.local.stack import EmbeddedBroker, ValkeyServer
-from tests.deploy.servers import PATIENCE_S, free_port, load, prometheus, query
 from tests.faults.harness import Deployment
+from tests.monitoring.servers import PATIENCE_S, free_port, load, prometheus, query
 
 FOLDER = Path(__file__).parent.parent.parent / "deploy" / "grafana"
 _CODE = runpy.run_path(str(FOLDER / "dashboards.py"))
