@@ -18,6 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from engine.errors import TransientError
 from engine.streams.kafka import KafkaSettings, producer_config
+from engine.streams.security.refusals import reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -114,10 +115,10 @@ class ActionProducer:
         for index, record in enumerate(records):
             while not outcome.hand_over(producer, index, record) and time.monotonic() < deadline:
                 await asyncio.sleep(_PAUSE_S)
-                producer.poll(0)
-        while outcome.open and time.monotonic() < deadline:
+                outcome.serve(producer)
+        while outcome.open and not outcome.ended and time.monotonic() < deadline:
             await asyncio.sleep(_PAUSE_S)
-            producer.poll(0)
+            outcome.serve(producer)
         self.delivered_total += outcome.delivered
         if outcome.delivered < len(records):
             self._fail(producer, outcome, len(records))
@@ -167,14 +168,23 @@ class ActionProducer:
 class _Outcome:
     """Delivery reports of one batch."""
 
-    __slots__ = ("delivered", "first_error", "open", "places", "refused")
+    __slots__ = ("delivered", "ended", "first_error", "open", "places", "refused")
 
     def __init__(self, count: int) -> None:
         self.places: list[Delivered | None] = [None] * count
         self.open = count
         self.delivered = 0
+        self.ended = False
         self.first_error = ""
         self.refused: list[int] = []
+
+    def serve(self, producer: Producer) -> None:
+        """Fetch reports; note when librdkafka's producer has ended for good."""
+        try:
+            producer.poll(0)
+        except (KafkaException, SystemError) as error:
+            self.ended = True
+            self.first_error = self.first_error or reason_of(error).name()
 
     def hand_over(self, producer: Producer, index: int, record: OutRecord) -> bool:
         """Give one record to librdkafka; False while there is no room in its queue."""

@@ -8,12 +8,12 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from engine.errors import EngineError, InvalidEvent, TransientError
+from engine.errors import InvalidEvent, TransientError
 from engine.events import EVENT_TYPES, DeadLetterReason, Event, Family
 from engine.streams.codec import encode_json
 from engine.streams.intake import END_OF_STREAM_MS, WATERMARK_HEADER
 from engine.streams.kafka import KafkaSettings, partition_counts, producer_config
-from engine.streams.security.refusals import failed
+from engine.streams.security.refusals import failed, reason_of
 from engine.validation import build, latest_ms
 
 _POLL_EVERY = 500
@@ -112,7 +112,7 @@ class EventSender:
         try:
             left = self._producer.flush(timeout_s)
         except (KafkaException, SystemError) as error:
-            raise self._given_up(error) from None
+            raise failed(reason_of(error), self._kafka.bootstrap, "kafka takes no events") from None
         self._check()
         if left:
             raise TransientError(f"kafka at {self._kafka.bootstrap!r} did not acknowledge {left} events")
@@ -138,18 +138,6 @@ class EventSender:
             self.acknowledged += 1
         elif self._failure is None:
             self._failure = error
-
-    def _given_up(self, error: BaseException) -> EngineError:
-        """What to raise when librdkafka's producer has ended, as one does that may write to no topic at all.
-
-        confluent-kafka raises that from inside a callback, which the interpreter calls a `SystemError`.
-        """
-        reason: BaseException | None = error
-        while reason is not None and not isinstance(reason, KafkaException):
-            reason = reason.__cause__
-        if reason is None:
-            raise error
-        return failed(reason.args[0], self._kafka.bootstrap, "kafka takes no events")
 
     def _check(self) -> None:
         if self._failure is not None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from engine.errors import TransientError
 from engine.streams.kafka import KafkaSettings
@@ -46,4 +49,32 @@ async def test_a_partly_failed_flush_raises(lane: Lane) -> None:
         await producer.send([(topic, b"k", b"small", None), (topic, b"k", bytes(2_000_000), None)])
     assert caught.value.failed == caught.value.refused == (1,)
     assert len(await producer.send([(topic, b"k", b"again", None)])) == 1
+    await producer.aclose()
+
+
+class _Ended:
+    """A producer of librdkafka's that a fatal error has ended, as confluent-kafka hands that out."""
+
+    def produce(self, *_: Any, **__: Any) -> None:
+        """Take the record; it will never be reported."""
+
+    def poll(self, _: float) -> int:
+        """Raise in a callback."""
+        raise SystemError("returned a result with an exception set") from KafkaException(
+            KafkaError(KafkaError._FATAL, "ended", fatal=True)
+        )
+
+    def purge(self) -> None:
+        """Nothing is left."""
+
+
+async def test_a_producer_that_has_ended_is_replaced(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fatal error fails the flush at once, as one that is tried again; the next has a new producer."""
+    producer = ActionProducer(lane.settings())
+    record = (lane.topics[0], b"k", b"1", None)
+    with monkeypatch.context() as patched:
+        patched.setattr("engine.streams.producer.Producer", lambda *_, **__: _Ended())
+        with pytest.raises(DeliveryError, match=r"1 of 1 records .* _FATAL"):
+            await producer.send([record])
+    assert len(await producer.send([record])) == 1
     await producer.aclose()

@@ -99,6 +99,29 @@ def failed(error: KafkaError, bootstrap: str, what: str) -> EngineError:
     return refused(error, bootstrap) if is_refusal(error) else TransientError(f"{what}: {error.str()}")
 
 
+def reason_of(error: BaseException) -> KafkaError:
+    """What ended librdkafka's producer for good.
+
+    confluent-kafka raises that from inside a callback, which the interpreter calls a `SystemError`.
+
+    Args:
+        error: what a call of the producer raised.
+
+    Returns:
+        Kafka's own error.
+
+    Raises:
+        BaseException: `error`, where Kafka is not behind it.
+    """
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, KafkaException):
+        behind = behind.__cause__
+    if behind is None:
+        raise error
+    reason: KafkaError = behind.args[0]
+    return reason
+
+
 def tell(error: KafkaError) -> None:
     """Log what goes wrong with a connection: loudly where credentials may have been changed meanwhile."""
     level = logging.WARNING if is_refusal(error) else logging.DEBUG
