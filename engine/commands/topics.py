@@ -100,7 +100,8 @@ def check(
     from engine.streams.topics import topic_specs  # noqa: PLC0415
 
     kafka, specs = kafka_settings(settings), topic_specs(settings)
-    count = check_topics(kafka, kafka.topics, [spec.name for spec in specs])
+    timeout_s = settings.kafka.timeout_ms / 1000
+    count = check_topics(kafka, kafka.topics, [spec.name for spec in specs], timeout_s)
     findings = list(kafka_findings(settings, kafka, retention_days))
     if as_json:
         print_json({"topics": [spec.name for spec in specs], "partitions": count, "findings": findings})

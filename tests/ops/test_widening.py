@@ -173,6 +173,7 @@ def widen_with_kills(shop: Shop) -> None:
     code, said = shop.try_engage("partitions", "widen", "--to", str(AFTER))
     assert code == 0, said
     assert "counts and checksums as before" in said
+    shop.more = {**shop.more, "ENGAGE_TOPICS_PARTITIONS": str(AFTER)}
 
 
 def wait_mark(shop: Shop, process: subprocess.Popen[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import json
 import os
@@ -26,6 +27,7 @@ from engine.streams.kafka import KafkaSettings, cluster_metadata, common_config
 from engine.streams.local.stack import ValkeyServer
 from engine.streams.security.acls import check_rights
 from engine.streams.security.rights import roles_of
+from engine.streams.store.redis import RedisStore
 from engine.streams.wiring import kafka_settings
 from tests.certificates import Authority
 from tests.faults.harness import end
@@ -279,6 +281,39 @@ def test_rights_that_are_missing_are_named_before_the_start(secure: SecureKafka)
         ConfigError, match=r"lacks READ on topic engage\.clicks.*WRITE on topic engage\.actions"
     ):
         check_rights(kafka, rights["worker"].rights)
+
+
+async def own_partitions(url: str, count: int) -> None:
+    """Leave in Redis what a worker of so many partitions has written."""
+    store = RedisStore(url)
+    for partition in range(count):
+        await store.acquire(partition, count)
+    await store.close()
+
+
+def test_an_operator_widens_partitions(secure: SecureKafka, valkey: ValkeyServer) -> None:
+    """The operator's rights suffice, also to send on what waits; the viewer is refused."""
+    topics = {f"ENGAGE_TOPICS_{kind}": f"wide.{kind.lower()}" for kind in ("CLICK", "ORDER", "SERVICE")}
+    topics |= {f"ENGAGE_TOPICS_{kind}": f"wide.{kind.lower()}" for kind in ("PROFILE", "ENGAGEMENT")}
+    topics |= {"ENGAGE_REDIS_URL": valkey.url, "ENGAGE_KAFKA_GROUP": "engage-wide"}
+    as_superuser = {"ENGAGE_KAFKA_SASL_USERNAME": "admin", "ENGAGE_KAFKA_SASL_PASSWORD": ADMIN_PASSWORD}
+    engage(environment(secure, "admin", **topics, **as_superuser), "topics", "acls", "--apply")
+    engage(environment(secure, "admin", **topics), "topics", "create")
+    asyncio.run(own_partitions(valkey.url, 2))
+    widen = ("partitions", "widen", "--to", "4", "--send-on")
+
+    def run(role: str, *words: str, exit_code: int = 0) -> str:
+        return engage(environment(secure, role, **topics), *words, exit_code=exit_code)
+
+    for number in range(5):
+        run("operator", "send", "page.viewed", "-c", f"c{number}")
+    told = run("viewer", *widen, exit_code=2)
+    assert "kafka refuses access" in told
+    assert "engage topics acls" in told
+    assert "2 partitions" in run("viewer", "topics", "check"), "refused before anything is changed"
+    done = run("operator", *widen)
+    assert "are in 4 partitions" in done
+    assert "5 records" in run("operator", "partitions", "check", exit_code=1)
 
 
 # ---- the processes --------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from engine.streams.store.contract import PartitionWrite
 from engine.streams.store.link import Command, Link, open_link
 from engine.streams.store.memory import MemoryStore
 from engine.streams.store.redis import RedisStore
-from engine.streams.widening.event_topics import EventTopics
+from engine.streams.widening.event_topics import EventTopics, SentOn
 from engine.streams.widening.moving import Moving
 from engine.streams.widening.widen import Widening
 
@@ -55,14 +55,14 @@ class Topics(EventTopics):
         """See `EventTopics`."""
         return []
 
-    def send_on(self, _offsets: Any, partitions: int) -> dict[tuple[str, int], int]:
+    def send_on(self, _offsets: Any, partitions: int) -> SentOn:
         """See `EventTopics`."""
         self.left = ""
-        return {(TOPIC, number): 1000 for number in range(partitions)}
+        return SentOn({(TOPIC, number): 1000 for number in range(partitions)}, {})
 
-    def widen(self, partitions: int) -> None:
+    def widen(self, partitions: int, *, validate_only: bool = False) -> None:
         """See `EventTopics`."""
-        self.count = partitions
+        self.count = self.count if validate_only else partitions
 
 
 class Mortal:

@@ -122,9 +122,10 @@ def roles_of(settings: Settings) -> dict[str, Role]:
         ),
         Role(
             "operator",
-            "operators who act: also `engage dlq replay`, `model promote`, `rollback`, `freeze`",
+            "operators who act: also `engage dlq replay`, `model promote`, `freeze`, `partitions widen`",
             (
                 *_topics(events, ["WRITE"], "records sent again, customers erased"),
+                *_topics(events, ["ALTER"], "more partitions"),
                 *_topics([topics.models], ["WRITE"], "decisions about the churn model"),
                 *_topics(everything, ["READ", "DESCRIBE_CONFIGS"], "everything can be looked at"),
                 Right("cluster", CLUSTER, ("DESCRIBE", "DESCRIBE_CONFIGS"), "settings of the brokers"),

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, OffsetSpec
 
 from engine.errors import ConfigError, TransientError
 from engine.streams.kafka import KafkaSettings, check_topics, common_config, partition_counts, producer_config
+from engine.streams.security.refusals import failed, is_refusal, refused
 
 _TIMEOUT_S = 15.0
 _QUIET_S = 1.0
 _MAX_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SentOn:
+    """What waited in the old partitions and was sent again.
+
+    Args:
+        until: up to where each partition was sent on.
+        taken: how many records each partition took of it; a customer may belong where it was.
+    """
+
+    until: Mapping[tuple[str, int], int]
+    taken: Mapping[tuple[str, int], int]
 
 
 class EventTopics:
@@ -80,7 +96,7 @@ class EventTopics:
         named = ", ".join(f"{topic}/{number} {behind[topic, number]}" for topic, number in worst)
         return f"{sum(behind.values())} records have not been worked on ({named})"
 
-    def send_on(self, offsets: Mapping[tuple[str, int], int], partitions: int) -> dict[tuple[str, int], int]:
+    def send_on(self, offsets: Mapping[tuple[str, int], int], partitions: int) -> SentOn:
         """Send what has not been worked on again, by its key; Kafka puts it where its customer belongs now.
 
         Args:
@@ -88,7 +104,7 @@ class EventTopics:
             partitions: how many to look at.
 
         Returns:
-            Up to where each partition was sent on.
+            What was sent on, and where to.
 
         Raises:
             TransientError: Kafka takes or gives it not in time.
@@ -98,6 +114,15 @@ class EventTopics:
         consumer = Consumer(common_config(self._kafka) | config)
         producer = Producer(producer_config(self._kafka))
         todo = {place: end for place, (_, end) in left.items()}
+        taken: Counter[tuple[str, int]] = Counter()
+        refused_with: list[KafkaError] = []
+
+        def on_delivery(error: KafkaError | None, record: Message) -> None:
+            if error is not None:
+                refused_with.append(error)
+            else:
+                taken[record.topic(), record.partition()] += 1
+
         try:
             consumer.assign([TopicPartition(*place, start) for place, (start, _) in left.items()])
             deadline_s = time.monotonic() + _TIMEOUT_S
@@ -107,7 +132,7 @@ class EventTopics:
                     place = record.topic(), record.partition()
                     if record.error() is not None or place not in todo:
                         continue
-                    _again(producer, record)
+                    _again(producer, record, on_delivery)
                     if record.offset() + 1 >= left[place][1]:
                         todo.pop(place)
                 producer.flush(_TIMEOUT_S)
@@ -117,7 +142,9 @@ class EventTopics:
                 raise TransientError("kafka did not take what was sent on")
         finally:
             consumer.close()
-        return {place: end for place, (_, end) in left.items()}
+        if refused_with:
+            raise failed(refused_with[0], self._kafka.bootstrap, "kafka did not take what was sent on")
+        return SentOn({place: end for place, (_, end) in left.items()}, taken)
 
     def _left(
         self, offsets: Mapping[tuple[str, int], int], partitions: int
@@ -138,8 +165,12 @@ class EventTopics:
         grown = sum(after[place][1] - before[place][1] for place in before)
         return [f"{grown} records were sent within {_QUIET_S:.0f} s: stop the senders"] if grown else []
 
-    def widen(self, partitions: int) -> None:
+    def widen(self, partitions: int, *, validate_only: bool = False) -> None:
         """Give each topic so many partitions, unless it has them.
+
+        Args:
+            partitions: how many.
+            validate_only: ask Kafka whether it would, and change nothing.
 
         Raises:
             ConfigError: Kafka refuses.
@@ -151,21 +182,34 @@ class EventTopics:
         ]
         if not wanted:
             return
-        for topic, future in self._admin.create_partitions(wanted, operation_timeout=_TIMEOUT_S).items():
+        more = {"validate_only": validate_only, "operation_timeout": _TIMEOUT_S}
+        for topic, future in self._admin.create_partitions(wanted, **more).items():
             try:
                 future.result()
             except KafkaException as error:
-                raise ConfigError(f"kafka refuses partitions for {topic!r}: {error.args[0].str()}") from error
+                reason = error.args[0]
+                if is_refusal(reason):
+                    raise refused(reason, self._kafka.bootstrap) from None
+                raise ConfigError(f"kafka refuses partitions for {topic!r}: {reason.str()}") from error
         deadline_s = time.monotonic() + _TIMEOUT_S
-        while any(partition_counts(self._kafka)[topic] < partitions for topic in self._kafka.topics):
+        while not validate_only and any(
+            partition_counts(self._kafka)[topic] < partitions for topic in self._kafka.topics
+        ):
             if time.monotonic() > deadline_s:
                 raise TransientError(f"kafka does not show {partitions} partitions after {_TIMEOUT_S:.0f} s")
             time.sleep(0.1)
 
 
-def _again(producer: Producer, record: Message) -> None:
+def _again(
+    producer: Producer, record: Message, on_delivery: Callable[[KafkaError | None, Message], None]
+) -> None:
     """Send a record as it is; repeats of it count once."""
-    what = {"key": record.key(), "value": record.value(), "headers": record.headers()}
+    what = {
+        "on_delivery": on_delivery,
+        "key": record.key(),
+        "value": record.value(),
+        "headers": record.headers(),
+    }
     while True:
         try:
             producer.produce(record.topic(), timestamp=record.timestamp()[1], **what)

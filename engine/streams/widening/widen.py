@@ -27,7 +27,7 @@ from engine.streams.store.link import open_link
 from engine.streams.store.redis import RedisStore
 from engine.streams.trainer import Checkpoint
 from engine.streams.widening.census import Census, Found, Totals
-from engine.streams.widening.event_topics import EventTopics
+from engine.streams.widening.event_topics import EventTopics, SentOn
 from engine.streams.widening.moving import Meta, Moving
 from engine.streams.wiring import definitions_of
 
@@ -106,7 +106,7 @@ class Widening:
         """Look at everything and change nothing.
 
         Raises:
-            ConfigError: the number cannot be had.
+            ConfigError: the number cannot be had, or not by this user.
             StateError: the state is no state of this deployment, or was written in several ways.
         """
         has = self._topics.partitions()
@@ -115,6 +115,7 @@ class Widening:
         self._check_number(plan)
         if plan.before == plan.after:
             return plan
+        self._topics.widen(plan.after, validate_only=True)
         found = await self._count(plan.after, "counted")
         note = await self._note()
         plan.totals = found.totals if note is None else note.totals
@@ -140,17 +141,18 @@ class Widening:
             note = Note(before, after, plan.totals)
             await self._moving.leave_note(msgspec.json.encode(note))
         self._topics.widen(after)
-        sent_on: Mapping[tuple[str, int], int] = {}
+        sent_on = SentOn({}, {})
         if self._send_on:
             sent_on = self._topics.send_on(await self._moving.offsets(before), before)
         await self._move(before, after)
         found = await self._count(after, "verified")
         await self._check(found)
-        await self._divide(before, after, found, sent_on)
+        await self._divide(before, after, found, sent_on.until)
         trainer, _ = await self._moving.trainer()
         if trainer is not None:
             await self._moving.set_trainer(_widened(trainer, after))
-        if late := self._topics.waiting(await self._moving.offsets(before), before):
+        mine = Counter(await self._moving.offsets(before)) + Counter(sent_on.taken)
+        if late := self._topics.waiting(mine, before):
             raise StateError(f"{late}: a sender was not stopped; stop it, then again with --send-on")
         await self._moving.finish(after)
         return found.totals
