@@ -19,6 +19,7 @@ from engine.commands import (
     partitions,
     process,
     redis_server,
+    results,
     rules,
     rules_author,
     rules_backtest,
@@ -46,6 +47,7 @@ Against your own Kafka and Redis:
     engage tail actions    what it decided, and why
     engage customer show c1
     engage explain c1      why did, or didn't, they get it
+    engage results         what the journeys brought about
 
 \b
 Exit codes: 0 done, 1 a check failed, 2 wrong usage, setting or credentials, 3 Kafka or Redis is not ready,
@@ -87,6 +89,7 @@ for group in (
     tail,
     customer,
     explain,
+    results,
     deadletters,
     rules,
     rules_author,

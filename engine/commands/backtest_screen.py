@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 from engine.authoring.backtest.result import BacktestResult, JourneyFigures
+from engine.commands.tables import print_table
 from engine.streams.backtest.job import Screen
 
-MAX_SHOWN = 30  # rows of a table
 SAMPLES = 3  # customers named; the report names more
 
 
@@ -73,7 +71,7 @@ def show(out: Console, result: BacktestResult) -> None:
     _show_guards(out, result.journeys)
     if result.collisions:
         rows = [(each.stopped, each.guard, each.by, f"{each.messages:,}") for each in result.collisions]
-        _table(out, "Cap collisions", ("stopped", "cap", "contacts of", ">messages"), rows)
+        print_table(out, "Cap collisions", ("stopped", "cap", "contacts of", ">messages"), rows)
     if result.compared_with:
         _show_differences(out, result)
     for title, words in (("About this result", result.notes), ("What this cannot say", result.limits)):
@@ -103,14 +101,14 @@ def _show_journeys(out: Console, journeys: list[JourneyFigures]) -> None:
         )
         rows.append((each.journey, *(f"{number:,}" if number else "·" for number in numbers)))
     used = [at for at in range(len(head)) if at < 4 or any(row[at] != "·" for row in rows)]
-    _table(out, "", [head[at] for at in used], [tuple(row[at] for at in used) for row in rows])
+    print_table(out, "", [head[at] for at in used], [tuple(row[at] for at in used) for row in rows])
     sends = [
         (each.journey, send.step, send.channel, send.template, f"{send.sent:,}")
         for each in journeys
         for send in each.sends
     ]
     if sends:
-        _table(out, "Messages by step", ("journey", "step", "channel", "template", ">sent"), sends)
+        print_table(out, "Messages by step", ("journey", "step", "channel", "template", ">sent"), sends)
 
 
 def _show_guards(out: Console, journeys: list[JourneyFigures]) -> None:
@@ -125,7 +123,7 @@ def _show_guards(out: Console, journeys: list[JourneyFigures]) -> None:
         for guard, count in sorted(guards.items(), key=lambda item: -item[1])
     ]
     if rows:
-        _table(out, "What held messages back, who left early", ("journey", "what", "by", ">times"), rows)
+        print_table(out, "What held messages back, who left early", ("journey", "what", "by", ">times"), rows)
 
 
 def _show_differences(out: Console, result: BacktestResult) -> None:
@@ -141,21 +139,4 @@ def _show_differences(out: Console, result: BacktestResult) -> None:
         numbers = (f"+{each.newly:,}", f"-{each.no_longer:,}", f"{each.both:,}")
         rows.append((each.journey, each.step, what, *numbers, "\n".join(samples)))
     head = ("journey", "step", "what", ">newly", ">no longer", ">as before", "samples")
-    _table(out, title, head, rows)
-
-
-def _table(out: Console, title: str, head: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
-    table = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for name in head:
-        table.add_column(
-            name.lstrip(">"),
-            justify="right" if name[0] == ">" else "left",
-            overflow="fold",
-            no_wrap=name[0] == ">",
-        )
-    for row in rows[:MAX_SHOWN]:
-        table.add_row(*(Text(cell) for cell in row))
-    out.print(table, soft_wrap=False)
-    if len(rows) > MAX_SHOWN:
-        out.print(f"and {len(rows) - MAX_SHOWN} more, see --json or --html", style="dim")
-    out.print()
+    print_table(out, title, head, rows)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,8 +17,8 @@ from engine.commands.base import (
     kafka_settings,
     print_json,
 )
-from engine.commands.rules import load_rules
-from engine.errors import ConfigError, RuleErrors
+from engine.commands.rules import running_rules
+from engine.errors import ConfigError
 from engine.rules.text.source import nearest
 from engine.rules.times.units import read_duration
 from engine.settings import Settings
@@ -60,28 +58,11 @@ def explain(
         raise ConfigError(f"--since {since!r}: write a whole number with a unit, as in 30d, 12h or 45m")
     if (customer_id is None) == (action is None):
         raise ConfigError("name a customer, or a message with --action ID")
-    rules = _rules(settings)
+    rules = running_rules(settings)
     if action is not None:
         _explain_message(settings, rules, action, span_ms, as_json=as_json)
     elif customer_id is not None:
         _explain_customer(settings, rules, customer_id, journey, span_ms, as_json=as_json)
-
-
-def _rules(settings: Settings) -> RuleSet:
-    """Return the rules that run: those published, or the files where nothing is."""
-    from engine.streams.explain import live_rules  # noqa: PLC0415
-
-    try:
-        # what is logged on the way is no part of the answer
-        with contextlib.redirect_stdout(sys.stderr):
-            found = live_rules(settings, kafka_settings(settings))
-        return found if found is not None else load_rules(settings)
-    except RuleErrors as error:
-        first = error.errors[0]
-        where = f"{first.file}:{first.line}:{first.column}"
-        raise ConfigError(
-            f"the journeys cannot be read; first: {where}: {first.message} (`engage rules check` tells all)"
-        ) from None
 
 
 def _explain_customer(

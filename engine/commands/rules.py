@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
-from engine.commands.base import EXIT_FAILED, AsJson, command, complain, print_json
-from engine.errors import RuleError, RuleErrors
+from engine.commands.base import EXIT_FAILED, AsJson, command, complain, kafka_settings, print_json
+from engine.errors import ConfigError, RuleError, RuleErrors
 from engine.settings import Settings
 
 if TYPE_CHECKING:
@@ -99,6 +100,23 @@ def check(
     # a wrong path must not pass for a good rule set
     if errors or not names or (strict and warnings):
         raise typer.Exit(EXIT_FAILED)
+
+
+def running_rules(settings: Settings) -> RuleSet:
+    """Return the rules that run: those published, or the files where nothing is."""
+    from engine.streams.explain import live_rules  # noqa: PLC0415
+
+    try:
+        # what is logged on the way is no part of the answer
+        with contextlib.redirect_stdout(sys.stderr):
+            found = live_rules(settings, kafka_settings(settings))
+        return found if found is not None else load_rules(settings)
+    except RuleErrors as error:
+        first = error.errors[0]
+        where = f"{first.file}:{first.line}:{first.column}"
+        raise ConfigError(
+            f"the journeys cannot be read; first: {where}: {first.message} (`engage rules check` tells all)"
+        ) from None
 
 
 def with_paths(settings: Settings, paths: list[Path]) -> Settings:

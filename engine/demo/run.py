@@ -204,6 +204,7 @@ def _next_commands(view: View, settings_path: Path, *, keep: bool) -> str:
         f"  engage customer show {customer}     what the engine knows of this customer\n"
         "  engage tail actions             the actions, each with its reason\n"
         "  engage tail decisions           also what was held back, and by which guard\n"
+        "  engage results --from 500d      what the journeys brought about, beside the holdout\n"
         "  engage doctor                   checks broker, topics, store and rules\n"
         f"  {furious}\n"
         "                                  a customer loses patience: watch the actions\n"

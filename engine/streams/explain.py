@@ -103,11 +103,8 @@ def _decisions_of(
     key = customer_id.encode()
     found: deque[Decision] = deque(maxlen=MAX_DECISIONS)
     with _reader(settings, kafka, settings.topics.decisions, since_ms, key=key) as reader:
-        oldest = reader.oldest(settings.topics.decisions)
-        reaches_ms = 0
-        if oldest is not None:
-            first = _decision(oldest.value())
-            reaches_ms = first.time if first is not None else 0
+        firsts = [_decision(each.value()) for each in reader.firsts(settings.topics.decisions)]
+        reaches_ms = max((first.time for first in firsts if first is not None), default=0)
         for message in reader.until_end():
             if message.key() == key and (decision := _decision(message.value())) is not None:
                 found.append(decision)

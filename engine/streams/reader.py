@@ -124,14 +124,16 @@ class TopicReader:
                 return message if message.error() is None else None
         return None
 
-    def oldest(self, topic: str) -> Message | None:
-        """Return the oldest record of the partition read; None when there is none. For a reader with a key.
+    def firsts(self, topic: str) -> list[Message]:
+        """Return the oldest record of each partition of a topic; none of one that is empty.
 
         Call it before anything is read: it moves the reader for a moment, then puts it back.
         """
-        number = next(iter(number for name, number in self._ends if name == topic))
-        low, high = self._bounds(topic, number)
-        found = self._peek(topic, number, low) if low < high else None
+        found = []
+        for name, number in self._ends:
+            low, high = self._bounds(name, number) if name == topic else (0, 0)
+            if low < high and (message := self._peek(name, number, low)) is not None:
+                found.append(message)
         self._consumer.assign([TopicPartition(*place, offset) for place, offset in self._positions.items()])
         return found
 

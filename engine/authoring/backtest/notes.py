@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from engine.authoring.backtest.result import iso
 from engine.features.registry import FeatureSpace
 from engine.features.windows import WINDOWS
 from engine.rules.ruleset import RuleSet
+from engine.rules.times.period import iso
 from engine.rules.times.units import say_duration
 
 _DAY_MS = 86_400_000

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -19,6 +18,7 @@ from engine.authoring.backtest.tally import (
     Cell,
     Tally,
 )
+from engine.rules.times.period import iso
 
 LIMITS = tuple(
     """\
@@ -276,8 +276,3 @@ def _rows(tally: Tally, empty: Callable[[Cell], Row]) -> list[Row]:
 
 def _day(number: int) -> str:
     return iso(number * DAY_MS)[:10]
-
-
-def iso(instant_ms: int) -> str:
-    """Write an instant as ISO 8601, UTC, to the second."""
-    return datetime.fromtimestamp(instant_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from engine.authoring.intervals import share_interval
 from engine.features.churn.evaluation import Decile
 
 _SIDE: Final = 420
@@ -63,14 +64,8 @@ def calibration(deciles: Sequence[Decile], colour: str) -> str:
 
 
 def interval(tenth: Decile) -> tuple[float, float]:
-    """Return the 95 % interval of an observed share (Wilson, "Probable inference", 1927).
-
-    Rows of one customer are alike, so the true one is wider.
-    """
-    n, share, z = tenth.rows, tenth.observed, 1.96
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    """Return the 95 % interval of an observed share; rows of one customer are alike: it is too narrow."""
+    return share_interval(tenth.observed, tenth.rows)
 
 
 def lines(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -17,16 +15,14 @@ from engine.authoring.backtest.result import (
     BacktestResult,
     RunFigures,
     collisions_of,
-    iso,
     journey_figures,
     rows_by_day,
     rows_by_segment,
 )
-from engine.errors import ConfigError
 from engine.events import Family
 from engine.features.churn.snapshot import Snapshot, shipped_prior
 from engine.rules.publishing.publication import open_contents
-from engine.rules.times.units import read_duration
+from engine.rules.times.period import iso, read_period
 from engine.settings import Settings
 from engine.streams.backtest.log import LogIndex
 from engine.streams.backtest.read import LogReader
@@ -47,7 +43,6 @@ from engine.streams.rules.topic import read_rules as read_published
 from engine.streams.wiring import rule_paths
 
 LIVE = "live"
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +126,7 @@ def backtest(settings: Settings, kafka: KafkaSettings, request: Request, screen:
         index, log = _read(settings, kafka, request, reader, Path(folder) / "spool")
         read_s = time.monotonic() - started_s
         begins_ms, ends_ms = index.span_ms()
-        from_ms, to_ms = period(request.since, request.until, begins_ms, ends_ms)
+        from_ms, to_ms = read_period(request.since, request.until, begins_ms, ends_ms)
         snapshot = (
             shipped_prior(settings.churn.horizon_days) if request.logs else newest_model(settings, kafka)
         )
@@ -178,40 +173,6 @@ def _read(
     topics = {topic: Family(family) for family, topic in settings.event_topics().items()}
     index = reader.topics(kafka, topics, spool, open_registry(settings))
     return index, f"topics {', '.join(topics)}"
-
-
-def period(since: str, until: str, begins_ms: int, ends_ms: int) -> tuple[int, int]:
-    """Return the period in ms: never outside of the log.
-
-    Args:
-        since: a duration before the period's end, or a date or date-time (UTC unless it says otherwise).
-        until: a date (to its end) or date-time, or empty.
-        begins_ms: first event of the log.
-        ends_ms: last event of the log.
-
-    Raises:
-        ConfigError: one cannot be read, or nothing lies in between.
-    """
-    to_ms = min(_instant_ms("--to", until, end=True), ends_ms) if until else ends_ms
-    back_ms = read_duration(since)
-    from_ms = to_ms - back_ms if back_ms is not None else _instant_ms("--from", since, end=False)
-    if from_ms >= to_ms or to_ms < begins_ms:
-        raise ConfigError(
-            f"nothing lies between {since!r} and {until or 'the end'!r}: "
-            f"the log goes from {iso(begins_ms)} to {iso(ends_ms)}"
-        )
-    return max(from_ms, begins_ms), to_ms
-
-
-def _instant_ms(option: str, text: str, *, end: bool) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(f"{option} {text!r}: write 30d, 2026-01-31 or 2026-01-31T09:00:00Z") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    whole_day = bool(_DATE.fullmatch(text)) and end
-    return int(moment.timestamp() * 1000) + (86_400_000 - 1 if whole_day else 0)
 
 
 def _result(

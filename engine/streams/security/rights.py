@@ -90,10 +90,11 @@ def roles_of(settings: Settings) -> dict[str, Role]:
         ),
         Role(
             "author",
-            "`engage rules publish`, `backtest`, `evaluate`: who writes journeys",
+            "`engage rules publish`, `backtest`, `evaluate`, `results`: who writes journeys",
             (
                 *_topics([topics.rules], ["READ", "WRITE"], "what is published"),
                 *_topics(events, ["READ"], "backtests read past events"),
+                *_topics([topics.decisions], ["READ"], "results are told from decisions"),
                 *_topics([topics.models], ["READ"], seen),
                 readers,
             ),

@@ -24,9 +24,10 @@ from engine.errors import ConfigError
 from engine.events import Event, Family
 from engine.link_settings import KafkaSettings as KafkaSection
 from engine.link_settings import RedisSettings
+from engine.rules.times.period import read_period
 from engine.settings import RuleSettings, Settings, TopicSettings
 from engine.streams import wiring
-from engine.streams.backtest.job import Request, backtest, live_rules, period
+from engine.streams.backtest.job import Request, backtest, live_rules
 from engine.streams.backtest.read import LogReader
 from engine.streams.backtest.run import compile_rules
 from engine.streams.codec import encode_json
@@ -163,13 +164,13 @@ def test_broken_lines_are_counted_and_named(tmp_path: Path, events: list[tuple[F
 def test_periods_are_read_as_people_write_them() -> None:
     """A duration counts back from the end; a date of the end is whole; nothing in between is an error."""
     begins, ends = 1_700_000_000_000, 1_700_000_000_000 + 100 * DAY_MS
-    assert period("30d", "", begins, ends) == (ends - 30 * DAY_MS, ends)
-    assert period("400d", "", begins, ends) == (begins, ends)
-    assert period("2023-12-01", "2023-12-02", begins, ends) == (1_701_388_800_000, 1_701_561_599_999)
-    assert period("2023-12-01T08:00:00+08:00", "", begins, ends)[0] == 1_701_388_800_000
+    assert read_period("30d", "", begins, ends) == (ends - 30 * DAY_MS, ends)
+    assert read_period("400d", "", begins, ends) == (begins, ends)
+    assert read_period("2023-12-01", "2023-12-02", begins, ends) == (1_701_388_800_000, 1_701_561_599_999)
+    assert read_period("2023-12-01T08:00:00+08:00", "", begins, ends)[0] == 1_701_388_800_000
     for since, until in (("2030-01-01", ""), ("1d", "2020-01-01"), ("soon", ""), ("1d", "soon")):
         with pytest.raises(ConfigError):
-            period(since, until, begins, ends)
+            read_period(since, until, begins, ends)
 
 
 def test_the_report_says_what_the_log_is_too_short_for(
