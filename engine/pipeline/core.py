@@ -303,11 +303,11 @@ class Pipeline:
             now_s = scored_at_s(wave, buyers, codes, batch.now_ms[buyers])
             rates = rates_of(wave, buyers, batch.now_ms[buyers] // 1000, work.rates)
             activity = activity_of(self.space, matrix, buyers)
-            risk[buyers], features = self.scorer.score_with_features(
+            risk[buyers], sheet = self.scorer.score_with_features(
                 stats, now_s.astype(np.float64), rates, activity
             )
             fill_value(self.space, matrix, self.scorer, buyers, stats, now_s, rates, activity)
             chosen = move_scores(wave, buyers, codes, self.score_every_ms)
-            scored = Scored(buyers, codes, now_s, features, chosen)
+            scored = Scored(buyers, codes, now_s, sheet, chosen)
         self.space.set_column(matrix, "churn_risk", risk)
         return scored

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from engine.events import EVENT_TYPES, TIMER_CODE
 from engine.features.churn.blocks import TrainingBlock, customer_keys
-from engine.features.churn.hazard import feature_rows
 from engine.features.churn.purchases import DAY_S
 from engine.features.churn.rate import GlobalRate
+from engine.features.churn.sheet import Sheet
 from engine.features.state import CustomerState
 from engine.pipeline.waves import EventRow, Wave
 
@@ -87,14 +87,14 @@ class Scored:
         rows: `(scored,)` numbers of the rows.
         codes: of each of them.
         time_s: when each of them was scored.
-        features: of each of them, as columns (`Scorer.score_with_features`).
+        sheet: what they were scored by.
         chosen: which of them, by place in these arrays, the model learns from.
     """
 
     rows: Int64s
     codes: Codes
     time_s: Int64s
-    features: Floats
+    sheet: Sheet
     chosen: Sequence[int]
 
 
@@ -149,7 +149,7 @@ def freeze(
         block = TrainingBlock(
             customer_keys([wave.states[number].customer_id for number in scored.rows[picked].tolist()]),
             scored.time_s[picked].astype(np.uint32),
-            feature_rows(scored.features[:, picked]).astype(np.float32),
+            scored.sheet.features(picked).astype(np.float32),
             scored.codes[picked] == ORDER_PLACED,
             segments[scored.rows[picked]],
         )

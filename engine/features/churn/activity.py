@@ -89,14 +89,22 @@ def activity_features(columns: Floats) -> Floats | None:
     answers = columns[_CSAT_LAST:_KNOWN]
     counts = columns[_COUNTS]
     answered = answers != _NO_SCORE
-    if not np.count_nonzero(counts) and not np.count_nonzero(answered):
+    nobody_answered = not np.count_nonzero(answered)
+    if nobody_answered and not np.count_nonzero(counts):
         return None
     out = np.empty((ACTIVITY_COUNT, columns.shape[1]))
     # of who is known for less than a week the habit is what was seen so far: no change yet
-    weeks = np.minimum(np.maximum(columns[_KNOWN], _WEEK_D), _HABIT_D) / _WEEK_D
-    habits, scores = out[HABITS], out[CSAT:]
-    np.log1p(counts[3:] / weeks, out=habits)
-    np.subtract(np.log1p(counts[:3]), habits, out=out[CHANGES])
+    weeks = np.maximum(columns[_KNOWN], _WEEK_D)
+    np.minimum(weeks, _HABIT_D, out=weeks)
+    weeks /= _WEEK_D
+    habits, changes, logs, scores = out[HABITS], out[CHANGES], out[: CHANGES.stop], out[CSAT:]
+    np.divide(counts[3:], weeks, out=habits)
+    changes[:] = counts[:3]
+    np.log1p(logs, out=logs)
+    changes -= habits
+    if nobody_answered:
+        scores[:] = 0.0
+        return out
     np.subtract(answers, _CENTRES, out=scores)
     scores *= answered
     scores += _ZERO  # no zero has a sign: a row's bytes do not depend on who else is in the batch

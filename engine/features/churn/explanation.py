@@ -182,12 +182,12 @@ def _mixed(
     for at, rows in enumerate(kinds, len(_PURCHASES)):
         for row in rows:
             activity[row] = np.where(chosen[:, at], _activity(own)[row], _activity(typical)[row])
-    measures = np.stack([mix(name) for name in MEASURES])
-    recency_d, tenure_d = measures[MEASURES.index("recency_d")], measures[MEASURES.index("tenure_d")]
+    measures = {name: mix(name) for name in MEASURES if name != "last_d"}
     # nobody bought last before they bought first
-    np.maximum(tenure_d, recency_d, out=tenure_d)
+    measures["tenure_d"] = np.maximum(measures["tenure_d"], measures["recency_d"])
+    measures["last_d"] = measures["tenure_d"] - measures["recency_d"]
     return Basis(
-        measures=measures,
+        measures=np.stack([measures[name] for name in MEASURES]),
         decayed=lately,
         global_rate=mix("global_rate"),
         just_purchased=mix("just_purchased"),

@@ -4,15 +4,14 @@ Eighteen are of purchases; those of other activity follow (`activity`).
 
 `Basis` holds the quantities a row's features are made of; they can be read from purchase statistics
 (workers) or recovered from a frozen feature row (trainer), and rolled forward in time on the
-assumption that nothing is bought. The chained hazard needs each row 0, 30, 60 … days ahead.
+assumption that nothing is bought (`sheet`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
 from typing import Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -65,16 +64,37 @@ FEATURE_COUNT: Final = len(HAZARD_FEATURES)
     _RECENCY_BY_REPEATS,
 ) = range(PURCHASE_COUNT)
 MEASURES: Final = (
-    "recency_d",
-    "repeats",
     "tenure_d",
+    "recency_d",
+    "last_d",
+    "repeats",
     "mean_amount",
     "last_amount",
     "mean_gap_d",
     "gap_sd_d",
 )
-"""The first features are the log1p of these, in this order."""
+"""Rows of `Basis.measures`."""
 MEASURE_COUNT: Final = len(MEASURES)
+(
+    _TENURE_D,
+    _RECENCY_D,
+    _LAST_D,
+    _REPEAT_COUNT,
+    _MEAN_PAID,
+    _LAST_PAID,
+    _MEAN_GAP_D,
+    _GAP_SD_D,
+) = range(MEASURE_COUNT)
+_LOGS: Final = {
+    _TENURE_D: _TENURE,
+    _RECENCY_D: _RECENCY,
+    _REPEAT_COUNT: _REPEATS,
+    _MEAN_PAID: _MEAN_AMOUNT,
+    _LAST_PAID: _LAST_AMOUNT,
+    _MEAN_GAP_D: _MEAN_GAP,
+    _GAP_SD_D: _GAP_SD,
+}
+"""Measures, and the features that are the log1p of them."""
 
 GAP_PRIOR_D: Final = 90.0
 """Gaps are shrunk towards this with the weight of one observation; fixed, so features never change with H."""
@@ -86,15 +106,13 @@ JUST_PURCHASED_S: Final = 3_600
 _ZERO, _ONE, _DAY_S = (np.array(value, np.float64) for value in (0.0, 1.0, DAY_S))
 _JUST_PURCHASED_S = np.array(JUST_PURCHASED_S, np.float64)
 _PRIOR_D, _PRIOR_SQ = np.array(GAP_PRIOR_D), np.array(GAP_PRIOR_D**2)
-_LEAST_Z, _MOST = np.array(-MAX_GAP_Z), np.array((MAX_GAP_RATIO, MAX_GAP_Z))[:, None, None]
 
 
-@dataclass(frozen=True, slots=True)
-class Basis:
+class Basis(msgspec.Struct, frozen=True):
     """What the features of rows are made of, in float64; times in days.
 
     Args:
-        measures: what the first seven features are the log1p of, (7, rows), as in `MEASURES`
+        measures: (8, rows), as in `MEASURES`.
         decayed: purchases and amounts as in `PurchaseStats`, decayed to now, (4, rows).
         global_rate: purchases per known customer and day, 30-day average; (rows,) or one for all.
         just_purchased: 1 on a purchase row, (rows,).
@@ -110,37 +128,42 @@ class Basis:
     @property
     def recency_d(self) -> Floats:
         """Days since the last purchase, (rows,)."""
-        return self._measure(_RECENCY)
+        return self._measure(_RECENCY_D)
 
     @property
     def repeats(self) -> Floats:
         """Purchases after the first, (rows,)."""
-        return self._measure(_REPEATS)
+        return self._measure(_REPEAT_COUNT)
 
     @property
     def tenure_d(self) -> Floats:
         """Days since the first purchase, (rows,)."""
-        return self._measure(_TENURE)
+        return self._measure(_TENURE_D)
+
+    @property
+    def last_d(self) -> Floats:
+        """Days from the first purchase to the last, (rows,)."""
+        return self._measure(_LAST_D)
 
     @property
     def mean_amount(self) -> Floats:
         """Mean amount of a purchase, (rows,)."""
-        return self._measure(_MEAN_AMOUNT)
+        return self._measure(_MEAN_PAID)
 
     @property
     def last_amount(self) -> Floats:
         """Amount of the last purchase, (rows,)."""
-        return self._measure(_LAST_AMOUNT)
+        return self._measure(_LAST_PAID)
 
     @property
     def mean_gap_d(self) -> Floats:
         """Mean gap between purchases, shrunk towards `GAP_PRIOR_D`, (rows,)."""
-        return self._measure(_MEAN_GAP)
+        return self._measure(_MEAN_GAP_D)
 
     @property
     def gap_sd_d(self) -> Floats:
         """Standard deviation of the gaps, shrunk likewise, (rows,)."""
-        return self._measure(_GAP_SD)
+        return self._measure(_GAP_SD_D)
 
     def _measure(self, row: int) -> Floats:
         values: Floats = self.measures[row]
@@ -148,13 +171,6 @@ class Basis:
 
 
 _FADE_PER_DAY: Final = -1.0 / np.array((*DECAY_DAYS, DECAY_DAYS[-1]))[:, None]
-
-
-@cache
-def _ahead(steps: int, step_d: float) -> tuple[Floats, Floats]:
-    """Days ahead (steps, 1), and what is left of decayed sums by then (4, steps, 1)."""
-    ahead_d = np.arange(steps, dtype=np.float64)[:, None] * step_d
-    return ahead_d, np.exp(ahead_d * _FADE_PER_DAY[:, :, None])
 
 
 def basis_of_stats(
@@ -175,32 +191,35 @@ def basis_of_stats(
     Returns:
         The basis; a row without purchases reads as one purchase of nothing at the epoch.
     """
-    count = np.maximum(stats.count, _ONE)
-    recency_s = np.maximum(now_s - stats.last_s, _ZERO)
-    span_d = (stats.last_s - stats.first_s) / _DAY_S
+    # a call of numpy costs what a hundred numbers do, and twice that where rows are stretched to fit
+    first_s, last_s, count, sum_gap_sq = stats.columns[:4]
+    count = np.maximum(count, _ONE)
+    latest_s = np.maximum(now_s, last_s)
     measures = np.empty((MEASURE_COUNT, len(count)))
-    recency_d, repeats, tenure_d, mean_amount, last_amount, mean_gap_d, gap_sd_d = measures
-    np.divide(recency_s, _DAY_S, out=recency_d)
-    np.subtract(count, _ONE, out=repeats)
-    np.add(recency_d, span_d, out=tenure_d)
-    np.divide(stats.sum_amount, count, out=mean_amount)
-    last_amount[:] = stats.last_amount
-    np.add(span_d, _PRIOR_D, out=mean_gap_d)
+    tenure_d = np.subtract(latest_s, first_s, out=measures[_TENURE_D])
+    recency_d = np.subtract(latest_s, last_s, out=measures[_RECENCY_D])
+    just_purchased = recency_d < _JUST_PURCHASED_S
+    both_d = measures[: _RECENCY_D + 1]
+    both_d /= _DAY_S
+    last_d = np.subtract(tenure_d, recency_d, out=measures[_LAST_D])
+    repeats = np.subtract(count, _ONE, out=measures[_REPEAT_COUNT])
+    measures[_MEAN_PAID : _LAST_PAID + 1] = stats.amounts
+    mean_amount = measures[_MEAN_PAID]
+    mean_amount /= count
+    mean_gap_d = np.add(last_d, _PRIOR_D, out=measures[_MEAN_GAP_D])
+    mean_gap_d /= count
     # squares about the mean, shrunk; rounding may take them below none
-    np.divide(span_d * span_d, np.maximum(repeats, _ONE), out=gap_sd_d)
-    np.subtract(stats.sum_gap_sq + _PRIOR_SQ, gap_sd_d, out=gap_sd_d)
+    gap_sd_d = np.multiply(last_d, last_d, out=measures[_GAP_SD_D])
+    gap_sd_d /= np.maximum(repeats, _ONE)
+    np.subtract(sum_gap_sq, gap_sd_d, out=gap_sd_d)
+    gap_sd_d += _PRIOR_SQ
     np.maximum(gap_sd_d, _PRIOR_SQ, out=gap_sd_d)
-    measures[_MEAN_GAP:] /= count
+    gap_sd_d /= count
     np.sqrt(gap_sd_d, out=gap_sd_d)
-    decayed = np.exp(recency_d * _FADE_PER_DAY)
+    decayed = recency_d * _FADE_PER_DAY
+    np.exp(decayed, out=decayed)
     decayed *= stats.decayed
-    return Basis(
-        measures=measures,
-        decayed=decayed,
-        global_rate=global_rate,
-        just_purchased=recency_s < _JUST_PURCHASED_S,
-        activity=activity,
-    )
+    return Basis(measures, decayed, global_rate, just_purchased, activity)
 
 
 def basis_of_features(features: npt.NDArray[np.floating]) -> Basis:
@@ -214,8 +233,10 @@ def basis_of_features(features: npt.NDArray[np.floating]) -> Basis:
     """
     columns = np.ascontiguousarray(features.T, np.float64)
     activity = columns[PURCHASE_COUNT:]
-    measures = np.expm1(columns[:MEASURE_COUNT])
-    np.rint(measures[_REPEATS], out=measures[_REPEATS])
+    measures = np.empty((MEASURE_COUNT, len(features)))
+    measures[list(_LOGS)] = np.expm1(columns[list(_LOGS.values())])
+    np.rint(measures[_REPEAT_COUNT], out=measures[_REPEAT_COUNT])
+    np.maximum(measures[_TENURE_D] - measures[_RECENCY_D], _ZERO, out=measures[_LAST_D])
     return Basis(
         measures=measures,
         decayed=np.concatenate((columns[_COUNT_7:_SPEND_90], np.expm1(columns[_SPEND_90 : _SPEND_90 + 1]))),
@@ -223,83 +244,3 @@ def basis_of_features(features: npt.NDArray[np.floating]) -> Basis:
         just_purchased=columns[_JUST],
         activity=activity if activity.any() else None,
     )
-
-
-def feature_columns(basis: Basis, steps: int = 1, step_d: float = 30.0) -> Floats:
-    """Compute the features now and after each further step without a purchase.
-
-    Without activity its columns are left out: they would all be zero.
-
-    Args:
-        basis: the rows.
-        steps: number of instants: now, one step ahead, …
-        step_d: length of a step, days.
-
-    Returns:
-        (18, steps, rows) float64, with activity (26, steps, rows).
-    """
-    ahead_d, fade = _ahead(steps, step_d)
-    count = PURCHASE_COUNT if basis.activity is None else FEATURE_COUNT
-    out = np.empty((count, steps, basis.measures.shape[1]))
-    logs = out[:MEASURE_COUNT]
-    logs[:] = basis.measures[:, None, :]
-    logs[_RECENCY : _TENURE + 1 : _TENURE - _RECENCY] += ahead_d
-    recency, z, rate = logs[_RECENCY], out[_Z], out[_RATE]
-    mean_gap_d = basis.mean_gap_d
-    np.divide(recency, mean_gap_d, out=out[_RATIO])
-    np.subtract(recency, mean_gap_d, out=z)
-    z /= basis.gap_sd_d
-    gaps = out[_RATIO : _Z + 1]
-    np.minimum(gaps, _MOST, out=gaps)
-    np.maximum(z, _LEAST_Z, out=z)
-    np.add(logs[_TENURE], _PRIOR_D, out=rate)
-    np.log1p(logs, out=logs)
-    np.multiply(basis.decayed[:, None, :], fade, out=out[_COUNT_7 : _SPEND_90 + 1])
-    spend = out[_SPEND_90]
-    np.log1p(spend, out=spend)
-    out[_ONE_TIME] = basis.repeats == _ZERO
-    out[_GLOBAL_RATE] = basis.global_rate
-    np.log(rate, out=rate)
-    np.subtract(out[_REPEATS], rate, out=rate)
-    out[_JUST] = 0.0
-    out[_JUST, 0] = basis.just_purchased
-    # silence says more about those who used to buy often
-    np.multiply(recency, out[_REPEATS], out=out[_RECENCY_BY_REPEATS])
-    if basis.activity is not None:
-        # that nothing is bought says nothing of visits: who comes as usual, or less, is taken to go on so
-        out[PURCHASE_COUNT:] = basis.activity[:, None, :]
-    return out
-
-
-def feature_rows(columns: Floats) -> Floats:
-    """Return features as rows, with zeros for activity that was left out.
-
-    Args:
-        columns: as from `feature_columns`, of one instant: (18, rows) or (26, rows).
-
-    Returns:
-        (rows, 26) float64, columns as in `HAZARD_FEATURES`.
-    """
-    rows = np.zeros((columns.shape[1], FEATURE_COUNT))
-    rows[:, : len(columns)] = columns.T
-    return rows
-
-
-def hazard_matrix(
-    stats: PurchaseStats,
-    now_s: Floats | float,
-    global_rate: Floats | float,
-    activity: Floats | None = None,
-) -> Floats:
-    """Compute the feature rows that are published for training and scored.
-
-    Args:
-        stats: statistics of (rows,) customers.
-        now_s: the instant of each row, (rows,) or one for all, seconds since the epoch.
-        global_rate: purchases per known customer and day, (rows,) or one for all.
-        activity: as from `activity_of`, (8, rows) or None.
-
-    Returns:
-        (rows, 26) float64, columns as in `HAZARD_FEATURES`.
-    """
-    return feature_rows(feature_columns(basis_of_stats(stats, now_s, global_rate, activity))[:, 0])

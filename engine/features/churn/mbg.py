@@ -9,8 +9,6 @@ the first purchase, in days. No labels are needed.
 
 from __future__ import annotations
 
-import math
-from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -29,9 +27,7 @@ MIN_REPEAT_BUYERS: Final = 10
 TIME_UNIT_D: Final = 30.0
 """Times are fitted in this unit, so that all four parameters are of the order of one."""
 _LOG_BOUND: Final = 12.0
-_MAX_LOG_ODDS: Final = np.array(600.0)
-"""Bound on the log-odds of being gone: their odds still fit a float."""
-_ONE, _TINY = np.array(1.0), np.array(1e-15)
+_ONE = np.array(1.0)
 
 
 class MbgParameters(msgspec.Struct, frozen=True):
@@ -70,56 +66,38 @@ def log_likelihood(parameters: MbgParameters, repeats: Floats, last_d: Floats, a
     return np.asarray(buying + staying + np.logaddexp(0.0, gone), np.float64)
 
 
-def log_odds_silent(
-    parameters: MbgParameters, repeats: Floats, last_d: Floats, age_d: Floats, horizon_d: float
-) -> Floats:
-    """Log-odds of no purchase within the horizon, given each customer's history.
+def silent_exponents(logs: Floats, shape: Floats, out: Floats) -> None:
+    """Compute logarithms of the odds of being gone and of the chance to wait longer than a horizon.
 
     Whoever is gone buys nothing. Whoever is alive drops out only at a purchase, so the wait for the
-    next purchase is a Gamma mixture of exponentials with shape r + x and scale alpha + T. With g the odds
-    of being gone and w the chance that one who is alive waits longer than the horizon, the odds are
-    (g + w) / (1 - w).
+    next purchase is a Gamma mixture of exponentials with shape r + x and scale alpha + T.
 
     Args:
-        parameters: of the model.
-        repeats: repeat purchases, (rows,).
-        last_d: days from first to last purchase, (rows,).
-        age_d: days from first purchase to now, (rows,).
-        horizon_d: days ahead.
-
-    Returns:
-        (rows,) float64, finite: within about ±`_MAX_LOG_ODDS`.
+        logs: logarithms of alpha + T, twice, of alpha + t_x, of alpha + T + horizon and of b + x, (5, rows).
+        shape: r + x, twice, (2, rows).
+        out: takes the log-odds of being gone, less log a, and the log of the chance that one who is alive
+            buys nothing, (2, rows).
     """
-    r, alpha, b, log_a, horizon = _as_arrays(parameters, horizon_d)
-    shape = repeats + r
-    terms = np.empty((4, len(shape)))
-    age, last, ahead, leaving = terms
-    np.add(age_d, alpha, out=age)
-    np.add(last_d, alpha, out=last)
-    np.add(age, horizon, out=ahead)
-    np.add(repeats, b, out=leaving)
-    np.log(terms, out=terms)
-    np.subtract(age, ahead, out=ahead)
-    ahead *= shape
-    np.expm1(ahead, out=ahead)
-    age -= last
-    age *= shape
-    age -= leaving
-    age += log_a
-    np.minimum(age, _MAX_LOG_ODDS, out=age)
-    gone = np.exp(age, out=age)
-    gone += ahead
-    gone += _ONE
-    np.maximum(gone, _TINY, out=gone)
-    gone /= np.maximum(np.negative(ahead, out=ahead), _TINY, out=ahead)
-    return np.log(gone, out=gone)
+    np.subtract(logs[:2], logs[2:4], out=out)
+    out *= shape
+    gone = out[0]
+    gone -= logs[4]
 
 
-@lru_cache(maxsize=16)
-def _as_arrays(parameters: MbgParameters, horizon_d: float) -> tuple[Floats, ...]:
-    """Return r, alpha, b, log a and the horizon as numpy takes them without making them over."""
-    values = (parameters.r, parameters.alpha, parameters.b, math.log(parameters.a), horizon_d)
-    return tuple(np.array(value) for value in values)
+def silent_odds(gone: Floats, longer: Floats, a: Floats) -> None:
+    """Compute the odds of no purchase within a horizon, given each customer's history.
+
+    With g the odds of being gone and w the chance that one who is alive waits longer than the horizon, they
+    are (g + w) / (1 - w).
+
+    Args:
+        gone: g / a, (rows,); takes the odds' numerator.
+        longer: w, (rows,); takes the odds' denominator.
+        a: the model's, ().
+    """
+    gone *= a
+    gone += longer
+    np.subtract(_ONE, longer, out=longer)
 
 
 def log_odds_gone(parameters: MbgParameters, repeats: Floats, last_d: Floats, age_d: Floats) -> Floats:

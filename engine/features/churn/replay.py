@@ -21,9 +21,9 @@ import numpy.typing as npt
 from engine.errors import EngineError
 from engine.features.churn.blocks import TrainingBlock, customer_keys
 from engine.features.churn.evaluation import Quality
-from engine.features.churn.hazard import hazard_matrix
 from engine.features.churn.purchases import DAY_S, unpack_many, update_purchase
 from engine.features.churn.rate import GlobalRate
+from engine.features.churn.sheet import hazard_matrix
 from engine.features.churn.snapshot import Snapshot
 from engine.features.churn.trainer import TrainerCore, TrainerReport, TrainerSettings
 

@@ -14,25 +14,21 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from engine.features.churn.hazard import (
-    Basis,
-    Floats,
-    basis_of_features,
-    basis_of_stats,
-    feature_columns,
-)
-from engine.features.churn.mbg import log_odds_silent
+from engine.features.churn import mbg
+from engine.features.churn.activity import ACTIVITY_COUNT
+from engine.features.churn.hazard import Basis, Floats, basis_of_features, basis_of_stats
 from engine.features.churn.purchases import PurchaseStats
+from engine.features.churn.sheet import Layout, Sheet
 from engine.features.churn.snapshot import HazardParameters, Snapshot, check_snapshot
 from engine.features.churn.value import VALUE_DAYS, expected_amount, expected_orders
 
 MAX_LOG_ODDS: Final = 13.8
 """Risks stay within 1e-6 of 0 and 1, so that log-loss stays finite."""
-MAX_STEP_LOG_ODDS: Final = 50.0
-"""Bound on one step's log-odds; twelve steps of it still fit a float."""
+MAX_CHAIN_LOG_ODDS: Final = 600.0
+"""Bound on the sum of all steps' log-odds, and on those of being gone, so that the odds fit a float."""
 _LEAST, _MOST = np.array(-MAX_LOG_ODDS), np.array(MAX_LOG_ODDS)
-_LEAST_STEP, _MOST_STEP = np.array(-MAX_STEP_LOG_ODDS), np.array(MAX_STEP_LOG_ODDS)
-_ZERO = np.array(0.0)
+_TINY: Final = np.array(1e-22)
+"""Odds below this count as this."""
 _HARDLY: Final = 1e-9
 """Below this chance of a purchase, who buys all the same is taken to buy once."""
 
@@ -78,20 +74,32 @@ class Scorer:
         EngineError: the snapshot does not fit this engine's features.
     """
 
-    __slots__ = ("_hazard_share", "_intercept", "_mbg_share", "_steps", "_weights", "snapshot")
+    __slots__ = (
+        "_a", "_hazard_share", "_intercept", "_layout", "_mbg_share", "_most", "_steps", "_weights",
+        "snapshot",
+    )  # fmt: skip
 
     def __init__(self, snapshot: Snapshot) -> None:
         check_snapshot(snapshot)
         self.snapshot = snapshot
         self._steps = snapshot.horizon_days // snapshot.hazard_days
+        self._layout = Layout(
+            self._steps, float(snapshot.hazard_days), snapshot.mbg, float(snapshot.horizon_days)
+        )
         self._mbg_share = np.array(snapshot.mbg_share)
         self._hazard_share = np.array(1.0 - snapshot.mbg_share)
-        self._weights, self._intercept = fold(snapshot.hazard)
+        self._most = np.array(MAX_CHAIN_LOG_ODDS / self._steps)
+        self._a = np.array(snapshot.mbg.a)
+        weights, intercept = fold(snapshot.hazard)
         if snapshot.prior is not None and snapshot.prior_share > 0.0:
             share = snapshot.prior_share
-            weights, intercept = fold(snapshot.prior)
-            self._weights = (1.0 - share) * self._weights + share * weights
-            self._intercept = (1.0 - share) * self._intercept + share * intercept
+            prior_weights, prior_intercept = fold(snapshot.prior)
+            weights = (1.0 - share) * weights + share * prior_weights
+            intercept = (1.0 - share) * intercept + share * prior_intercept
+        active = self._layout.weights(weights)
+        alone = active[:, : active.shape[1] - ACTIVITY_COUNT].copy()
+        self._weights = {active.shape[1]: active, alone.shape[1]: alone}
+        self._intercept = np.array(intercept)
 
     def score(
         self,
@@ -120,7 +128,7 @@ class Scorer:
         now_s: Floats | float,
         global_rate: Floats | float,
         activity: Floats | None = None,
-    ) -> tuple[Floats, Floats]:
+    ) -> tuple[Floats, Sheet]:
         """Score customers, and return the features they were scored by.
 
         Args:
@@ -130,24 +138,22 @@ class Scorer:
             activity: as for `score`.
 
         Returns:
-            (rows,) risks as from `score`, and features as of now, (18, rows) or with activity (26, rows);
-            `feature_rows` makes rows of them.
+            (rows,) risks as from `score`, and the sheet that features can be read off.
         """
-        basis = basis_of_stats(stats, now_s, global_rate, activity)
-        columns = self._columns(basis)
-        risk = self._blend(*self._log_odds(basis, columns))
-        risk[stats.count == _ZERO] = np.nan
-        return risk, columns[:, 0]
+        sheet = self._layout.fill(basis_of_stats(stats, now_s, global_rate, activity))
+        risk = self._blend(*self._log_odds(sheet))
+        if np.count_nonzero(stats.count) < len(risk):
+            risk[stats.count == 0.0] = np.nan
+        return risk, sheet
 
     def score_rows(self, features: npt.NDArray[np.floating]) -> Risk:
         """Score frozen feature rows, (rows, 26), model by model."""
-        basis = basis_of_features(features)
-        hazard, mbg = self._log_odds(basis, self._columns(basis))
-        return Risk(self._blend(hazard, mbg), _to_risk(hazard), _to_risk(mbg))
+        returns, silent = self._log_odds(self._layout.fill(basis_of_features(features)))
+        return Risk(self._blend(returns, silent), _to_risk(-returns), _to_risk(silent))
 
     def score_basis(self, basis: Basis) -> Floats:
         """Score rows given by what their features are made of, (rows,)."""
-        return self._blend(*self._log_odds(basis, self._columns(basis)))
+        return self._blend(*self._log_odds(self._layout.fill(basis)))
 
     def expect(
         self,
@@ -174,49 +180,56 @@ class Scorer:
             near = msgspec.structs.replace(self.snapshot, horizon_days=VALUE_DAYS)
             return Scorer(near).expect(stats, now_s, global_rate, activity)
         basis = basis_of_stats(stats, now_s, global_rate, activity)
-        hazard, mbg = self._log_odds(basis, self._columns(basis))
-        last_d = np.maximum(basis.tenure_d - basis.recency_d, 0.0)
-        orders = expected_orders(self.snapshot.mbg, basis.repeats, last_d, basis.tenure_d, VALUE_DAYS)
-        buys = expit(-mbg)
+        returns, silent = self._log_odds(self._layout.fill(basis))
+        orders = expected_orders(self.snapshot.mbg, basis.repeats, basis.last_d, basis.tenure_d, VALUE_DAYS)
+        buys = expit(-silent)
         orders = np.where(buys > _HARDLY, orders / np.maximum(buys, _HARDLY), 1.0)
-        orders = np.maximum(orders, 1.0) * (1.0 - self._blend(hazard, mbg))
+        orders = np.maximum(orders, 1.0) * (1.0 - self._blend(returns, silent))
         orders[stats.count == 0.0] = 0.0
         amount = basis.mean_amount
         if self.snapshot.spend is not None:
             amount = expected_amount(self.snapshot.spend, basis.repeats + 1.0, amount)
         return orders, orders * amount
 
-    def _blend(self, hazard: Floats, mbg: Floats) -> Floats:
-        return _to_risk(hazard * self._hazard_share + mbg * self._mbg_share)
+    def _blend(self, returns: Floats, silent: Floats) -> Floats:
+        blended = silent * self._mbg_share
+        # subtracted: the hazard's are those of a purchase
+        blended -= returns * self._hazard_share
+        return _to_risk(blended)
 
-    def _columns(self, basis: Basis) -> Floats:
-        """Features now and after each step of the chain, (18 or 26, steps, rows)."""
-        return feature_columns(basis, self._steps, float(self.snapshot.hazard_days))
-
-    def _log_odds(self, basis: Basis, columns: Floats) -> tuple[Floats, Floats]:
-        """Log-odds of no purchase within the horizon by the chained hazard and by MBG/NBD."""
-        snapshot = self.snapshot
+    def _log_odds(self, sheet: Sheet) -> tuple[Floats, Floats]:
+        """Log-odds of a purchase within the horizon by the chained hazard, and of none by MBG/NBD."""
+        values, layout = sheet.values, sheet.layout
+        # the odds' numerator and denominator by MBG/NBD, then the odds of a purchase in each step
+        odds = np.empty((2 + self._steps, values.shape[1]))
+        steps = odds[2:]
         # Row by row, not BLAS: its order of adding depends on the batch's size, and a risk must not.
-        odds = np.einsum("f,fsr->sr", self._weights[: len(columns)], columns)
-        odds += self._intercept
-        np.minimum(odds, _MOST_STEP, out=odds)
-        np.maximum(odds, _LEAST_STEP, out=odds)
-        # 1 / product of 1 - h = product of 1 + exp(odds); kept less one, so that small hazards stay exact
-        np.log1p(np.exp(odds, out=odds), out=odds)
-        returning = odds[0]
-        for step in odds[1:]:
+        weighed = values[layout.weighed]
+        weights = self._weights[len(weighed)]
+        if values.shape[1] > 1:
+            np.einsum("sf,fr->sr", weights, weighed, out=steps)
+        else:  # einsum adds those of a single customer in another order
+            steps[:] = np.einsum("sf,fr->sr", weights, np.repeat(weighed, 2, axis=1))[:, :1]
+        steps += self._intercept
+        mbg.silent_exponents(values[layout.waits], values[layout.shape], odds[:2])
+        np.minimum(odds, self._most, out=odds)
+        np.exp(odds, out=odds)
+        # product of 1 + odds, less one: kept so, that small hazards stay exact
+        returning = odds[2]
+        for step in odds[3:]:
+            both = returning * step
             returning += step
-        np.log(np.expm1(returning, out=returning), out=returning)
-        silent = log_odds_silent(
-            snapshot.mbg,
-            basis.repeats,
-            np.maximum(basis.tenure_d - basis.recency_d, _ZERO),
-            basis.tenure_d,
-            float(snapshot.horizon_days),
-        )
-        return np.negative(returning, out=returning), silent
+            returning += both
+        silent, otherwise = odds[0], odds[1]
+        mbg.silent_odds(silent, otherwise, self._a)
+        logs = odds[:3]
+        np.maximum(logs, _TINY, out=logs)
+        np.log(logs, out=logs)
+        silent -= otherwise
+        return returning, silent
 
 
 def _to_risk(log_odds: Floats) -> Floats:
-    np.minimum(np.maximum(log_odds, _LEAST), _MOST, out=log_odds)
-    return np.asarray(expit(log_odds), np.float64)
+    np.minimum(log_odds, _MOST, out=log_odds)
+    np.maximum(log_odds, _LEAST, out=log_odds)
+    return np.asarray(expit(log_odds, out=log_odds), np.float64)

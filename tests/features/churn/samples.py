@@ -8,9 +8,9 @@ import numpy.typing as npt
 from engine.features.catalog import NO_SCORE
 from engine.features.churn.activity import activity_features
 from engine.features.churn.blocks import TrainingBlock
-from engine.features.churn.hazard import hazard_matrix
 from engine.features.churn.purchases import DAY_S, PurchaseStats, unpack_many, update_purchase
 from engine.features.churn.replay import Purchases
+from engine.features.churn.sheet import hazard_matrix
 
 START_S = 10_000 * DAY_S
 

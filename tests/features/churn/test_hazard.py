@@ -13,11 +13,13 @@ from engine.features.churn.hazard import (
     PURCHASE_FEATURES,
     basis_of_features,
     basis_of_stats,
-    feature_columns,
-    hazard_matrix,
 )
+from engine.features.churn.mbg import MbgParameters
 from engine.features.churn.purchases import DAY_S, unpack_many
+from engine.features.churn.sheet import Layout, hazard_matrix
 from tests.features.churn.samples import START_S, random_activity, random_stats, stats_of
+
+LAYOUT = Layout(3, 30.0, MbgParameters(r=0.8, alpha=40.0, a=0.9, b=2.5), 90.0)
 
 
 def test_features_equal_their_definition() -> None:
@@ -57,19 +59,20 @@ def test_rolling_forward_equals_waiting() -> None:
     """The columns two steps ahead are those 60 days later without a purchase, with habits as they were."""
     stats, now_s = random_stats(50)
     activity = random_activity(50)
-    ahead = feature_columns(basis_of_stats(stats, now_s, 0.01, activity), steps=3)
+    sheet = LAYOUT.fill(basis_of_stats(stats, now_s, 0.01, activity))
     later = hazard_matrix(stats, now_s + 60 * DAY_S, 0.01, activity)
-    np.testing.assert_allclose(ahead[:, 2].T, later, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(sheet.features(step=2), later, rtol=1e-9, atol=1e-12)
 
 
 def test_frozen_rows_roll_forward_like_live_ones() -> None:
     """A float32 row holds all that is needed to evaluate it 30 days on."""
     stats, now_s = random_stats(50)
     activity = random_activity(50)
-    live = feature_columns(basis_of_stats(stats, now_s, 0.01, activity), steps=3)
+    live = LAYOUT.fill(basis_of_stats(stats, now_s, 0.01, activity))
     frozen = hazard_matrix(stats, now_s, 0.01, activity).astype(np.float32)
-    again = feature_columns(basis_of_features(frozen), steps=3)
-    np.testing.assert_allclose(again, live, rtol=1e-4, atol=1e-4)
+    again = LAYOUT.fill(basis_of_features(frozen))
+    for step in range(3):
+        np.testing.assert_allclose(again.features(step=step), live.features(step=step), rtol=1e-4, atol=1e-4)
 
 
 def test_clock_that_jumps_back_reads_as_the_purchase_itself() -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
-from scipy.special import expit
 
-from engine.features.churn import mbg
-from engine.features.churn.hazard import HAZARD_FEATURES, hazard_matrix
+from engine.features.churn.hazard import HAZARD_FEATURES
 from engine.features.churn.model import HazardModel
 from engine.features.churn.purchases import DAY_S, unpack_many, update_purchase
 from engine.features.churn.scoring import Scorer
+from engine.features.churn.sheet import hazard_matrix
 from engine.features.churn.snapshot import Snapshot, shipped_prior
 from tests.features.churn.samples import START_S, random_activity, random_stats
 
@@ -48,7 +47,11 @@ def test_mbg_share_of_one_is_mbg_alone() -> None:
     stats, now_s = random_stats(200)
     ages = (now_s - stats.first_s) / DAY_S
     last = (stats.last_s - stats.first_s) / DAY_S
-    expected = 1.0 - expit(-mbg.log_odds_silent(snapshot.mbg, stats.count - 1.0, last, ages, 90.0))
+    r, alpha, a, b = snapshot.mbg.r, snapshot.mbg.alpha, snapshot.mbg.a, snapshot.mbg.b
+    repeats = stats.count - 1.0
+    gone = a / (b + repeats) * ((alpha + ages) / (alpha + last)) ** (r + repeats)
+    longer = ((alpha + ages) / (alpha + ages + 90.0)) ** (r + repeats)
+    expected = (gone + longer) / (gone + 1.0)
     np.testing.assert_allclose(Scorer(snapshot).score(stats, now_s, 0.01), expected, rtol=1e-9)
 
 
@@ -127,7 +130,8 @@ def test_prior_orders_customers_sensibly() -> None:
     assert (silent > fresh).all()
 
 
-def test_a_risk_does_not_depend_on_who_else_is_in_the_batch() -> None:
+@pytest.mark.parametrize("horizon_days", [30, 90])
+def test_a_risk_does_not_depend_on_who_else_is_in_the_batch(horizon_days: int) -> None:
     """However a batch is cut, each row's risk and features are the same to the last bit."""
     rng = np.random.default_rng(5)
     records, now_s = [], []
@@ -139,16 +143,16 @@ def test_a_risk_does_not_depend_on_who_else_is_in_the_batch() -> None:
         assert record is not None
         records.append(record)
         now_s.append(float(time_s + int(rng.integers(0, 20_000_000))))
-    scorer = Scorer(trained()[1])
+    scorer = Scorer(msgspec.structs.replace(trained()[1], horizon_days=horizon_days))
     activity = random_activity(150)
 
     def score(start: int, end: int) -> tuple[list[float], list[list[float]]]:
         stats = unpack_many(b"".join(records[start:end]), np.ones(end - start, np.bool_))
         rates = np.full(end - start, 0.0123)
-        risk, features = scorer.score_with_features(
+        risk, sheet = scorer.score_with_features(
             stats, np.array(now_s[start:end]), rates, activity[:, start:end]
         )
-        return risk.tolist(), features.T.tolist()
+        return risk.tolist(), sheet.features().tolist()
 
     whole = score(0, len(records))
     for size in (1, 2, 3, 5, 7, 8, 13, 64):

@@ -95,7 +95,7 @@ def test_a_worker_is_told_at_least_the_chance_of_an_order() -> None:
     assert (later < orders).all()
     far = Scorer(msgspec.structs.replace(snapshot, horizon_days=180))
     np.testing.assert_array_equal(far.expect(stats, now_s, 0.01)[0], orders)
-    alone = type(stats)(*(getattr(stats, name)[..., :1] for name in stats.__dataclass_fields__))
+    alone = type(stats)(stats.columns[:, :1])
     assert scorer.expect(alone, now_s[:1], 0.01)[0][0] == orders[0]
 
 
