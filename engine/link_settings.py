@@ -82,6 +82,13 @@ class KafkaSettings(Section, frozen=True, kw_only=True):
     timeout_ms: Annotated[
         int, about("How long a command waits for the brokers.", unit="ms", low=100, high=300_000)
     ] = 5_000
+    transactions: Annotated[
+        Literal["no", "yes"],
+        about(
+            "Whether actions are written in transactions: who reads `read_committed` sees each of them once,"
+            " when what it follows from is durable; later by a transaction."
+        ),
+    ] = "no"
     security_protocol: Annotated[
         Literal["plaintext", "ssl", "sasl_ssl", "sasl_plaintext"],
         about("Whether the link is encrypted (`ssl`) and whether we log in (`sasl`)."),

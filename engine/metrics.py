@@ -92,6 +92,9 @@ HANDLER_ERRORS = _counter(
 FENCED = _counter("fenced", "partitions", "Writes refused because another worker owns the partition.")
 ROLLED_BACK = _counter("rolled_back", "partitions", "Times Redis was found restored from an older moment.")
 REBALANCES = _counter("rebalances", "rebalances", "Changes of this worker's partitions.")
+OUTBOXES = _counter(
+    "outboxes_recovered", "partitions", "Times a partition's last actions were sent for an earlier worker."
+)
 PRODUCE_ERRORS = _counter("produce_errors", "records", "Records Kafka did not acknowledge at first.")
 
 PARTITIONS = _gauge("partitions", "partitions", "Partitions this worker owns.")

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engine.features.state import CustomerState
 from engine.pipeline.core import Outcome
+from engine.settings import Settings
 from engine.streams.delivery import Delivery
 from engine.streams.health import WorkerHealth
 from engine.streams.holdings import Holdings
 from engine.streams.intake import Step
 from engine.streams.producer import OutRecord
+from engine.streams.sink import Sink
 from engine.streams.store.contract import PartitionFenced, PartitionWrite, Refusal, StateRolledBack, Store
 from engine.streams.tally import Tally
+from engine.streams.transactions.outbox import Outbox
+from engine.streams.transactions.producer import Transactions
+from engine.streams.transactions.relay import Relay
 
 if TYPE_CHECKING:  # OpenTelemetry is there only where it is asked for
     from engine.streams.tracing import Trace, Tracing
@@ -26,11 +31,15 @@ TURNS = 4  # of the event loop: a timer that has come, what waited for it, what 
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What a step sends, actions apart, and what it makes durable."""
+    """What a step sends, actions apart, and what it makes durable.
+
+    `outboxes` are the actions again, by partition number, where they are sent in transactions.
+    """
 
     actions: list[OutRecord]
     records: list[OutRecord]
     writes: list[PartitionWrite]
+    outboxes: dict[int, Outbox] = field(default_factory=dict)
 
 
 class Finishing:
@@ -67,6 +76,7 @@ class Finishing:
         self._health = health
         self._at_work = at_work
         self._now_ms = now_ms
+        self._relay: Relay | None = None
         self.task: asyncio.Task[Refusal | None] | None = None
         self.busy: Mapping[str, CustomerState] = {}
         self._tracing: Tracing | None = None
@@ -75,6 +85,17 @@ class Finishing:
         """Make spans of each step's sampled events."""
         self._tracing = tracing
         self._tally.spans = {}
+
+    def relay_with(self, transactions: Transactions, settings: Settings) -> None:
+        """Send actions in transactions where that is wanted; in any case those left by workers that did.
+
+        Args:
+            transactions: the worker's.
+            settings: all settings.
+        """
+        on = settings.kafka.transactions == "yes"
+        relay = Relay(transactions, self._store, self._holdings, Sink(settings), self._tally, on=on)
+        self._relay = self._holdings.relay = relay
 
     def begin(
         self, step: Step, outcome: Outcome, states: Mapping[str, CustomerState], effects: Effects
@@ -92,6 +113,8 @@ class Finishing:
             self._holdings.owned[number].timers.move(name, 0 if gone else states[name].due_ms)
         self.busy = states
         trace = None if self._tracing is None else self._begin_trace(self._tracing, step, outcome, effects)
+        if self._relay is not None:
+            effects.outboxes.update(self._relay.pack(outcome, effects.actions, effects.writes))
         self.task = asyncio.create_task(self._finish(step, outcome, effects, trace), name="engage-finish")
 
     async def settle(self, *refusals: Refusal) -> None:
@@ -151,7 +174,10 @@ class Finishing:
     async def _finish(
         self, step: Step, outcome: Outcome, effects: Effects, trace: Trace | None
     ) -> Refusal | None:
-        """Produce, then persist, then take note; return the store's refusal of some partitions."""
+        """Produce, then persist, then take note; return the store's refusal of some partitions.
+
+        In transactions the actions come last: they are seen when what they follow from is durable.
+        """
         started_ns = time.perf_counter_ns()
         received_ns = self._tally.received_ns
 
@@ -159,11 +185,24 @@ class Finishing:
             now_ms = None if self._now_ms is None else self._now_ms()
             self._tally.produced(step, outcome, received_ns, now_ms)
 
-        await self._delivery.produce(effects.actions, effects.records, on_actions)
+        relay = self._relay if self._relay is not None and self._relay.on else None
+        if relay is None:
+            await self._delivery.produce(effects.actions, effects.records, on_actions)
+        else:
+            await self._delivery.produce([], effects.records, lambda: None)
         produced_ns = self._tally.stage("produce", started_ns)
-        refusal = await self.commit(effects.writes)
+
+        async def persist() -> Refusal | None:
+            refusal = await self.commit(effects.writes)
+            self._tally.stage("commit", produced_ns)
+            return refusal
+
+        if relay is None:
+            refusal = await persist()
+        else:
+            refusal = await relay.send_after(persist, effects.outboxes)
+            on_actions()
         refused = frozenset() if refusal is None else refusal.all_partitions
-        self._tally.stage("commit", produced_ns)
         self._holdings.durable(
             {key: offset for key, offset in step.offsets.items() if key[1] not in refused},
             at_once=not self._at_work(),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import structlog
 
@@ -15,6 +15,9 @@ from engine.streams.kafka import TopicPartition
 from engine.streams.partitions import OwnedPartition
 from engine.streams.store.contract import Refusal, StateRolledBack, Store
 from engine.streams.tally import Tally
+
+if TYPE_CHECKING:  # it asks us in turn
+    from engine.streams.transactions.relay import Relay
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +58,7 @@ class Holdings:
     Attributes:
         owned: those confirmed.
         reclaim_after_s: how long a fenced partition stays with Kafka's word alone.
+        relay: told of partitions taken; None = no actions have ever been sent in transactions.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class Holdings:
         self._fenced_at_s: dict[int, float] = {}  # given up, and Kafka has not taken them away
         self._offsets: dict[TopicPartition, int] = {}
         self.consumer: Callable[[], Consumer] | None = None
+        self.relay: Relay | None = None
 
     async def assigned(self, partitions: frozenset[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Take partitions over: a new epoch, the stored offsets, recent ids.
@@ -98,6 +103,7 @@ class Holdings:
             for topic, offset in (await self._acquire(number)).items():
                 if (topic, number) in partitions:
                     starts[topic, number] = offset
+        await self._recover({number for _, number in partitions})
         self._health.rebalance_ended(tuple(sorted(self.owned)))
         log.info("partitions assigned", partitions=sorted(self.owned))
         return starts
@@ -217,6 +223,7 @@ class Holdings:
     async def _take_again(self, number: int) -> None:
         """Become the owner of a partition that Kafka has assigned; read it from where it is stored."""
         offsets = await self._acquire(number)
+        await self._recover({number})
         if self.consumer is not None:
             await self.consumer().seek({(topic, number): offsets.get(topic, 0) for topic in self._topics})
 
@@ -234,6 +241,11 @@ class Holdings:
         self._intake.assign(number, meta.clock_ms, meta.current_ids, meta.previous_ids)
         self._tally.owned(self.owned)
         return meta.offsets
+
+    async def _recover(self, numbers: Collection[int]) -> None:
+        """Send what became durable under other owners and did not reach Kafka."""
+        if self.relay is not None:
+            await self.relay.recover([self.owned[number] for number in sorted(numbers)])
 
     def _drop(self, number: int) -> None:
         if self.owned.pop(number, None) is not None:

@@ -14,6 +14,7 @@ from engine.features.state import CustomerState
 from engine.pipeline.changes import SegmentChange
 from engine.rules.ledger import Ledger
 from engine.streams.timers import TimerQueue
+from engine.streams.transactions.outbox import OUTBOX_FIELD
 
 RATE_FIELD = "rate"
 SEGMENTS_FIELD = "segments"
@@ -51,6 +52,7 @@ class OwnedPartition:
         ledger: this one's part in them.
         armed: entries by the clock that every customer has a timer for (`RuleSet.triggers`).
         newest: the last record durable since the partition was taken; live clock only.
+        outbox: actions of the last step that are durable, packed; only with actions in transactions.
     """
 
     number: int
@@ -63,13 +65,14 @@ class OwnedPartition:
     ledger: Ledger = field(default_factory=Ledger)
     armed: frozenset[str] = frozenset()
     newest: Message | None = None
+    outbox: bytes = b""
 
     @classmethod
     def restored(
         cls, number: int, epoch: int, fields: Mapping[str, bytes], partitions: int
     ) -> OwnedPartition:
         """Build it from what the store holds."""
-        owned = cls(number, epoch, partitions=partitions)
+        owned = cls(number, epoch, partitions=partitions, outbox=fields.get(OUTBOX_FIELD, b""))
         owned.ledger = Ledger.from_bytes(fields.get(LEDGER_FIELD, b""), number, partitions)
         if blob := fields.get(RATE_FIELD):
             owned.rate = GlobalRate.from_bytes(blob)

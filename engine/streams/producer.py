@@ -32,7 +32,7 @@ OutRecord: TypeAlias = tuple[str, bytes | None, bytes | None, Headers]
 _PAUSE_S = 0.001
 
 #: Errors that the same record meets again however often it is sent.
-_REFUSALS = frozenset(
+REFUSALS = frozenset(
     {
         KafkaError.MSG_SIZE_TOO_LARGE,
         KafkaError.INVALID_MSG,
@@ -209,7 +209,7 @@ class _Outcome:
 
     def _note(self, index: int, topic: str, error: KafkaError) -> None:
         self.first_error = self.first_error or f"{error.name()} on topic {topic!r}"
-        if error.code() in _REFUSALS:
+        if error.code() in REFUSALS:
             self.refused.append(index)
 
 

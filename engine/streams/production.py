@@ -18,6 +18,7 @@ from engine.streams.kafka import (
     open_admin,
 )
 from engine.streams.topics import topic_specs
+from engine.streams.transactions.names import TRANSACTION_TIMEOUT_MS
 
 DAY_MS = 86_400_000
 COPIES = 3
@@ -268,6 +269,27 @@ def _one_broker(settings: Settings, values: Mapping[str, str], brokers: int) -> 
             False,
             f"offsets.topic.replication.factor is {copies}: with a broker go the groups it held",
             f"set offsets.topic.replication.factor={COPIES} before the first group",
+        )
+    if settings.kafka.transactions == "yes":
+        yield from _transactions(values, brokers)
+
+
+def _transactions(values: Mapping[str, str], brokers: int) -> Iterator[Flaw]:
+    log, needed = "transaction.state.log", {"replication.factor": COPIES, "min.isr": COPIES - 1}
+    for name, wanted in needed.items():
+        found = int(values.get(f"{log}.{name}", wanted))
+        if found < wanted and brokers >= COPIES:
+            yield Flaw(
+                False,
+                f"{log}.{name} is {found}: while one broker is away no action can be sent",
+                f"set {log}.{name}={wanted} before the first transaction",
+            )
+    longest_ms = int(values.get("transaction.max.timeout.ms", TRANSACTION_TIMEOUT_MS))
+    if longest_ms < TRANSACTION_TIMEOUT_MS:
+        yield Flaw(
+            True,
+            f"transaction.max.timeout.ms is {longest_ms}: too short for a transaction of ours",
+            f"set transaction.max.timeout.ms={TRANSACTION_TIMEOUT_MS} or more",
         )
 
 

@@ -134,6 +134,10 @@ class Tally:
         """Kafka refused records of ours for good."""
         self._metrics.add(table.PRODUCE_ERRORS, count)
 
+    def recovered(self, count: int) -> None:
+        """What earlier owners of partitions had left was sent."""
+        self._metrics.add(table.OUTBOXES, count)
+
     def failed_batch(self) -> None:
         """A batch is worked on record by record."""
         self._metrics.add(table.HANDLER_ERRORS)

@@ -35,6 +35,7 @@ from engine.streams.security.acls import check_rights
 from engine.streams.security.rights import roles_of
 from engine.streams.store.redis import RedisStore
 from engine.streams.topics import topic_specs
+from engine.streams.transactions.producer import KafkaTransactions
 from engine.streams.watch import Watch
 from engine.streams.wiring import build_pipeline, kafka_settings
 
@@ -76,6 +77,7 @@ async def _run(settings: Settings) -> None:
     producers = Producers(ActionProducer(kafka), ActionProducer(kafka))
     decoder = Decoder(settings.clock, open_registry(settings))
     handler = Handler(settings, pipeline, store, producers, decoder.decode, metrics, health)
+    handler.finishing.relay_with(KafkaTransactions(kafka), settings)
     tracing = _trace(settings, handler)
     models = ModelSwitch(settings, ModelFollower(kafka, settings.topics.models), pipeline, metrics, health)
     rules = RuleSwitch(follower, pipeline, metrics, health, handler.forget_deadlines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.history import HOUR_MS, PARTITIONS
@@ -12,9 +13,12 @@ from tests.simulation.plan import settings_of
 from tests.simulation.rules import rules_of
 
 if TYPE_CHECKING:
+    from tests.simulation.worker import Worker
     from tests.simulation.world import World
 
 LOST_S = 1.0  # of the store, at most
+IN_THE_MIDDLE = 0.5  # of the faults that hit a worker wait for one that sends in a transaction
+PATIENCE_S = 3600.0
 SKEWS_MS = (-HOUR_MS, -1000, 1000, HOUR_MS)
 
 
@@ -54,13 +58,24 @@ class Faults:
     async def _kill(self) -> bool:
         """Kill a worker; the group notices, and after a while there is another one."""
         world = self._world
+        worker = await self._sending()
         if not world.workers:
             return False
-        await world.end(self._rng.choice(world.workers))
+        await world.end(worker or self._rng.choice(world.workers))
         await asyncio.sleep(self._rng.choice((0.0, 0.1, 3.0, 600.0)))
         world.join()
         world.share_out()
         return True
+
+    async def _sending(self) -> Worker | None:
+        """Half the time wait for the next transaction, and return who sends it."""
+        if self._rng.random() < IN_THE_MIDDLE:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_S):
+                    await self._world.broker.sending.wait()
+                    await asyncio.sleep(self._rng.random() * self._rng.choice((0.001, 0.05, 0.5)))
+        sending = [each for each in self._world.running() if each.sending]
+        return self._rng.choice(sending) if sending else None
 
     async def _rebalance(self) -> bool:
         """Move a partition, as when a worker comes or goes: away from one and to one, be it the same."""
@@ -78,10 +93,11 @@ class Faults:
 
     async def _stop(self) -> bool:
         """Stop a worker for longer than the group waits; it wakes in the middle of what it did."""
-        world, running = self._world, self._world.running()
+        world, worker = self._world, await self._sending()
+        running = world.running()
         if len(running) < 2:
             return False
-        worker = self._rng.choice(running)
+        worker = worker or self._rng.choice(running)
         worker.link.running.clear()
         await asyncio.sleep(self._rng.random())
         lost = [number for number, owner in world.owners.items() if owner is worker]

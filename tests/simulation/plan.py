@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from engine.link_settings import KafkaSettings
 from engine.settings import (
     CacheSettings,
     IdSettings,
@@ -61,6 +62,7 @@ class Plan:
         remembered: ids of events a partition remembers, at least.
         faults: what goes wrong, and when, s.
         arrivals: what comes to the broker.
+        transactions: whether actions are written in transactions.
     """
 
     seed: int
@@ -71,6 +73,7 @@ class Plan:
     remembered: int
     faults: list[tuple[float, str]]
     arrivals: list[Arrival]
+    transactions: bool
 
 
 def make_plan(seed: int) -> Plan:
@@ -90,6 +93,7 @@ def make_plan(seed: int) -> Plan:
         remembered=rng.choice((2, 5, 1000)),
         faults=faults,
         arrivals=arrivals,
+        transactions=rng.random() < 0.4,
     )
 
 
@@ -105,12 +109,18 @@ def _moment(rng: random.Random, arrivals: list[Arrival], *, replay: bool) -> flo
 
 @cache
 def settings_of(
-    *, replay: bool, cached: int = 0, remembered: int = 1000, published: bool = False
+    *,
+    replay: bool,
+    cached: int = 0,
+    remembered: int = 1000,
+    published: bool = False,
+    transactions: bool = False,
 ) -> Settings:
     """Return the deployment's settings, before or after a publication."""
     folders = ["journeys", "published"] if published else ["journeys"]
     return Settings(
         clock="replay" if replay else "live",
+        kafka=KafkaSettings(transactions="yes" if transactions else "no"),
         rules=RuleSettings(paths=[str(FOLDER / folder) for folder in folders]),
         policy=PolicySettings(path=str(FOLDER / "policy.yaml")),
         topics=TopicSettings(partitions=PARTITIONS),

@@ -18,7 +18,7 @@ HELD = HOUR  # who had something that failed is looked at again then
 LASTING = 16  # runs one customer can be inside
 
 Run = dict[str, Any]
-ALWAYS = ("receipt", "escalation", "care")  # wanted each time, without consent
+ALWAYS = ("receipt", "escalation", "care", "ticket")  # wanted each time, without consent
 
 
 class Sent(NamedTuple):
@@ -40,6 +40,7 @@ JOURNEYS: dict[str, dict[str, Any]] = {
         "cap": (1, 3 * HOUR),
     },
     "escalation": {"steps": [("send", "agent", "call")]},
+    "ticket": {"steps": [("send", "push", "ticket")]},
     "care": {"steps": [("send", "agent", "follow-up")]},
     "win-back": {
         "steps": [("send", "email", "miss-you"), ("answer", 5 * HOUR), ("send", "push", "coupon")],
@@ -168,6 +169,8 @@ class Customer:
         self.counted[stem] = self.counted.get(stem, 0) + 1
         self._learn(event)
         self._go_on(now, event)
+        if event.type == "inquiry.opened":
+            self._enter("ticket", event.id, now, version=2 if published else 1)
         if published and event.type == "inquiry.resolved":
             self._enter("care", event.id, now)
 
@@ -236,7 +239,7 @@ class Customer:
         self.viewed = [] if enough else times[-2:]
         return enough
 
-    def _enter(self, journey: str, cause: str, now: int, key: str = "") -> None:
+    def _enter(self, journey: str, cause: str, now: int, key: str = "", version: int = 1) -> None:
         if any(run["journey"] == journey and run["key"] == key for run in self.runs):
             return
         if journey not in ALWAYS:
@@ -248,6 +251,7 @@ class Customer:
         if journey not in ALWAYS:
             self.entered[journey] = now
         run = {"journey": journey, "cause": cause, "key": key, "at": 0, "due": 0, "wait": "", "since": 0}
+        run["version"] = version
         if self._walk(run, now):
             self.runs.append(run)
 
@@ -294,7 +298,14 @@ class Customer:
         path = journey.get("paths", {}).get(run["at"], f"steps[{run['at']}]")
         path = f"{path}#{run['key']}" if run["key"] else path
         self.sent.append(
-            Sent(action_id(name, 1, self.name, run["cause"], path), self.name, name, channel, template, now)
+            Sent(
+                action_id(name, run["version"], self.name, run["cause"], path),
+                self.name,
+                name,
+                channel,
+                template,
+                now,
+            )
         )
         return 0
 

@@ -25,6 +25,7 @@ EXPECTED = (
     *(f"dead letter: {reason}" for reason in DeadLetterReason),
     *COUNTED.values(),
     "on the replay clock",
+    "in transactions",
     "seen: taken up again",
     "counted again, forgotten",
     "suppressed: cap",
@@ -36,6 +37,7 @@ EXPECTED = (
     "tried again: timers",
     "tried again: commit",
     "tried again: produce",
+    "seen: outboxes sent for others",
 )
 
 
@@ -92,6 +94,7 @@ def run_seed(seed: int) -> Counter[str]:
     found = check(result) + Counter(result.happened)
     found["seeds"] = 1
     found["on the replay clock"] = int(result.plan.replay)
+    found["in transactions"] = int(result.plan.transactions)
     found["records"] = sum(map(len, result.log.values()))
     found["sent"] = sum(is_action(topic) for topic, *_ in result.broker.records)
     return found

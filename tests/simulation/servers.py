@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -97,6 +97,9 @@ class Broker(Tap):
         failures: so many times it fails.
         refusals: so many actions it will never take.
         refused: those actions, as they were sent.
+        begun: transactions that are open, by their sender.
+        tokens: those committed last, by partition number.
+        sending: set for a moment when a transaction begins.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -105,12 +108,14 @@ class Broker(Tap):
         self.failures = 0
         self.refusals = 0
         self.refused: list[OutRecord] = []
+        self.begun: dict[str, Any] = {}
+        self.tokens: dict[int, str] = {}
+        self.epochs = Counter[str]()
+        self.sending = asyncio.Event()
 
     def take(self, records: Sequence[OutRecord]) -> None:
         """Keep the records; of each topic the first few of them, and fail; or all but one action."""
-        if self.refusals and (number := self._an_action(records)) is not None:
-            self.refusals -= 1
-            self.refused.append(records[number])
+        if (number := self.refuse(records)) is not None:
             self.records.extend(record for other, record in enumerate(records) if other != number)
             raise DeliveryError("too large", (number,), (number,))
         if not self.failures:
@@ -126,9 +131,15 @@ class Broker(Tap):
         failed = tuple(number for number in range(len(records)) if number not in kept) or (0,)
         raise DeliveryError("no acknowledgement", failed, ())
 
-    def _an_action(self, records: Sequence[OutRecord]) -> int | None:
+    def refuse(self, records: Sequence[OutRecord]) -> int | None:
+        """Return which of the records it will never take; None = it takes all."""
         found = [number for number, (topic, *_) in enumerate(records) if is_action(topic)]
-        return self._rng.choice(found) if found else None
+        if not self.refusals or not found:
+            return None
+        self.refusals -= 1
+        number = self._rng.choice(found)
+        self.refused.append(records[number])
+        return number
 
 
 def is_action(topic: str) -> bool:

@@ -42,6 +42,10 @@ def test_a_seed_runs_the_same_way_each_time() -> None:
         assert run_seed(seed) == run_seed(seed)
 
 
+async def _nothing(*_: Any) -> None:
+    """Do nothing."""
+
+
 BROKEN: dict[str, tuple[str, Any]] = {
     "decides nothing": ("engine.pipeline.core.Pipeline.run", lambda *_: iter(())),
     "knows no repeats": ("engine.streams.intake.RecentIds.add", lambda *_: True),
@@ -51,6 +55,8 @@ BROKEN: dict[str, tuple[str, Any]] = {
     "loses what is refused": ("engine.streams.intake.Intake._take_other", lambda *_: None),
     "blames what is due later": ("engine.streams.handler.Handler._goes_further", lambda *_: False),
     "sleeps too long": ("engine.streams.handler.Handler.next_wakeup_s", lambda _: 60.0),
+    "leaves what others have left": ("engine.streams.transactions.relay.Relay.recover", _nothing),
+    "looks at no tokens": ("engine.streams.transactions.relay.drop_sent", lambda *_: None),
     "is never fenced": ("engine.streams.store.memory.judge", lambda *_: Verdict.WRITTEN),
 }
 
@@ -60,7 +66,7 @@ def test_a_broken_engine_is_found_out(monkeypatch: pytest.MonkeyPatch, fault: st
     """The laws are no ornament: an engine that breaks them is found out within a few seeds."""
     monkeypatch.setattr(*BROKEN[fault])
     with pytest.raises(Broken, match=r"python -m tests\.simulation --seed"):
-        run_seeds(range(100))
+        run_seeds(range(150))
 
 
 def test_virtual_time_passes_without_waiting() -> None:

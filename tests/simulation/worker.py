@@ -21,6 +21,7 @@ from engine.streams.store.contract import PartitionWrite
 from engine.streams.store.memory import MemoryServer
 from tests.simulation.reader import Place, SlowReader
 from tests.simulation.servers import Broker, Link, SlowProducer, SlowStore
+from tests.simulation.transactions import SlowTransactions
 from tests.streams.replay import Log
 
 IDLE_S = 1.0  # between two looks at a step that is being made durable
@@ -100,13 +101,19 @@ class Worker:
         self._orders: list[Order] = []
         self._now_ms = now_ms
         self._batch_ms = 0
-        store = SlowStore(server, self.link, lambda write: on_commit(self._decided[id(write)]))
+
+        def noted(write: PartitionWrite) -> None:
+            if (decided := self._decided.get(id(write))) is not None:  # none decided those of the relay
+                on_commit(decided)
+
+        store = SlowStore(server, self.link, noted)
         producer: Any = SlowProducer(broker, self.link)
         health = WorkerHealth(asyncio.get_running_loop().time)
         producers, decode = Producers(producer, producer), Decoder(settings.clock).decode
         self.handler = Handler(
             settings, pipeline, store, producers, decode, self.metrics, health, self.now_ms
         )
+        self.handler.finishing.relay_with(SlowTransactions(broker, self.link), settings)
         self.handler.attach(lambda: self.reader)
         self.handler.ahead_from = ahead_from
         self.handler.before_batch = self._switch
@@ -128,6 +135,12 @@ class Worker:
         """Whether a step is being made durable."""
         task = self.handler.finishing.task
         return task is not None and not task.done()
+
+    @property
+    def sending(self) -> bool:
+        """Whether it is between making actions durable and having sent them, in transactions."""
+        relay = self.handler.holdings.relay
+        return relay is not None and relay.at_work
 
     def now_ms(self) -> int:
         """The worker's clock."""

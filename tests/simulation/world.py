@@ -16,6 +16,7 @@ from engine.pipeline.core import Pipeline
 from engine.settings import Settings
 from engine.streams.intake import END_OF_STREAM_MS, WATERMARK_HEADER
 from engine.streams.store.memory import MemoryServer
+from engine.streams.transactions.outbox import OUTBOX_FIELD, Outbox
 from tests.simulation.faults import LOST_S, Faults
 from tests.simulation.history import DRAIN_MS, HOUR_MS, PARTITIONS, SPAN_MS, START_MS, Arrival, append
 from tests.simulation.plan import REPLAY_S, Plan, settings_of
@@ -37,6 +38,7 @@ COUNTED = {
     table.TIMERS: "seen: timers",
     table.ERASURES: "seen: erasures",
     table.LATE_EVENTS: "seen: late events",
+    table.OUTBOXES: "seen: outboxes sent for others",
 }
 BY_LABEL = {
     table.DEAD_LETTERS: ("reason", "dead letter"),
@@ -114,7 +116,12 @@ class World:
         self._plan = plan
         self._rng = random.Random(plan.seed + 1_000_003)
         self._pipelines = pipelines
-        self._settings = settings_of(replay=plan.replay, cached=plan.cached, remembered=plan.remembered)
+        self._settings = settings_of(
+            replay=plan.replay,
+            cached=plan.cached,
+            remembered=plan.remembered,
+            transactions=plan.transactions,
+        )
         self._topics = tuple(self._settings.event_topics().values())
         self._log: Log = {(topic, number): [] for topic in self._topics for number in range(PARTITIONS)}
         self._came: dict[Place, list[Arrival | None]] = {place: [] for place in self._log}
@@ -305,13 +312,23 @@ class World:
     async def _rest(self) -> None:
         self.poke()
         until_s = asyncio.get_running_loop().time() + LONGEST_S
-        while self._left() or any(worker.finishing for worker in self.workers):
+        while self._left() or self._unsent() or any(worker.finishing for worker in self.workers):
             if asyncio.get_running_loop().time() > until_s:
-                raise Stuck(f"not done an hour after the last fault: {self._left()}")
+                raise Stuck(f"not done an hour after the last fault: {self._left()}, {self._unsent()}")
             await asyncio.sleep(1.0)
             for worker in self.workers:
                 if not worker.alive:
                     worker.task.result()
+
+    def _unsent(self) -> list[int]:
+        """Return the partitions that have actions which wait for their transaction."""
+        stored = {number: self.server.partition(number).fields for number in range(PARTITIONS)}
+        return [
+            number
+            for number, fields in stored.items()
+            if (data := fields.get(OUTBOX_FIELD))
+            and Outbox.from_bytes(data).token != self.broker.tokens.get(number)
+        ]
 
     def _left(self) -> dict[Place, int]:
         """Return how many records of each partition the store does not know of."""

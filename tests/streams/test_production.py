@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from engine.cli import app
 from engine.settings import Settings
+from engine.streams import production
 from engine.streams.local.stack import ApacheKafka
 from engine.streams.production import plan_of
 
@@ -117,3 +118,11 @@ def alter(server: ApacheKafka, topic: str, name: str, value: str) -> None:
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
     admin = AdminClient({"bootstrap.servers": server.bootstrap})
     admin.incremental_alter_configs([resource])[resource].result(20)
+
+
+def test_brokers_are_held_to_what_transactions_need() -> None:
+    """Their log has three copies, and our timeout is allowed; one broker alone is not told about copies."""
+    careless = {"transaction.state.log.replication.factor": "1", "transaction.state.log.min.isr": "1"}
+    short = {"transaction.max.timeout.ms": "10000"}
+    assert [flaw.severe for flaw in production._transactions(careless | short, 3)] == [False, False, True]
+    assert list(production._transactions(careless, 1)) == []

@@ -27,7 +27,9 @@ from engine.streams.kafka import KafkaSettings, cluster_metadata, common_config
 from engine.streams.local.stack import ValkeyServer
 from engine.streams.security.acls import check_rights
 from engine.streams.security.rights import roles_of
+from engine.streams.store.contract import retrying
 from engine.streams.store.redis import RedisStore
+from engine.streams.transactions.producer import KafkaTransactions
 from engine.streams.wiring import kafka_settings
 from tests.certificates import Authority
 from tests.faults.harness import end
@@ -314,6 +316,23 @@ def test_an_operator_widens_partitions(secure: SecureKafka, valkey: ValkeyServer
     done = run("operator", *widen)
     assert "are in 4 partitions" in done
     assert "5 records" in run("operator", "partitions", "check", exit_code=1)
+
+
+async def test_transactions_need_rights_of_their_own(secure: SecureKafka) -> None:
+    """Without them a worker is told what shows them; with those that `topics acls` makes it sends."""
+    on = {"ENGAGE_KAFKA_TRANSACTIONS": "yes"}
+    settings, kafka = settings_of(environment(secure, "worker", **on))
+    worker, action = KafkaTransactions(kafka), settings.action_topics()["email"]
+    with pytest.raises(ConfigError, match="engage topics acls"):
+        await worker.open()
+    engage(environment(secure, "admin", **on), "topics", "acls", "--apply", "--role", "worker")
+    check_rights(kafka, roles_of(settings)["worker"].rights)
+    await worker.open()
+    await worker.send([(action, b"c1", b"{}", None)], {0: "token"})
+    assert await retrying(lambda: worker.sent([0], settled=True)) == {0: "token"}
+    assert "--transactional-id engage-sender-" in engage(
+        environment(secure, "admin", **on), "topics", "acls", "--commands", "--role", "worker"
+    )
 
 
 # ---- the processes --------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ _KINDS = {
     "topic": ResourceType.TOPIC,
     "group": ResourceType.GROUP,
     "cluster": ResourceType.BROKER,  # confluent's word for the cluster
+    "transactional-id": ResourceType.TRANSACTIONAL_ID,
 }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.settings import Settings
+from engine.streams.transactions.names import sender_prefix, tokens_group
 
 CLUSTER = "kafka-cluster"
 
@@ -16,14 +17,14 @@ class Right:
     """Something a role may do.
 
     Args:
-        kind: of what: `topic`, `group` or `cluster`.
-        name: its name; of a group that is `prefixed`, how the names start.
+        kind: of what: `topic`, `group`, `cluster` or `transactional-id`.
+        name: its name; of what is `prefixed`, how the names start.
         operations: in Kafka's words; reading and writing a topic include describing it.
         why: the reason.
         prefixed: whether `name` stands for every name that starts so.
     """
 
-    kind: Literal["topic", "group", "cluster"]
+    kind: Literal["topic", "group", "cluster", "transactional-id"]
     name: str
     operations: tuple[str, ...]
     why: str
@@ -75,6 +76,7 @@ def roles_of(settings: Settings) -> dict[str, Role]:
                 *_topics([topics.dlq], ["WRITE"], "records nobody can read"),
                 *_topics([topics.models, topics.rules], ["READ"], seen),
                 Right("group", settings.kafka.group, ("READ",), "workers share the partitions"),
+                *_in_transactions(settings),
                 readers,
             ),
         ),
@@ -153,6 +155,14 @@ def roles_of(settings: Settings) -> dict[str, Role]:
 
 def _topics(names: Iterable[str], operations: Sequence[str], why: str) -> Iterable[Right]:
     return (Right("topic", name, tuple(operations), why) for name in names)
+
+
+def _in_transactions(settings: Settings) -> Iterable[Right]:
+    if settings.kafka.transactions == "no":
+        return
+    group = settings.kafka.group
+    yield Right("transactional-id", sender_prefix(group), ("WRITE",), "actions in transactions", True)
+    yield Right("group", tokens_group(group), ("READ",), "which transactions were committed")
 
 
 def commands_of(role: Role, principal: str) -> list[str]:

@@ -104,7 +104,7 @@ class PartitionWrite:
     timers: Mapping[bytes, int | None] = field(default_factory=dict)
     offsets: Mapping[str, int] = field(default_factory=dict)
     clock_ms: int | None = None
-    fields: Mapping[str, bytes] = field(default_factory=dict)
+    fields: dict[str, bytes] = field(default_factory=dict)
     ids: bytes = b""
     rotate_ids: bool = False
 

@@ -26,6 +26,7 @@ from engine.streams.security.links import redis_options
 from engine.streams.store.link import open_link
 from engine.streams.store.redis import RedisStore
 from engine.streams.trainer import Checkpoint
+from engine.streams.transactions.outbox import OUTBOX_FIELD
 from engine.streams.widening.census import Census, Found, Totals
 from engine.streams.widening.event_topics import EventTopics, SentOn
 from engine.streams.widening.moving import Meta, Moving
@@ -268,6 +269,8 @@ class Widening:
                 fields = dict(was.fields) | {SEGMENTS_FIELD: msgspec.json.encode(segments)}
                 fields |= {LEDGER_FIELD: ledger} if ledger else {}
                 fields |= {RATE_FIELD: rates[place]} if rates else {}
+                if number != parent:
+                    fields.pop(OUTBOX_FIELD, None)  # the parent sends it, once
                 moved = {topic: end for (topic, of), end in sent_on.items() if of == parent}
                 offsets = dict(was.offsets) | moved if number == parent else {}
                 await self._moving.write(
