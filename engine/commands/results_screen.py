@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from engine.authoring.results.result import JourneyResult, Results
+from engine.authoring.results.result import Comparison, JourneyResult, Results
 from engine.authoring.results.words import (
     answered_in_time,
     headline,
@@ -46,6 +46,8 @@ def show(out: Console, found: Results) -> None:
     print_table(out, "", (">", ""), headline(found))
     _show_journeys(out, found.journeys)
     _show_lift(out, found.journeys)
+    if found.together is not None:
+        _show_arms(out, "All journeys together: who ordered after the first entry", found.together)
     _show_splits(out, found.journeys)
     _show_messages(out, found.journeys)
     _show_held(out, found.journeys)
@@ -110,11 +112,17 @@ def _show_lift(out: Console, journeys: Sequence[JourneyResult]) -> None:
 def _show_splits(out: Console, journeys: Sequence[JourneyResult]) -> None:
     for each in journeys:
         for split, comparison in each.splits.items():
-            rows = [(arm.name, f"{arm.customers:,}", str(say_share(arm))) for arm in comparison.arms]
-            out.print(f"{each.journey}: variants of {split}", style="bold", markup=False)
-            print_table(out, "", ("variant", ">customers", ">goal reached"), rows)
-            for effect in comparison.effects:
-                out.print(f"  {say_effect(effect)} ({say_points(effect)} points)", style="dim", markup=False)
+            _show_arms(out, f"{each.journey}: variants of {split}", comparison)
+
+
+def _show_arms(out: Console, title: str, comparison: Comparison) -> None:
+    out.print(title, style="bold", markup=False)
+    rows = [
+        (arm.name, f"{arm.customers:,}", str(say_share(arm)), f"{arm.value:,.2f}") for arm in comparison.arms
+    ]
+    print_table(out, "", ("arm", ">customers", ">goal reached", ">value each"), rows)
+    for effect in comparison.effects:
+        out.print(f"  {say_effect(effect)} ({say_points(effect)} points)", style="dim", markup=False)
 
 
 def _show_messages(out: Console, journeys: Sequence[JourneyResult]) -> None:

@@ -30,6 +30,7 @@ def page(results: Results) -> str:
         f"<p class=soft>{results.since[:16]} to {results.until[:16]} UTC.</p>",
         _tiles(results),
         _lift(results.journeys),
+        _together(results.together),
         _splits(results.journeys),
         _journeys(results.journeys),
         _messages(results.journeys),
@@ -91,16 +92,25 @@ def _lift(journeys: Sequence[JourneyResult]) -> str:
     )
 
 
+def _together(together: Comparison | None) -> str:
+    if together is None:
+        return ""
+    return (
+        "<h2>All journeys together, beside the control group</h2><p class=soft>Who ordered between the first "
+        f"entry into any journey and the end of the period, and for how much.</p>{_arms(together)}"
+    )
+
+
 def _splits(journeys: Iterable[JourneyResult]) -> str:
     parts = []
     for each in journeys:
         for split, comparison in each.splits.items():
             parts.append(f"<h2>{escaped(each.journey)}: variants of <code>{escaped(split)}</code></h2>")
-            parts.append(_variants(comparison))
+            parts.append(_arms(comparison))
     return "".join(parts)
 
 
-def _variants(comparison: Comparison) -> str:
+def _arms(comparison: Comparison) -> str:
     rows = [
         (
             f"t:{escaped(arm.name)}",
@@ -111,7 +121,7 @@ def _variants(comparison: Comparison) -> str:
         )
         for arm in comparison.arms
     ]
-    head = ("t:Variant", "Customers", "Reached the goal", "Share", "Value each")
+    head = ("t:Arm", "Customers", "Reached the goal", "Share", "Value each")
     drawn = effects([(f"{each.arm} − {each.than}", each) for each in comparison.effects])
     said = "".join(
         f"<p>{escaped(say_effect(each))} ({say_points(each)} points).</p>" for each in comparison.effects

@@ -17,11 +17,14 @@ class Plan(NamedTuple):
         within_ms: how long after the entry its goal counts; 0 = it has none.
         goal: the goal in words.
         sends: channel and template of each send step, by path.
+        tells: whether every entry is a decision, also the control group's; a journey that neither waits nor
+            has a goal tells of messages only, and a transactional one has no control group.
     """
 
     within_ms: int
     goal: str
     sends: Mapping[str, tuple[str, str]]
+    tells: bool
 
 
 def plans_of(journeys: Iterable[Journey]) -> dict[tuple[str, int], Plan]:
@@ -33,5 +36,6 @@ def _plan(journey: Journey) -> Plan:
     sends = {step.path: (step.channel, step.template) for step in journey.program if isinstance(step, Send)}
     goal = journey.goal
     if goal is None:
-        return Plan(0, "", sends)
-    return Plan(goal.within_ms, f"{say_type(goal.event_type)} within {say_duration(goal.within_ms)}", sends)
+        return Plan(0, "", sends, journey.waits and not journey.transactional)
+    said = f"{say_type(goal.event_type)} within {say_duration(goal.within_ms)}"
+    return Plan(goal.within_ms, said, sends, not journey.transactional)

@@ -53,6 +53,7 @@ def results_of(tally: ResultTally, plans: Mapping[tuple[str, int], Plan], notes:
         reached=len({each.customer for each in tally.sent.values()}),
         sent=len(tally.sent),
         journeys=sorted(journeys, key=lambda each: (-each.sent, -each.entered, each.journey)),
+        together=_together(tally, plans),
         repurchase=_repurchase(tally),
         responses=_responses(tally),
         satisfaction=_satisfaction(tally),
@@ -221,8 +222,32 @@ def _verdict(difference: Difference) -> str:
     return "lower" if difference.high < 0 else "open"
 
 
+def _together(tally: ResultTally, plans: Mapping[tuple[str, int], Plan]) -> Comparison | None:
+    """Compare the customers of all journeys with the control group: what they ordered after their first entry.
+
+    Journeys that do not tell of every entry are left out: they would tell of more customers of one arm.
+    """
+    first: dict[int, Run] = {}
+    for name, runs in tally.runs.items():
+        for run in runs.values():
+            plan = plans.get((name, run.version))
+            kept = first.get(run.customer)
+            if plan is not None and plan.tells and (kept is None or run.entered_ms < kept.entered_ms):
+                first[run.customer] = run
+    if not any(run.control for run in first.values()):
+        return None
+    found = {customer: dataclasses.replace(run, converted_ms=0, value=0.0) for customer, run in first.items()}
+    for order in tally.orders.values():
+        mine = found.get(order.customer)
+        if mine is not None and order.time_ms > mine.entered_ms:
+            mine.converted_ms, mine.value = order.time_ms, mine.value + order.amount
+    arms = {"treated": False, "control group": True}
+    by_arm = {name: [run for run in found.values() if run.control is arm] for name, arm in arms.items()}
+    return _compare({name: runs for name, runs in by_arm.items() if runs})
+
+
 def _repurchase(tally: ResultTally) -> Repurchase:
-    orders = Counter(tally.orders.values())
+    orders = Counter(order.customer for order in tally.orders.values())
     return Repurchase(
         orders=orders.total(), buyers=len(orders), again=sum(count > 1 for count in orders.values())
     )

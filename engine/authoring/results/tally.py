@@ -1,6 +1,6 @@
 """Gathers what customers got and did: one pass over decisions and events, in the order of the topics.
 
-Nothing of a customer is kept but hashes: some 250 bytes for a run or a message, 180 for an order or inquiry.
+Nothing of a customer is kept but hashes: some 270 bytes for a run, message or order, 180 for an inquiry.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import xxhash
 
@@ -30,6 +31,7 @@ class Run:
         version: of the journey.
         entered_ms: when.
         held_out: whether the customer gets nothing.
+        control: whether that is because the customer is in the deployment's control group.
         variants: paths of the variants taken.
         converted_ms: when the goal was reached; 0 = was not.
         value: what reaching it was worth; 0 if nothing was said.
@@ -39,6 +41,7 @@ class Run:
     version: int
     entered_ms: int
     held_out: bool
+    control: bool = False
     variants: tuple[str, ...] = ()
     converted_ms: int = 0
     value: float = 0.0
@@ -57,6 +60,14 @@ class Sent:
     step: tuple[str, int, str]
     customer: int
     flags: int = 0
+
+
+class Order(NamedTuple):
+    """An order: hash of the customer's id, when, and what it came to."""
+
+    customer: int
+    time_ms: int
+    amount: float
 
 
 @dataclass(slots=True)
@@ -79,7 +90,7 @@ class ResultTally:
         runs: of each journey, by hash of customer and cause.
         sent: by hash of the action's id.
         held: how often which guard held something back, by journey, outcome and guard.
-        orders: orders placed and not cancelled: hash of customer and order id to that of the customer.
+        orders: orders placed and not cancelled, by hash of customer and order id.
         inquiries: by hash of customer and inquiry id.
         nps: how often which score, 0-10.
         csat: how often which score, 1-5.
@@ -94,7 +105,7 @@ class ResultTally:
         self.runs: defaultdict[str, dict[int, Run]] = defaultdict(dict)
         self.sent: dict[int, Sent] = {}
         self.held: Counter[tuple[str, Outcome, str]] = Counter()
-        self.orders: dict[int, int] = {}
+        self.orders: dict[int, Order] = {}
         self.inquiries: defaultdict[int, Inquiry] = defaultdict(Inquiry)
         self.nps: Counter[int] = Counter()
         self.csat: Counter[int] = Counter()
@@ -134,11 +145,14 @@ class ResultTally:
     def _run(self, decision: Decision) -> None:
         key = _hash(decision.customer_id, decision.event_id)
         if decision.step == ENTRY:
-            held_out = decision.outcome is Outcome.HELD_OUT
-            customer = _hash(decision.customer_id)
-            self.runs[decision.journey].setdefault(
-                key, Run(customer, decision.version, decision.time, held_out)
+            begun = Run(
+                _hash(decision.customer_id),
+                decision.version,
+                decision.time,
+                held_out=decision.outcome is Outcome.HELD_OUT,
+                control=decision.reason.guard == "control_group",
             )
+            self.runs[decision.journey].setdefault(key, begun)
         elif (run := self.runs.get(decision.journey, {}).get(key)) is None:
             return  # entered before the period
         elif decision.outcome is Outcome.CONVERTED:
@@ -175,7 +189,7 @@ class ResultTally:
             self._cancelled.add(key)
             self.orders.pop(key, None)
         elif event.type == "order.placed" and key not in self._cancelled:
-            self.orders[key] = _hash(event.customer_id)
+            self.orders[key] = Order(_hash(event.customer_id), event.time, event.amount)
 
     def _service(self, event: ServiceEvent) -> None:
         key = _hash(event.customer_id, event.inquiry_id)

@@ -178,6 +178,34 @@ def test_what_came_back_of_messages() -> None:
     assert "Something came back of 1 messages" in found.notes[1]
 
 
+def test_all_journeys_beside_the_control_group() -> None:
+    """Who ordered after the first entry, and for how much; an order before it does not count."""
+    found, events = [], []
+    settings = MachineSettings(not_matched_sample=0, control_group=0.3)
+    rules = rule_set(COME_BACK.replace("HOLDOUT", "0%"))
+    for number in range(200):
+        driver = Driver(rules, settings, f"c{number}")
+        driver.send("order.cancelled", NOON)
+        found += driver.decisions
+        treated = bool(driver.actions)
+        events.append(event("order.placed", NOON - HOUR, f"c{number}", order_id="before"))
+        if number % (2 if treated else 5) == 0:
+            events += [
+                event("order.placed", NOON + at * DAY, f"c{number}", order_id=f"o{at}", amount=10.0)
+                for at in (1, 2)
+            ]
+    together = told(found, events).together
+    assert together is not None
+    treated_arm, control = together.arms
+    assert (treated_arm.name, control.name) == ("treated", "control group")
+    assert treated_arm.customers + control.customers == 200
+    assert 40 < control.customers < 80
+    assert treated_arm.value == pytest.approx(20.0 * treated_arm.share)
+    assert together.effects[0].verdict == "higher"
+    assert told(shop(5, "0%", 2)).together is None
+    assert "beside the control group" in page(told(found, events))
+
+
 def test_the_shop() -> None:
     """Buyers who bought again, less what was cancelled; answers and feedback."""
     events = [
