@@ -202,7 +202,7 @@ class Results(msgspec.Struct, kw_only=True):
         reached: customers who got a message or task from any journey.
         sent: messages and tasks.
         journeys: those that did anything, by messages sent.
-        together: all journeys at once: customers who entered one beside those whom the control group kept out,
+        together: all journeys: customers who entered one beside those whom the control group kept out,
             and how many of either ordered between that and the end; None without a control group.
         repurchase: buyers.
         responses: inquiries.

@@ -223,7 +223,7 @@ def _verdict(difference: Difference) -> str:
 
 
 def _together(tally: ResultTally, plans: Mapping[tuple[str, int], Plan]) -> Comparison | None:
-    """Compare the customers of all journeys with the control group: what they ordered after their first entry.
+    """Compare the customers of all journeys with the control group: what was ordered after the first entry.
 
     Journeys that do not tell of every entry are left out: they would tell of more customers of one arm.
     """
