@@ -236,22 +236,23 @@ def no_answer(url: str, error: BaseException) -> ConfigError | TransientError:
     if tls is not None:
         text = f"redis at {address!r}: no TLS connection: {tls}"
         return ConfigError(f"{text}; check redis.url (rediss://?), redis.ca_file and redis.certificate_file")
-    hint = _other_protocol(url, error)
+    hint = _tls_hint(url, error)
     return TransientError(f"redis at {address!r} does not answer: {type(error).__name__}{hint}")
 
 
-def _other_protocol(url: str, error: BaseException) -> str:
-    """Return a hint where the port may speak TLS and we do not, or the reverse; it may be just starting, too.
+def _tls_hint(url: str, error: BaseException) -> str:
+    """Return a hint where client and port may differ about TLS; a server may be just starting, too.
 
-    A port that wants TLS hangs up on us; one that does not takes our first record of TLS for the beginning of
-    a command and waits for the rest.
+    A port that wants TLS hangs up on who does not speak it, one that wants a certificate on who shows none of
+    its authority (its alert is often lost: TLS 1.3 lets us send before it has looked). A port without TLS
+    takes our first record for the beginning of a command and waits for the rest.
     """
-    if url.startswith("rediss:"):
-        return (
-            "; without TLS there? redis.url begins with redis:// then" if _is_a(error, TimeoutError) else ""
-        )
     hung_up = _is_a(error, ConnectionResetError) or "closed by server" in str(error)
-    return "; TLS there? redis.url begins with rediss:// then" if hung_up else ""
+    if not url.startswith("rediss:"):
+        return "; TLS there? redis.url begins with rediss:// then" if hung_up else ""
+    if hung_up:
+        return "; does it ask for a certificate? check redis.certificate_file and redis.key_file"
+    return "; without TLS there? redis.url begins with redis:// then" if _is_a(error, TimeoutError) else ""
 
 
 def _is_a(error: BaseException, kind: type[BaseException]) -> bool:

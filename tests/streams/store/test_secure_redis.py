@@ -31,7 +31,7 @@ from engine.streams.store.users import USERS, acl_file
 from engine.streams.topics import topic_specs
 from engine.streams.trainer import Trainer
 from engine.streams.wiring import kafka_settings
-from tests.certificates import Authority
+from tests.certificates import Authority, Issued
 from tests.faults.harness import end
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -174,6 +174,39 @@ async def test_what_is_wrong_is_told_at_once(
         await store.ping()
     await store.close()
     assert SECRET not in str(error.value)
+
+
+class MutualRedis(SecureRedis):
+    """Lets nobody in who shows no certificate of the same authority."""
+
+    def _command(self) -> list[str]:
+        words = super()._command()
+        words[words.index("--tls-auth-clients") + 1] = "yes"
+        return words
+
+
+async def test_a_client_shows_its_certificate(tmp_path: Path) -> None:
+    """A worker with a certificate of the authority gets in; without, or with another's, it is told."""
+    with MutualRedis(tmp_path) as server:
+        own = server.authority.issue("engage-worker")
+        other = Authority(tmp_path, "other").issue("stranger")
+
+        async def ping(**more: str) -> None:
+            store = RedisStore.of(settings_of(server, "worker", **more).redis)
+            try:
+                await store.ping()
+            finally:
+                await store.close()
+
+        def files(issued: Issued) -> dict[str, str]:
+            certificate, key = str(issued.certificate), str(issued.key)
+            return {"ENGAGE_REDIS_CERTIFICATE_FILE": certificate, "ENGAGE_REDIS_KEY_FILE": key}
+
+        await ping(**files(own))
+        for wrong in ({}, files(other)):
+            # its alert may be overtaken by the end of the connection
+            with pytest.raises((ConfigError, TransientError), match=r"check redis.*\.certificate_file"):
+                await ping(**wrong)
 
 
 async def test_a_port_that_wants_tls_is_a_server_that_does_not_answer(secure: SecureRedis) -> None:
