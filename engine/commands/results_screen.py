@@ -43,7 +43,11 @@ def show(out: Console, found: Results) -> None:
         found: what happened.
     """
     out.print(f"[bold]What journeys brought about[/bold], {found.since[:16]} to {found.until[:16]} UTC\n")
-    print_table(out, "", (">", ""), headline(found))
+    figures = headline(found)
+    width = max(len(number) for number, _ in figures)
+    for number, what in figures:
+        out.print(f"{number:>{width}}  {what}", markup=False)
+    out.print()
     _show_journeys(out, found.journeys)
     _show_lift(out, found.journeys)
     if found.together is not None:

@@ -15,7 +15,7 @@ from engine.authoring.results.sums import results_of
 from engine.authoring.results.tally import ResultTally
 from engine.errors import ConfigError, InvalidEvent
 from engine.events import Family
-from engine.rules.times.period import read_period
+from engine.rules.times.period import iso, read_period
 from engine.settings import Settings
 from engine.streams.avro import Registry
 from engine.streams.codec import Decoder, decode_decision
@@ -24,6 +24,7 @@ from engine.streams.reader import TopicReader
 
 _FAMILIES = (Family.ORDER, Family.SERVICE, Family.ENGAGEMENT)
 _TELL_EVERY = 5_000
+_HOUR_MS = 3_600_000
 
 
 class Request(NamedTuple):
@@ -86,6 +87,8 @@ def read_results(
             unreadable += not _take(message, families, decoder, tally)
     tally.close()
     notes = []
+    if begins_ms - from_ms > _HOUR_MS:
+        notes.append(f"The decisions reach back to {iso(begins_ms)} only.")
     if unreadable:
         notes.append(
             f"{unreadable:,} records could not be read and count for nothing; see `engage dlq list`."

@@ -59,9 +59,9 @@ def say_lift(each: JourneyResult) -> str:
 
 
 def _why_unknown(each: JourneyResult) -> str:
-    if not each.held_out:
-        return "no holdout to compare with"
-    return "too early" if each.undecided else "one arm is empty"
+    if each.undecided and (each.lift is None or not each.lift.arms):
+        return "too early"
+    return "one arm is empty" if each.held_out else "no holdout to compare with"
 
 
 def say_effect(effect: Effect) -> str:

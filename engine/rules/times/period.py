@@ -13,7 +13,7 @@ _DAY_MS = 86_400_000
 
 
 def read_period(since: str, until: str, begins_ms: int, ends_ms: int) -> tuple[int, int]:
-    """Return start and end of a period, ms: never outside of the log.
+    """Return start and end of a period, ms; the end is never behind the log's, the start may lie before it.
 
     Args:
         since: a duration before the end, or a date or date-time (UTC unless it says otherwise).
@@ -32,7 +32,7 @@ def read_period(since: str, until: str, begins_ms: int, ends_ms: int) -> tuple[i
             f"nothing lies between {since!r} and {until or 'the end'!r}: "
             f"the log goes from {iso(begins_ms)} to {iso(ends_ms)}"
         )
-    return max(from_ms, begins_ms), to_ms
+    return from_ms, to_ms
 
 
 def iso(instant_ms: int) -> str:

@@ -127,6 +127,7 @@ def backtest(settings: Settings, kafka: KafkaSettings, request: Request, screen:
         read_s = time.monotonic() - started_s
         begins_ms, ends_ms = index.span_ms()
         from_ms, to_ms = read_period(request.since, request.until, begins_ms, ends_ms)
+        from_ms = max(from_ms, begins_ms)
         snapshot = (
             shipped_prior(settings.churn.horizon_days) if request.logs else newest_model(settings, kafka)
         )
