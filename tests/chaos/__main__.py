@@ -39,7 +39,8 @@ def main() -> None:
     for name, run, share in (("replay", run_replay, 1 - live), ("live", run_live, live)):
         if share:
             faults, minutes = round(options.faults * share), options.minutes * share
-            parts.append(run(folder / name, faults, minutes, rng, tell))
+            part = run(folder / name, faults, minutes, rng, tell, transactions=options.transactions)
+            parts.append(part)
             _report(parts[-1:])
     if len(parts) > 1:
         _report(parts)
@@ -56,6 +57,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=55, help="begin no fault later (default: 55)")
     parser.add_argument("--seed", type=int, default=1, help="of the faults and the log (default: 1)")
     parser.add_argument("--clock", choices=("both", "replay", "live"), default="both")
+    parser.add_argument("--transactions", action="store_true", help="write actions in transactions")
     parser.add_argument("--json", type=Path, help="write a report here")
     parser.add_argument("--folder", type=Path, help="for data and logs, kept; default: a temporary one")
     return parser.parse_args()

@@ -83,7 +83,7 @@ def check_repeats(incidents: Sequence[Incident], batch: int) -> list[str]:
 
     Args:
         incidents: the faults, accounted for.
-        batch: records of one batch at most.
+        batch: records of one batch at most; 0 = nothing is repeated, for actions are in transactions.
     """
     return [
         f"{incident.kind}: actions of {incident.repeated_events} events repeated"

@@ -33,6 +33,7 @@ SETTINGS = {
     "ENGAGE_BATCH_MAX_RECORDS": str(BATCH),
     "ENGAGE_CHURN_FOLLOW": "no",
 }
+IN_TRANSACTIONS = {"ENGAGE_KAFKA_TRANSACTIONS": "yes"}
 Tell = Callable[[str], None]
 PROBE = """
 journey: probe
@@ -71,7 +72,9 @@ class Part:
     surprises: list[str] = field(default_factory=list)
 
 
-def run_replay(folder: Path, faults: int, minutes: float, rng: random.Random, tell: Tell) -> Part:
+def run_replay(
+    folder: Path, faults: int, minutes: float, rng: random.Random, tell: Tell, *, transactions: bool = False
+) -> Part:
     """Run the demo's log and all shipped journeys on the replay clock; compare with an undisturbed run.
 
     Args:
@@ -80,6 +83,7 @@ def run_replay(folder: Path, faults: int, minutes: float, rng: random.Random, te
         minutes: no fault begins later than this.
         rng: draws everything.
         tell: takes lines of progress.
+        transactions: whether actions are written in transactions.
     """
     part = Part("replay")
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +94,8 @@ def run_replay(folder: Path, faults: int, minutes: float, rng: random.Random, te
         "ENGAGE_RULES_PATHS": f"{shipped('journeys')},{probe}",
     }
     with servers(folder, PLACES) as on:
-        storm = Deployment("storm", on.kafka.bootstrap, on.valkey.url, folder, settings)
+        own = settings | (IN_TRANSACTIONS if transactions else {})
+        storm = Deployment("storm", on.kafka.bootstrap, on.valkey.url, folder, own)
         calm = Deployment("calm", on.kafka.bootstrap, on.valkey.url, folder, settings)
         for each in (storm, calm):
             each.engage("topics", "create")
@@ -109,7 +114,9 @@ def run_replay(folder: Path, faults: int, minutes: float, rng: random.Random, te
     return part
 
 
-def run_live(folder: Path, faults: int, minutes: float, rng: random.Random, tell: Tell) -> Part:
+def run_live(
+    folder: Path, faults: int, minutes: float, rng: random.Random, tell: Tell, *, transactions: bool = False
+) -> Part:
     """Run orders on the live clock, with rules from the topic and a clock that jumps.
 
     Args:
@@ -118,6 +125,7 @@ def run_live(folder: Path, faults: int, minutes: float, rng: random.Random, tell
         minutes: no fault begins later than this.
         rng: draws everything.
         tell: takes lines of progress.
+        transactions: whether actions are written in transactions.
     """
     part = Part("live")
     journeys = folder / "journeys"
@@ -133,7 +141,8 @@ def run_live(folder: Path, faults: int, minutes: float, rng: random.Random, tell
     }
     published = 0
     with servers(folder, PLACES) as on:
-        storm = Deployment("storm", on.kafka.bootstrap, on.valkey.url, folder, settings)
+        own = settings | (IN_TRANSACTIONS if transactions else {})
+        storm = Deployment("storm", on.kafka.bootstrap, on.valkey.url, folder, own)
         storm.engage("topics", "create")
 
         def publish() -> None:
@@ -197,7 +206,8 @@ def inflict(scene: Scene, kinds: list[str], minutes: float, part: Part, tell: Te
     part.broken += check_letters(found.letters, feed.poisoned)
     part.broken += scene.takers.check(found.actions)
     account(part.incidents, found)
-    part.broken += check_repeats(part.incidents, BATCH)
+    transactions = IN_TRANSACTIONS.items() <= crew.deployment.more.items()
+    part.broken += check_repeats(part.incidents, 0 if transactions else BATCH)
     return found
 
 

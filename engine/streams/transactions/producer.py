@@ -1,6 +1,8 @@
 """Kafka's side of actions in transactions: a transactional producer, and the tokens of what was sent.
 
-librdkafka's calls about transactions block, so each runs in a thread; one at a time.
+librdkafka's calls about transactions block, so each runs in a thread, one at a time. Not all keep to the
+timeout they are given (`send_offsets_to_transaction` waits for its coordinator for ever, librdkafka #5456):
+what takes too long is left to itself, and the next producer of the same name shuts it out.
 """
 
 from __future__ import annotations
@@ -8,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -26,6 +30,7 @@ logger = logging.getLogger(__name__)
 #: The broker refuses a transaction while it still closes the one before; the default waits 0.1 s.
 _BACKOFF_MS = 10
 _FULL_S = 0.01
+_PATIENCE = 1.5  # times the timeout that calls are given
 _T = TypeVar("_T")
 
 
@@ -109,11 +114,12 @@ class KafkaTransactions:
         producer, outcome = self._producer, _Outcome()
         assert producer is not None, "not opened"
         try:
-            await asyncio.to_thread(self._send, producer, outcome, records, tokens)
-        except (KafkaException, SystemError) as error:
+            await self._run(functools.partial(self._send, producer, outcome, records, tokens))
+        except (KafkaException, SystemError, TimeoutError) as error:
             # A new one ends what this one has begun; and a fatal error is for good.
             self._producer = None
-            text = f"a transaction of {len(records)} actions failed: {reason_of(error).name()}"
+            why = "no answer" if isinstance(error, TimeoutError) else reason_of(error).name()
+            text = f"a transaction of {len(records)} actions failed: {why}"
             raise DeliveryError(text, tuple(range(len(records))), tuple(outcome.refused)) from None
 
     async def sent(self, numbers: Collection[int], *, settled: bool) -> dict[int, str]:
@@ -127,12 +133,38 @@ class KafkaTransactions:
 
     async def _call(self, call: Callable[[], _T]) -> _T:
         try:
-            return await asyncio.to_thread(call)
+            return await self._run(call)
+        except TimeoutError:
+            raise TransientError("kafka's transactions: no answer") from None
         except (KafkaException, SystemError) as error:
             reason = reason_of(error)
             if is_refusal(reason):
                 raise refused(reason, self._settings.bootstrap) from None
             raise TransientError(f"kafka's transactions: {reason.str()}") from None
+
+    async def _run(self, call: Callable[[], _T]) -> _T:
+        """Run a call in a thread that nobody waits for at the end, and not for ever."""
+        loop, done = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
+
+        def settle(result: _T | None, error: BaseException | None) -> None:
+            if done.done():
+                return
+            if error is None:
+                done.set_result(result)
+            else:
+                done.set_exception(error)
+
+        def run() -> None:
+            result, failure = None, None
+            try:
+                result = call()
+            except BaseException as error:  # noqa: BLE001 - the loop raises it
+                failure = error
+            with suppress(RuntimeError):  # the loop is closed: nobody wants to know
+                loop.call_soon_threadsafe(settle, result, failure)
+
+        threading.Thread(target=run, name="engage-transactions", daemon=True).start()
+        return await asyncio.wait_for(done, _PATIENCE * self._timeout_s)
 
     def _begin(self, sender: str) -> Producer:
         config = producer_config(self._settings) | {

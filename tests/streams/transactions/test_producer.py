@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 
 import pytest
@@ -94,6 +95,30 @@ async def test_nothing_of_a_step_is_seen_when_one_action_is_refused(place: Place
     assert await worker.sent([0], settled=True) == {}
     await worker.send(place.records(b"small"), {0: "first"})
     assert place.seen() == [b"small"]
+
+
+class _Stuck:
+    """A producer of librdkafka's whose group coordinator has gone."""
+
+    def begin_transaction(self) -> None:
+        """Begin."""
+
+    def produce(self, *_: object, **__: object) -> None:
+        """Take a record."""
+
+    def send_offsets_to_transaction(self, *_: object) -> None:
+        """Wait, whatever the timeout."""
+        time.sleep(5)
+
+
+async def test_a_call_that_never_ends_is_given_up(place: Place) -> None:
+    """A coordinator that is lost in the middle holds up nothing but its transaction."""
+    worker = place.worker(delivery_timeout_ms=200)
+    worker._producer = _Stuck()
+    with pytest.raises(DeliveryError, match="no answer"):
+        await worker.send(place.records(b"a"), {0: "first"})
+    with pytest.raises(AssertionError, match="not opened"):
+        await worker.send(place.records(b"a"), {0: "first"})
 
 
 async def test_a_kafka_that_is_away_is_worth_another_try(place: Place) -> None:
