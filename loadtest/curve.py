@@ -22,7 +22,8 @@ from engine.pipeline.core import Pipeline
 from engine.rules.journey import Journey
 from engine.rules.load import load_journeys
 from engine.settings import Settings
-from engine.streams.wiring import definitions_of, pipeline_of, rule_set_of, vocabulary_over
+from engine.streams.files import definitions_of, rule_set_of, vocabulary_over
+from engine.streams.wiring import pipeline_of
 from loadtest.cost import Rehearsal
 from loadtest.report import machine
 from loadtest.workload import FIRING_TYPES, Workload, write_journeys

@@ -43,7 +43,7 @@ def load_rules(settings: Settings, warnings: list[RuleError] | None = None, *, a
     Raises:
         RuleErrors: with every problem of every file, that of segments and features first.
     """
-    from engine.streams.wiring import definitions_of, rules_of  # noqa: PLC0415
+    from engine.streams.files import definitions_of, rules_of  # noqa: PLC0415
 
     try:
         definitions = definitions_of(settings)
@@ -55,7 +55,7 @@ def load_rules(settings: Settings, warnings: list[RuleError] | None = None, *, a
 def _problems_of_journeys(settings: Settings) -> list[RuleError]:
     """Return what is wrong with the journeys, whatever segments and features their own file will define."""
     from engine.features.definitions import Definitions  # noqa: PLC0415
-    from engine.streams.wiring import rules_of  # noqa: PLC0415
+    from engine.streams.files import rules_of  # noqa: PLC0415
 
     try:
         rules_of(settings, Definitions())
@@ -167,7 +167,7 @@ def features(
     """List what journeys can ask of a customer: names and windows; with a word also kind and meaning."""
     from engine.features.catalog import TEXTS  # noqa: PLC0415
     from engine.rules.text.source import nearest  # noqa: PLC0415
-    from engine.streams.wiring import definitions_of  # noqa: PLC0415
+    from engine.streams.files import definitions_of  # noqa: PLC0415
 
     part = (contains or "").removeprefix("customer.")
     known = definitions_of(settings).space().features

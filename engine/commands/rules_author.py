@@ -174,7 +174,7 @@ def _a_template(settings: Settings, name: str, channel: str) -> str:
 
     One of the journey's name comes first, then those that take no values at all.
     """
-    from engine.streams.wiring import templates_of  # noqa: PLC0415 - help must be fast
+    from engine.streams.files import templates_of  # noqa: PLC0415 - help must be fast
 
     fitting = [
         each
@@ -205,7 +205,7 @@ def _starter(template: str, wishes: Wishes) -> Starter:
 def _bring_templates(starter: Starter, settings: Settings) -> None:
     """Write the shipped templates a journey sends into the deployment's folder, if it has none so named."""
     from engine.resources import shipped  # noqa: PLC0415 - help must be fast
-    from engine.streams.wiring import templates_of  # noqa: PLC0415
+    from engine.streams.files import templates_of  # noqa: PLC0415
 
     folder = Path(settings.templates.path)
     if not settings.templates.path or not folder.is_dir():

@@ -80,7 +80,7 @@ def _parsed(settings: Settings, name: str) -> ParsedJourney:
     """Return the newest version of a journey by its name, or the one in a file."""
     from engine.rules.load import journey_files  # noqa: PLC0415
     from engine.rules.text.source import nearest  # noqa: PLC0415
-    from engine.streams.wiring import rule_paths  # noqa: PLC0415
+    from engine.streams.files import rule_paths  # noqa: PLC0415
 
     path = Path(name)
     if path.suffix in {".yaml", ".yml"} or path.is_file():

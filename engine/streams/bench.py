@@ -13,7 +13,8 @@ from engine.pipeline.core import Pipeline
 from engine.resources import shipped
 from engine.rules.journey import Journey
 from engine.settings import Settings
-from engine.streams.wiring import definitions_of, pipeline_of, rule_set_of, vocabulary_over
+from engine.streams.files import definitions_of, rule_set_of, vocabulary_over
+from engine.streams.wiring import pipeline_of
 
 
 def bench_of(settings: Settings) -> Bench:

@@ -24,12 +24,12 @@ from engine.features.rows import RowBatch
 from engine.features.state import CustomerState, unpack
 from engine.pipeline.value import fill_value
 from engine.settings import Settings
+from engine.streams.files import definitions_of
 from engine.streams.kafka import KafkaSettings, partition_counts
 from engine.streams.models import read_models
 from engine.streams.partition import partition_of
 from engine.streams.partitions import RATE_FIELD
 from engine.streams.store.redis import RedisStore
-from engine.streams.wiring import definitions_of
 
 Floats = npt.NDArray[np.float64]
 

@@ -24,6 +24,7 @@ from engine.features.churn.snapshot import Snapshot, encode_snapshot
 from engine.features.churn.trainer import TrainerCore, TrainerSettings
 from engine.features.churn.trainer_state import dump_trainer, load_trainer
 from engine.settings import Settings
+from engine.streams.files import definitions_of
 from engine.streams.kafka import KafkaSettings, check_topics, common_config
 from engine.streams.logs import configure_logs
 from engine.streams.models import MODEL_KEY, Kept, ModelFollower, kept_key, now_ms
@@ -33,7 +34,7 @@ from engine.streams.security.links import redis_options
 from engine.streams.security.rights import roles_of
 from engine.streams.sink import CLOCK_HEADER
 from engine.streams.store.link import Link, checked, open_link
-from engine.streams.wiring import definitions_of, kafka_settings
+from engine.streams.wiring import kafka_settings
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,7 @@ from engine.resources import shipped
 from engine.rules.load import compile_sources, journey_files, load_templates, vocabulary_of
 from engine.rules.templates import read_templates
 from engine.settings import RuleSettings, Settings, TemplateSettings
-from engine.streams.wiring import templates_of
+from engine.streams.files import templates_of
 from tests.rules.driver import CHANNELS, SEGMENTS, SPACE
 
 DOCS = Path(__file__).parents[2] / "docs" / "templates.md"

@@ -27,6 +27,7 @@ from engine.features.churn.trainer import TrainerCore, TrainerSettings
 from engine.link_settings import RedisSettings
 from engine.settings import ChurnSettings, Settings, TopicSettings
 from engine.streams import trainer as module
+from engine.streams.files import definitions_of
 from engine.streams.kafka import KafkaSettings
 from engine.streams.local.stack import EmbeddedBroker, ValkeyServer
 from engine.streams.model_desk import ModelDesk
@@ -41,7 +42,6 @@ from engine.streams.models import (
 from engine.streams.producer import ActionProducer, OutRecord
 from engine.streams.sink import CLOCK_HEADER
 from engine.streams.trainer import Trainer
-from engine.streams.wiring import definitions_of
 from tests.conftest import TopicMaker
 from tests.streams.replay import replay, write_log
 

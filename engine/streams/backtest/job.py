@@ -37,10 +37,10 @@ from engine.streams.backtest.run import (
     run_backtest,
 )
 from engine.streams.customer import newest_model
+from engine.streams.files import rule_paths
 from engine.streams.kafka import KafkaSettings
 from engine.streams.registry import open_registry
 from engine.streams.rules.topic import read_rules as read_published
-from engine.streams.wiring import rule_paths
 
 LIVE = "live"
 

@@ -26,7 +26,7 @@ from engine.rules.ruleset import RuleSet
 from engine.settings import Settings
 from engine.streams import wiring
 from engine.streams.backtest.log import LogIndex, OrderedLog
-from engine.streams.wiring import definitions_of, rule_set_of, vocabulary_over
+from engine.streams.files import definitions_of, rule_set_of, vocabulary_over
 
 SLICE_EVENTS = 8_192
 GC_THRESHOLDS = (50_000, 50, 1_000)  # as a worker's

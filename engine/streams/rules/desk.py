@@ -34,10 +34,10 @@ from engine.rules.publishing.requests import (
     require_version,
 )
 from engine.settings import Settings
+from engine.streams.files import definitions_of, rule_paths, vocabulary_over
 from engine.streams.kafka import KafkaSettings
 from engine.streams.producer import ActionProducer
 from engine.streams.rules.topic import append, clear, read_rules, with_room
-from engine.streams.wiring import definitions_of, rule_paths, vocabulary_over
 
 Steps = Mapping[str, Mapping[str, str]]
 

@@ -18,8 +18,9 @@ from engine.rules.publishing.compiled import make_of, unpack
 from engine.rules.publishing.publication import Publication, Version, open_contents
 from engine.rules.publishing.requests import release_of
 from engine.settings import Settings
+from engine.streams.files import definitions_of, rule_set_of, vocabulary_over
 from engine.streams.rules.compiler import compile_aside
-from engine.streams.wiring import definitions_of, pipeline_of, rule_set_of, vocabulary_over
+from engine.streams.wiring import pipeline_of
 
 log = structlog.get_logger(__name__)
 

@@ -19,6 +19,7 @@ from engine.features.churn.rate import GlobalRate
 from engine.features.churn.trainer_state import widen_trainer
 from engine.rules.ledger import Ledger
 from engine.settings import Settings
+from engine.streams.files import definitions_of
 from engine.streams.kafka import KafkaSettings
 from engine.streams.partition import partition_of
 from engine.streams.partitions import LEDGER_FIELD, RATE_FIELD, SEGMENTS_FIELD
@@ -30,7 +31,6 @@ from engine.streams.transactions.outbox import OUTBOX_FIELD
 from engine.streams.widening.census import Census, Found, Totals
 from engine.streams.widening.event_topics import EventTopics, SentOn
 from engine.streams.widening.moving import Meta, Moving
-from engine.streams.wiring import definitions_of
 
 MAX_PARTITIONS = 1024
 
