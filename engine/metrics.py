@@ -152,7 +152,8 @@ MODEL_REFUSED = _counter(
 MODEL_AUC = _gauge(
     "model_auc_ratio",
     "ratio",
-    "AUC of the risks given at the time, on the labels of the last two to three months.",
+    "AUC of the risks given at the time, on the labels of the last two to three months; "
+    "of a group of rows or of `segment:NAME`.",
     "rows",
 )
 MODEL_LOG_LOSS = _gauge("model_log_loss", "nats", "Log-loss of the same.", "rows")

@@ -108,7 +108,8 @@ class ModelSwitch:
         metrics.set(table.MODEL_VERSION, newest.version, "newest")
         if newest.trial is not None:
             metrics.set(table.MODEL_TRIAL, int(newest.trial.passed))
-        for group, quality in newest.recent.items():
+        by_segment = {f"segment:{name}": quality for name, quality in newest.recent_segments.items()}
+        for group, quality in (newest.recent | by_segment).items():
             for metric, name in _FIGURES:
                 value = getattr(quality, name)
                 if value is not None:

@@ -173,7 +173,7 @@ def test_the_worker_switches_between_batches() -> None:
 
 
 def test_the_metrics_say_how_good_the_model_is() -> None:
-    """What the trainer said last is shown by group, decile and queue, also if it did not go live."""
+    """What the trainer said last is shown by group, segment, decile and queue, also if it did not go live."""
     settings, metrics, health = Settings(), Metrics(), WorkerHealth(now_s=time.monotonic)
     queue: Any = Queue()
     models = ModelSwitch(settings, queue, build_pipeline(settings), metrics, health)
@@ -183,6 +183,7 @@ def test_the_metrics_say_how_good_the_model_is() -> None:
     told = snapshot(
         9,
         recent={"all": tally.summary(), "actionable": Quality(0)},
+        recent_segments={"regular": tally.summary()},
         progress=Progress(1, 2, 3, 4, 5, 6),
         trial=Trial(400, 3, 0.5, 0.5, 0.4, 0.005, passed=False),
     )
@@ -198,6 +199,7 @@ def test_the_metrics_say_how_good_the_model_is() -> None:
     assert read(table.MODEL_MBG_LOG_LOSS, "all") == pytest.approx(np.log(2.0))
     assert read(table.MODEL_LOG_LOSS, "all") > read(table.MODEL_BASE_LOG_LOSS, "all")
     assert read(table.MODEL_CALIBRATION, "all") > 0.2
+    assert read(table.MODEL_LOG_LOSS, "segment:regular") == read(table.MODEL_LOG_LOSS, "all")
     assert read(table.MODEL_DECILE, "1", "predicted") < 0.15 < read(table.MODEL_DECILE, "1", "observed")
     assert read(table.MODEL_DRIFT) == pytest.approx(0.0, abs=0.01)
     assert [read(table.MODEL_QUEUE, name) for name in ("partitions", "labels", "judgements")] == [1, 2, 3]
