@@ -22,8 +22,8 @@ from engine.features.state import CustomerState
 from engine.pipeline.core import Pipeline, Work
 from engine.pipeline.waves import EventRow
 from engine.resources import shipped
-from engine.streams.codec import Decoder, encode_action
 from engine.streams.partition import partition_of
+from engine.streams.wire.codec import Decoder, encode_action
 from engine.streams.wiring import build_pipeline
 from loadtest.workload import PARTITIONS, Template, Workload, record_id, templates, write_journeys
 

@@ -20,8 +20,8 @@ from engine.features.state import CustomerState
 from engine.features.windows import WINDOWS
 from engine.settings import Settings
 from engine.streams.customer import view
-from engine.streams.letters import DeadLetter, Origin, as_line
 from engine.streams.local.stack import EmbeddedBroker, ValkeyServer
+from engine.streams.wire.letters import DeadLetter, Origin, as_line
 
 HELP = Path(__file__).parent / "golden" / "help.txt"
 NOWHERE = "127.0.0.1:1"

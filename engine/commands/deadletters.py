@@ -25,7 +25,7 @@ from engine.errors import ConfigError
 from engine.settings import Settings
 
 if TYPE_CHECKING:
-    from engine.streams.letters import DeadLetter, Selection
+    from engine.streams.wire.letters import DeadLetter, Selection
 
 _app = typer.Typer(
     help="Look at records that could not be worked on; send them again after a fix.",
@@ -166,9 +166,9 @@ def replay(
 def _from_file(settings: Settings, path: Path) -> tuple[list[DeadLetter], list[str]]:
     """Return the dead letters of a file that can be sent, and what is wrong with its other lines."""
     from engine.events import Family  # noqa: PLC0415
-    from engine.streams.codec import Decoder  # noqa: PLC0415
     from engine.streams.deadletter import mended  # noqa: PLC0415
-    from engine.streams.registry import open_registry  # noqa: PLC0415
+    from engine.streams.wire.codec import Decoder  # noqa: PLC0415
+    from engine.streams.wire.registry import open_registry  # noqa: PLC0415
 
     try:
         text = path.read_text("utf-8")
@@ -181,7 +181,7 @@ def _from_file(settings: Settings, path: Path) -> tuple[list[DeadLetter], list[s
 
 def _selection(positions: list[str] | None, reasons: list[str] | None, topics: list[str] | None) -> Selection:
     from engine.events import DeadLetterReason  # noqa: PLC0415
-    from engine.streams.letters import Selection  # noqa: PLC0415
+    from engine.streams.wire.letters import Selection  # noqa: PLC0415
 
     known = {str(reason) for reason in DeadLetterReason}
     if unknown := set(reasons or ()) - known:
@@ -201,7 +201,7 @@ def _position(text: str) -> tuple[int, int]:
 
 
 def _print_line(letter: DeadLetter) -> None:
-    from engine.streams.deadletter import as_line  # noqa: PLC0415
+    from engine.streams.wire.letters import as_line  # noqa: PLC0415
 
     typer.echo(as_line(letter))
 

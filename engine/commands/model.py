@@ -15,8 +15,8 @@ from engine.settings import Settings
 if TYPE_CHECKING:
     from engine.features.churn.evaluation import Quality
     from engine.features.churn.snapshot import Snapshot, Trial
-    from engine.streams.model_desk import ModelDesk
-    from engine.streams.models import ModelBoard
+    from engine.streams.models.desk import ModelDesk
+    from engine.streams.models.topic import ModelBoard
 
 _HELP = """Look at the churn model, and decide which one scores.
 
@@ -149,7 +149,7 @@ def freeze(
 
 
 def _desk(settings: Settings, author: str | None) -> ModelDesk:
-    from engine.streams.model_desk import ModelDesk  # noqa: PLC0415
+    from engine.streams.models.desk import ModelDesk  # noqa: PLC0415
 
     return ModelDesk(settings, kafka_settings(settings), author or settings.rules.author or _user())
 

@@ -33,7 +33,7 @@ def report(
     """
     from engine.authoring.evaluation.report import report_of, report_page  # noqa: PLC0415
     from engine.features.churn.snapshot import shipped_prior  # noqa: PLC0415
-    from engine.streams.models import read_models  # noqa: PLC0415
+    from engine.streams.models.topic import read_models  # noqa: PLC0415
 
     if not html.parent.is_dir():
         raise ConfigError(f"--html {html}: there is no folder {html.parent}")

@@ -49,8 +49,8 @@ def results(
     from engine.authoring.results.page import page  # noqa: PLC0415 - help must be fast
     from engine.authoring.results.plans import plans_of  # noqa: PLC0415
     from engine.commands.results_screen import progress, show  # noqa: PLC0415
-    from engine.streams.registry import open_registry  # noqa: PLC0415
     from engine.streams.results import Request, read_results  # noqa: PLC0415
+    from engine.streams.wire.registry import open_registry  # noqa: PLC0415
 
     if html is not None and not html.parent.is_dir():
         raise ConfigError(f"--html {html}: there is no folder {html.parent}")

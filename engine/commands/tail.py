@@ -99,7 +99,7 @@ def _instant(time_ms: int) -> str:
 
 
 def _show_action(message: Message) -> None:
-    from engine.streams.codec import decode_action  # noqa: PLC0415
+    from engine.streams.wire.codec import decode_action  # noqa: PLC0415
 
     action = decode_action(message.value())
     typer.secho(f"{_instant(action.time)}  ", dim=True, nl=False)
@@ -108,7 +108,7 @@ def _show_action(message: Message) -> None:
 
 
 def _show_decision(message: Message) -> None:
-    from engine.streams.codec import decode_decision  # noqa: PLC0415
+    from engine.streams.wire.codec import decode_decision  # noqa: PLC0415
 
     decision = decode_decision(message.value())
     guard = f" ({decision.reason.guard})" if decision.reason.guard else ""

@@ -21,8 +21,8 @@ from engine.demo.cdnow import END_MS, START_MS
 from engine.demo.data import DEFAULT_SEED, Log, build_log
 from engine.errors import TransientError
 from engine.events import Event, Family
-from engine.streams.codec import encode_json
-from engine.streams.intake import END_OF_STREAM_MS, WATERMARK_HEADER
+from engine.streams.wire.codec import encode_json
+from engine.streams.wire.watermark import END_OF_STREAM_MS, WATERMARK_HEADER
 
 MAX_AHEAD = 4_000  # records; the embedded broker keeps the last 15,000 of a partition
 MAX_PENDING = 2_000  # records handed to librdkafka and not yet acknowledged

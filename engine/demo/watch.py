@@ -17,8 +17,8 @@ from engine.actions import Action, Decision, Outcome
 from engine.demo.view import Status
 from engine.errors import EngineError, TransientError
 from engine.features.churn.snapshot import Snapshot
-from engine.streams.codec import decode_action, decode_decision
-from engine.streams.models import ModelBoard
+from engine.streams.models.topic import ModelBoard
+from engine.streams.wire.codec import decode_action, decode_decision
 
 SHOWN = 20  # actions kept for the screen
 KEPT_BACK = 5  # decisions kept for the screen

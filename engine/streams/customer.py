@@ -26,9 +26,9 @@ from engine.pipeline.value import fill_value
 from engine.settings import Settings
 from engine.streams.files import definitions_of
 from engine.streams.kafka import KafkaSettings, partition_counts
-from engine.streams.models import read_models
+from engine.streams.models.topic import read_models
 from engine.streams.partition import partition_of
-from engine.streams.partitions import RATE_FIELD
+from engine.streams.steps.partitions import RATE_FIELD
 from engine.streams.store.redis import RedisStore
 
 Floats = npt.NDArray[np.float64]

@@ -12,43 +12,17 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from engine.errors import ConfigError, EngineError, TransientError
 from engine.events import Family
-from engine.streams.intake import Decode
 from engine.streams.kafka import KafkaSettings, common_config, producer_config
-from engine.streams.letters import (
+from engine.streams.security.refusals import failed, is_refusal, refused
+from engine.streams.wire.codec import Decode
+from engine.streams.wire.letters import (
     DLQ_TOPIC,
     EVERYTHING,
     DeadLetter,
-    KafkaRecord,
-    Origin,
-    OutRecord,
     Selection,
-    as_line,
-    dead_letter,
     from_line,
     parse,
 )
-from engine.streams.security.refusals import failed, is_refusal, refused
-
-__all__ = [
-    "DLQ_TOPIC",
-    "EVERYTHING",
-    "REPLAYED_FROM",
-    "DeadLetter",
-    "KafkaRecord",
-    "Origin",
-    "OutRecord",
-    "Replayed",
-    "Selection",
-    "as_line",
-    "dead_letter",
-    "find",
-    "from_line",
-    "mended",
-    "parse",
-    "read",
-    "replay",
-    "scan",
-]
 
 REPLAYED_FROM = "engage-replayed-from"
 READ_BATCH = 1000

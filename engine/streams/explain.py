@@ -16,12 +16,12 @@ from engine.features.profile import Profile
 from engine.rules.ruleset import RuleSet
 from engine.rules.text.source import nearest
 from engine.settings import Settings
-from engine.streams.codec import Decoder, decode_decision
 from engine.streams.customer import CustomerView, read_stored, view_stored
 from engine.streams.kafka import KafkaSettings
 from engine.streams.reader import TopicReader
 from engine.streams.rules.loader import RuleLoader
 from engine.streams.rules.topic import read_rules
+from engine.streams.wire.codec import Decoder, decode_decision
 
 MAX_DECISIONS = 10_000  # of one customer; the newest are kept
 _ERASURE = "erasure.requested"

@@ -17,10 +17,10 @@ from engine.errors import ConfigError, InvalidEvent
 from engine.events import Family
 from engine.rules.times.period import iso, read_period
 from engine.settings import Settings
-from engine.streams.avro import Registry
-from engine.streams.codec import Decoder, decode_decision
 from engine.streams.kafka import KafkaSettings
 from engine.streams.reader import TopicReader
+from engine.streams.wire.avro import Registry
+from engine.streams.wire.codec import Decoder, decode_decision
 
 _FAMILIES = (Family.ORDER, Family.SERVICE, Family.ENGAGEMENT)
 _TELL_EVERY = 5_000

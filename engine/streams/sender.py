@@ -10,10 +10,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from engine.errors import InvalidEvent, TransientError
 from engine.events import EVENT_TYPES, DeadLetterReason, Event, Family
-from engine.streams.codec import encode_json
-from engine.streams.intake import END_OF_STREAM_MS, WATERMARK_HEADER
 from engine.streams.kafka import KafkaSettings, partition_counts, producer_config
 from engine.streams.security.refusals import failed, reason_of
+from engine.streams.wire.codec import encode_json
+from engine.streams.wire.watermark import END_OF_STREAM_MS, WATERMARK_HEADER
 from engine.validation import build, latest_ms
 
 _POLL_EVERY = 500

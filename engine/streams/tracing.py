@@ -27,8 +27,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from engine.pipeline.core import Outcome
 from engine.settings import Settings
-from engine.streams.intake import Step
 from engine.streams.producer import OutRecord
+from engine.streams.steps.intake import Step
 
 # Events beyond these get no span; their context is passed on as it came.
 MAX_TRACES_PER_S = 20

@@ -27,12 +27,12 @@ from engine.settings import Settings
 from engine.streams.files import definitions_of
 from engine.streams.kafka import KafkaSettings, check_topics, common_config
 from engine.streams.logs import configure_logs
-from engine.streams.models import MODEL_KEY, Kept, ModelFollower, kept_key, now_ms
+from engine.streams.models.topic import MODEL_KEY, Kept, ModelFollower, kept_key, now_ms
 from engine.streams.producer import ActionProducer, OutRecord
 from engine.streams.security.acls import check_rights
 from engine.streams.security.links import redis_options
 from engine.streams.security.rights import roles_of
-from engine.streams.sink import CLOCK_HEADER
+from engine.streams.steps.sink import CLOCK_HEADER
 from engine.streams.store.link import Link, checked, open_link
 from engine.streams.wiring import kafka_settings
 

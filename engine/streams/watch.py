@@ -14,9 +14,9 @@ from engine import metrics as table
 from engine.errors import ConfigError, TransientError
 from engine.metrics import Metrics
 from engine.streams.health import WorkerHealth
-from engine.streams.intake import Intake
 from engine.streams.kafka import TopicPartition
-from engine.streams.partitions import OwnedPartition
+from engine.streams.steps.intake import Intake
+from engine.streams.steps.partitions import OwnedPartition
 from engine.streams.store.contract import Store, StoreHealth
 
 log = structlog.get_logger(__name__)

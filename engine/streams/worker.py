@@ -18,25 +18,25 @@ from engine.metrics import Metrics
 from engine.pipeline.core import Pipeline
 from engine.settings import Settings
 from engine.streams import transport
-from engine.streams.codec import Decoder
-from engine.streams.delivery import Producers
-from engine.streams.handler import Handler
 from engine.streams.health import HealthServer, WorkerHealth
 from engine.streams.kafka import KafkaSettings, check_topics
 from engine.streams.logs import configure_logs
-from engine.streams.model_switch import ModelSwitch
-from engine.streams.models import ModelFollower
+from engine.streams.models.switch import ModelSwitch
+from engine.streams.models.topic import ModelFollower
 from engine.streams.producer import ActionProducer
-from engine.streams.registry import open_registry
 from engine.streams.rules.follower import RuleFollower
 from engine.streams.rules.loader import RuleLoader
 from engine.streams.rules.switch import RuleSwitch
 from engine.streams.security.acls import check_rights
 from engine.streams.security.rights import roles_of
+from engine.streams.steps.delivery import Producers
+from engine.streams.steps.handler import Handler
 from engine.streams.store.redis import RedisStore
 from engine.streams.topics import topic_specs
 from engine.streams.transactions.producer import KafkaTransactions
 from engine.streams.watch import Watch
+from engine.streams.wire.codec import Decoder
+from engine.streams.wire.registry import open_registry
 from engine.streams.wiring import build_pipeline, kafka_settings
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from confluent_kafka import KafkaError, Message, Producer
 from engine.demo.data import build_log
 from engine.events import Family, OrderEvent
 from engine.settings import Settings
-from engine.streams.avro import GUID_HEADER, encode_avro_single_object
-from engine.streams.codec import encode_json
-from engine.streams.intake import END_OF_STREAM_MS, WATERMARK_HEADER
+from engine.streams.wire.avro import GUID_HEADER, encode_avro_single_object
+from engine.streams.wire.codec import encode_json
+from engine.streams.wire.watermark import END_OF_STREAM_MS, WATERMARK_HEADER
 
 #: Topic, partition or None, key, value, headers.
 Record: TypeAlias = tuple[str, int | None, bytes | None, bytes | None, list[tuple[str, bytes]]]

@@ -11,7 +11,7 @@ import msgspec
 from confluent_kafka import Message
 
 from engine.settings import Settings
-from engine.streams.letters import PREFIX
+from engine.streams.wire.letters import PREFIX
 from tests.chaos.faults import HIT, RESTORED, Incident
 from tests.faults.harness import Deployment, read_messages
 

@@ -14,9 +14,9 @@ from engine.demo.cdnow import DAY_MS, END_MS, START_MS
 from engine.demo.data import Log, build_log
 from engine.demo.feed import Feeder, FeedSettings, Progress, _write_progress, read_progress
 from engine.events import Family
-from engine.streams.codec import Decoder
-from engine.streams.intake import END_OF_STREAM_MS, WATERMARK_HEADER
 from engine.streams.local.stack import EmbeddedBroker
+from engine.streams.wire.codec import Decoder
+from engine.streams.wire.watermark import END_OF_STREAM_MS, WATERMARK_HEADER
 
 PARTITIONS = 2
 MAX_AHEAD = 100

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from engine.actions import Action, Outcome, Reason
 from engine.demo.watch import Showcase, StatusPoller, TopicWatcher, WatchedTopics, fetch_status
 from engine.features.churn.snapshot import encode_snapshot
-from engine.streams.codec import encode_action, encode_decision
 from engine.streams.local.stack import EmbeddedBroker
-from engine.streams.models import MODEL_KEY
+from engine.streams.models.topic import MODEL_KEY
+from engine.streams.wire.codec import encode_action, encode_decision
 from tests.demo.samples import action, decision, snapshot
 
 HOST = "127.0.0.1"

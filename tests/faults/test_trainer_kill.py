@@ -21,9 +21,9 @@ from engine.features.churn.snapshot import Snapshot
 from engine.features.churn.trainer import TrainerCore, TrainerSettings
 from engine.streams.kafka import KafkaSettings
 from engine.streams.local.stack import ApacheKafka, ValkeyServer
-from engine.streams.models import read_models
+from engine.streams.models.topic import read_models
 from engine.streams.producer import ActionProducer, OutRecord
-from engine.streams.sink import CLOCK_HEADER
+from engine.streams.steps.sink import CLOCK_HEADER
 from tests.conftest import create_topic
 from tests.faults.harness import end
 from tests.features.churn.samples import random_log

@@ -18,8 +18,8 @@ from engine.features.state import CustomerState
 from engine.pipeline.core import Outcome, Pipeline, Work
 from engine.pipeline.waves import EventRow
 from engine.settings import Settings
-from engine.streams.avro import encode_avro_single_object
-from engine.streams.codec import Decoder, encode_action, encode_decision
+from engine.streams.wire.avro import encode_avro_single_object
+from engine.streams.wire.codec import Decoder, encode_action, encode_decision
 from engine.streams.wiring import build_pipeline
 from tests.fuzz.mutate import mutate_bytes, mutate_text
 from tests.fuzz.world import START_MS, random_event

@@ -21,7 +21,7 @@ from engine.rules.publishing.publication import JourneyFile
 from engine.rules.ruleset import RuleSet
 from engine.rules.scope import Vocabulary
 from engine.settings import Settings
-from engine.streams.codec import encode_action, encode_decision
+from engine.streams.wire.codec import encode_action, encode_decision
 from engine.streams.wiring import pipeline_of
 
 DAY_MS = 86_400_000

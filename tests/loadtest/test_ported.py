@@ -13,7 +13,7 @@ from engine.features.churn.rate import GlobalRate
 from engine.features.state import CustomerState
 from engine.pipeline.core import Pipeline, Work
 from engine.pipeline.waves import EventRow
-from engine.streams.codec import Decoder
+from engine.streams.wire.codec import Decoder
 from engine.streams.wiring import build_pipeline
 from loadtest.ported import NOT_EXPRESSED, WORKLOADS, Ported, Result, Row, sent, wrong
 

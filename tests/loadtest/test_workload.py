@@ -7,8 +7,8 @@ from pathlib import Path
 
 from engine.config import load_settings
 from engine.events import Family
-from engine.streams.codec import Decoder
 from engine.streams.files import definitions_of, rules_of
+from engine.streams.wire.codec import Decoder
 from loadtest.workload import (
     FIRE_JOURNEY,
     FIRING_TYPES,

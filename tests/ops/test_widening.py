@@ -14,10 +14,10 @@ from confluent_kafka import Producer
 
 from engine.demo.data import build_log
 from engine.events import Event, Family
-from engine.streams.codec import encode_json
-from engine.streams.intake import END_OF_STREAM_MS, WATERMARK_HEADER
 from engine.streams.local.stack import ApacheKafka, ValkeyServer
 from engine.streams.partition import partition_of
+from engine.streams.wire.codec import encode_json
+from engine.streams.wire.watermark import END_OF_STREAM_MS, WATERMARK_HEADER
 from tests.faults.harness import Deployment
 
 pytestmark = [pytest.mark.ops, pytest.mark.kafka, pytest.mark.timeout(900)]

@@ -17,7 +17,7 @@ from engine.pipeline.waves import EventRow, Wave, Waves
 from engine.rules.load import compile_sources
 from engine.rules.ruleset import RuleSet
 from engine.settings import DecisionSettings, Settings
-from engine.streams.intake import MAX_STEP_SPAN_MS
+from engine.streams.steps.intake import MAX_STEP_SPAN_MS
 from engine.streams.wiring import pipeline_of
 from tests.fuzz.world import DAY_MS, START_MS, definitions, vocabulary
 from tests.rules.driver import event

@@ -13,7 +13,7 @@ import pytest
 from engine.actions import Action
 from engine.events import EVENT_TYPES, DeadLetterReason, Family
 from engine.resources import shipped
-from engine.streams.codec import Decoder, decode_action
+from engine.streams.wire.codec import Decoder, decode_action
 
 PAGE = Path(__file__).parents[2] / "docs" / "events.md"
 ENVELOPE = ("id", "type", "customer_id", "time", "source", "channel", "props")

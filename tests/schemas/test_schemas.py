@@ -17,7 +17,7 @@ from hypothesis import given
 from engine.actions import Action, Decision, Outcome, Reason
 from engine.events import EVENT_CLASSES, EVENT_TYPES, PURPOSES, Event, Family
 from engine.resources import shipped
-from engine.streams.avro import (
+from engine.streams.wire.avro import (
     current_schema,
     encode_avro_single_object,
     fingerprint,

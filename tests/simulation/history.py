@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.events import EVENT_CLASSES, EVENT_TYPES, DeadLetterReason, Event
-from engine.streams.avro import encode_avro_single_object
-from engine.streams.codec import encode_json
 from engine.streams.partition import partition_of
+from engine.streams.wire.avro import encode_avro_single_object
+from engine.streams.wire.codec import encode_json
 from tests.simulation.poison import AT_ONCE, LATER, refused
 from tests.streams.replay import MemoryRecord
 

@@ -12,10 +12,10 @@ from engine.features.registry import FeatureSpace
 from engine.features.rows import RowBatch
 from engine.features.state import unpack
 from engine.settings import Settings
-from engine.streams.codec import decode_action
 from engine.streams.files import definitions_of
-from engine.streams.intake import END_OF_STREAM_MS, watermark_ms
-from engine.streams.letters import PREFIX
+from engine.streams.wire.codec import decode_action
+from engine.streams.wire.letters import PREFIX
+from engine.streams.wire.watermark import END_OF_STREAM_MS, watermark_ms
 from tests.simulation.history import HOUR_MS, PARTITIONS, Arrival
 from tests.simulation.reference import GLOBAL_CAP, JOURNEYS, RECORDED, Customer, Remembered, Sent
 from tests.simulation.servers import is_action

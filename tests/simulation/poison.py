@@ -11,8 +11,8 @@ import msgspec
 from engine.events import EVENT_CLASSES, MAX_RECORD_BYTES, DeadLetterReason, Event, Family
 from engine.rules.context import Outbox, RowContext
 from engine.rules.machine import JourneyMachine
-from engine.streams.avro import encode_avro_single_object
-from engine.streams.codec import encode_json
+from engine.streams.wire.avro import encode_avro_single_object
+from engine.streams.wire.codec import encode_json
 
 #: Orders at which a rule raises: at once, or when their second message is due.
 AT_ONCE, LATER = "bad-", "later-"

@@ -12,13 +12,13 @@ from engine.metrics import Metrics
 from engine.pipeline.core import Pipeline
 from engine.settings import Settings
 from engine.streams.batch import Batch
-from engine.streams.codec import Decoder
-from engine.streams.delivery import Producers
-from engine.streams.finishing import Effects
-from engine.streams.handler import Handler
 from engine.streams.health import WorkerHealth
+from engine.streams.steps.delivery import Producers
+from engine.streams.steps.finishing import Effects
+from engine.streams.steps.handler import Handler
 from engine.streams.store.contract import PartitionWrite
 from engine.streams.store.memory import MemoryServer
+from engine.streams.wire.codec import Decoder
 from tests.simulation.reader import Place, SlowReader
 from tests.simulation.servers import Broker, Link, SlowProducer, SlowStore
 from tests.simulation.transactions import SlowTransactions

@@ -14,9 +14,9 @@ from engine import metrics as table
 from engine.events import DeadLetterReason
 from engine.pipeline.core import Pipeline
 from engine.settings import Settings
-from engine.streams.intake import END_OF_STREAM_MS, WATERMARK_HEADER
 from engine.streams.store.memory import MemoryServer
 from engine.streams.transactions.outbox import OUTBOX_FIELD, Outbox
+from engine.streams.wire.watermark import END_OF_STREAM_MS, WATERMARK_HEADER
 from tests.simulation.faults import LOST_S, Faults
 from tests.simulation.history import DRAIN_MS, HOUR_MS, PARTITIONS, SPAN_MS, START_MS, Arrival, append
 from tests.simulation.plan import REPLAY_S, Plan, settings_of

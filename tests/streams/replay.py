@@ -13,15 +13,15 @@ from engine.events import Event, Family
 from engine.metrics import Metrics
 from engine.settings import Settings
 from engine.streams.batch import Batch
-from engine.streams.codec import Decoder, encode_json
-from engine.streams.delivery import Producers
-from engine.streams.handler import Handler
 from engine.streams.health import WorkerHealth
-from engine.streams.intake import END_OF_STREAM_MS, WATERMARK_HEADER
 from engine.streams.partition import partition_of
 from engine.streams.producer import OutRecord
+from engine.streams.steps.delivery import Producers
+from engine.streams.steps.handler import Handler
 from engine.streams.store.contract import PartitionWrite
 from engine.streams.store.memory import MemoryServer, MemoryStore
+from engine.streams.wire.codec import Decoder, encode_json
+from engine.streams.wire.watermark import END_OF_STREAM_MS, WATERMARK_HEADER
 from engine.streams.wiring import build_pipeline
 
 

@@ -12,10 +12,10 @@ from engine.errors import TransientError
 from engine.events import EVENT_CLASSES, EVENT_TYPES, Event, Family
 from engine.features.state import CustomerState, unpack
 from engine.settings import RuleSettings, Settings
-from engine.streams.codec import encode_json
 from engine.streams.partition import partition_of
 from engine.streams.producer import OutRecord
 from engine.streams.store.memory import MemoryServer, MemoryStore
+from engine.streams.wire.codec import encode_json
 from tests.streams.replay import MemoryRecord, Tap, handle, make_handler
 
 NOW_MS = 1_768_219_200_000  # noon UTC of a Monday

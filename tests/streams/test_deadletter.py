@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from engine.errors import ConfigError, EngineError, TransientError
 from engine.events import Family
-from engine.streams import deadletter, letters
-from engine.streams.codec import Decoder
-from engine.streams.deadletter import DeadLetter, Origin, Selection, as_line, dead_letter, from_line, parse
+from engine.streams import deadletter
 from engine.streams.kafka import KafkaSettings, producer_config
 from engine.streams.local.stack import ApacheKafka, EmbeddedBroker
 from engine.streams.producer import ActionProducer
+from engine.streams.wire import letters
+from engine.streams.wire.codec import Decoder
+from engine.streams.wire.letters import DeadLetter, Origin, Selection, as_line, dead_letter, from_line, parse
 from tests.conftest import TopicMaker
 
 

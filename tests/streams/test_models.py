@@ -20,8 +20,8 @@ from engine.settings import ChurnSettings, Settings
 from engine.streams.health import WorkerHealth
 from engine.streams.kafka import KafkaSettings
 from engine.streams.local.stack import EmbeddedBroker
-from engine.streams.model_switch import ModelSwitch
-from engine.streams.models import (
+from engine.streams.models.switch import ModelSwitch
+from engine.streams.models.topic import (
     DESK_KEY,
     MODEL_KEY,
     Desk,
@@ -86,7 +86,7 @@ def test_a_topic_that_comes_later_is_waited_for(
     embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that started before the model topic existed finds it when it comes."""
-    monkeypatch.setattr("engine.streams.models._ABSENT_RETRY_S", 0.05)
+    monkeypatch.setattr("engine.streams.models.topic._ABSENT_RETRY_S", 0.05)
     kafka, topic = KafkaSettings(embedded_broker.bootstrap), f"late-{uuid.uuid4().hex[:8]}"
     follower = ModelFollower(kafka, topic)
     follower.start()

@@ -8,11 +8,11 @@ import time
 import pytest
 
 from engine.errors import ConfigError, InvalidEvent, TransientError
-from engine.streams.intake import END_OF_STREAM_MS, WATERMARK_HEADER
 from engine.streams.kafka import KafkaSettings
 from engine.streams.local.stack import EmbeddedBroker
 from engine.streams.reader import TopicReader
 from engine.streams.sender import EventSender, parse_line
+from engine.streams.wire.watermark import END_OF_STREAM_MS, WATERMARK_HEADER
 
 FAMILIES = ("click", "order", "service", "profile", "engagement")
 

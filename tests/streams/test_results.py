@@ -13,10 +13,10 @@ from typer.testing import CliRunner, Result
 
 from engine.actions import Decision
 from engine.cli import app
-from engine.streams.codec import encode_decision
 from engine.streams.kafka import KafkaSettings, producer_config
 from engine.streams.local.stack import ApacheKafka, EmbeddedBroker
 from engine.streams.sender import EventSender, parse_line
+from engine.streams.wire.codec import encode_decision
 from tests.authoring.results.test_results import COME_BACK
 from tests.conftest import create_topic
 from tests.rules.driver import DAY, HOUR, NOON, Driver, rule_set

@@ -21,13 +21,13 @@ from opentelemetry.trace import StatusCode
 
 from engine.settings import Settings, TracingSettings
 from engine.streams import tracing
-from engine.streams.codec import encode_json
 from engine.streams.store.memory import MemoryStore
 from engine.streams.tracing import Tracing, open_tracing, sampled
+from engine.streams.wire.codec import encode_json
 from tests.faults.harness import Deployment, end
 from tests.streams.replay import MemoryRecord
 from tests.streams.stage import Stage, event, place, write_journeys
-from tests.streams.test_handler import raiser
+from tests.streams.steps.test_handler import raiser
 
 TRACE, SENDER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED = ("traceparent", f"00-{TRACE}-{SENDER}-01".encode())

@@ -30,8 +30,8 @@ from engine.streams import trainer as module
 from engine.streams.files import definitions_of
 from engine.streams.kafka import KafkaSettings
 from engine.streams.local.stack import EmbeddedBroker, ValkeyServer
-from engine.streams.model_desk import ModelDesk
-from engine.streams.models import (
+from engine.streams.models.desk import ModelDesk
+from engine.streams.models.topic import (
     MODEL_KEY,
     Kept,
     ModelFollower,
@@ -40,7 +40,7 @@ from engine.streams.models import (
     write_models,
 )
 from engine.streams.producer import ActionProducer, OutRecord
-from engine.streams.sink import CLOCK_HEADER
+from engine.streams.steps.sink import CLOCK_HEADER
 from engine.streams.trainer import Trainer
 from tests.conftest import TopicMaker
 from tests.streams.replay import replay, write_log

@@ -15,12 +15,12 @@ from engine.events import Family
 from engine.metrics import Metrics
 from engine.streams import watch
 from engine.streams.health import WorkerHealth
-from engine.streams.intake import Intake
 from engine.streams.local.stack import ValkeyServer
-from engine.streams.partitions import OwnedPartition
+from engine.streams.steps.intake import Intake
+from engine.streams.steps.partitions import OwnedPartition
 from engine.streams.store.memory import MemoryStore
 from engine.streams.store.redis import RedisStore
-from tests.streams.test_intake import T0, decode, log_of
+from tests.streams.steps.test_intake import T0, decode, log_of
 
 SILENT = ("orders", 0)
 

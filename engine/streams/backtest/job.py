@@ -39,8 +39,8 @@ from engine.streams.backtest.run import (
 from engine.streams.customer import newest_model
 from engine.streams.files import rule_paths
 from engine.streams.kafka import KafkaSettings
-from engine.streams.registry import open_registry
 from engine.streams.rules.topic import read_rules as read_published
+from engine.streams.wire.registry import open_registry
 
 LIVE = "live"
 

@@ -2,7 +2,7 @@
 
 The records stay in files (a log's own, or a spool that topics were copied to) and are decoded a slice at a
 time; in memory is an index of some 25 bytes a record. The order is that of the replay clock
-(`engine.streams.intake`): the queues of a partition merged by event time.
+(`engine.streams.steps.intake`): the queues of a partition merged by event time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from engine.authoring.backtest.tally import Tally
 from engine.errors import ConfigError
 from engine.events import EVENT_CLASSES, EVENT_TYPES, LATEST_MS, Event, Family, event_key
 from engine.pipeline.waves import EventRow
-from engine.streams.intake import MAX_STEP_SPAN_MS, RecentIds
+from engine.streams.steps.intake import MAX_STEP_SPAN_MS, RecentIds
 from engine.validation import read_fields
 
 FAMILIES = tuple(Family)

@@ -14,14 +14,14 @@ import msgspec
 
 from engine.errors import ConfigError, InvalidEvent
 from engine.events import EVENT_TYPES, LATEST_MS, Event, Family
-from engine.streams.avro import Registry
 from engine.streams.backtest.log import FAMILIES, LogIndex, LogWriter
-from engine.streams.codec import Decoder, encode_json
-from engine.streams.intake import END_OF_STREAM_MS, watermark_ms
 from engine.streams.kafka import KafkaSettings
-from engine.streams.parquet import parquet_rows
 from engine.streams.partition import partition_of
 from engine.streams.reader import TopicReader
+from engine.streams.wire.avro import Registry
+from engine.streams.wire.codec import Decoder, encode_json
+from engine.streams.wire.parquet import parquet_rows
+from engine.streams.wire.watermark import END_OF_STREAM_MS, watermark_ms
 from engine.validation import read_fields
 
 MAX_REPORTED = 5

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from engine.errors import ConfigError, InvalidEvent
 from engine.events import EVENT_TYPES, LATEST_MS, MAX_ID_BYTES, Event
 from engine.streams.evaluate.columns import Cells, Wanted, find_columns
-from engine.streams.parquet import parquet_rows
+from engine.streams.wire.parquet import parquet_rows
 from engine.validation import read_fields
 
 SUFFIXES: Final = {

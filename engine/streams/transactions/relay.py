@@ -16,12 +16,12 @@ import msgspec
 import structlog
 
 from engine.pipeline.core import Outcome
-from engine.streams.holdings import Holdings
-from engine.streams.partitions import OwnedPartition
 from engine.streams.producer import DeliveryError, OutRecord
-from engine.streams.sink import Sink
+from engine.streams.steps.holdings import Holdings
+from engine.streams.steps.partitions import OwnedPartition
+from engine.streams.steps.sink import Sink
+from engine.streams.steps.tally import Tally
 from engine.streams.store.contract import PartitionFenced, PartitionWrite, Refusal, StateRolledBack, Store
-from engine.streams.tally import Tally
 from engine.streams.transactions.outbox import OUTBOX_FIELD, Outbox
 from engine.streams.transactions.producer import Transactions
 

@@ -22,8 +22,8 @@ from engine.settings import Settings
 from engine.streams.files import definitions_of
 from engine.streams.kafka import KafkaSettings
 from engine.streams.partition import partition_of
-from engine.streams.partitions import LEDGER_FIELD, RATE_FIELD, SEGMENTS_FIELD
 from engine.streams.security.links import redis_options
+from engine.streams.steps.partitions import LEDGER_FIELD, RATE_FIELD, SEGMENTS_FIELD
 from engine.streams.store.link import open_link
 from engine.streams.store.redis import RedisStore
 from engine.streams.trainer import Checkpoint

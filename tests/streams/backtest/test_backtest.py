@@ -21,8 +21,8 @@ from engine.streams.backtest import run as backtest
 from engine.streams.backtest.log import LogIndex
 from engine.streams.backtest.read import LogReader
 from engine.streams.backtest.run import Plan, RuleFiles, pipeline_of, plan_groups, run_backtest
-from engine.streams.codec import decode_action, decode_decision, encode_json
-from engine.streams.intake import WATERMARK_HEADER
+from engine.streams.wire.codec import decode_action, decode_decision, encode_json
+from engine.streams.wire.watermark import WATERMARK_HEADER
 from tests.streams.replay import Log, MemoryRecord, Tap, replay, write_log
 
 PARTITIONS = 3

@@ -30,12 +30,12 @@ from engine.streams import wiring
 from engine.streams.backtest.job import Request, backtest, live_rules
 from engine.streams.backtest.read import LogReader
 from engine.streams.backtest.run import compile_rules
-from engine.streams.codec import encode_json
 from engine.streams.kafka import TopicSpec, create_topics
 from engine.streams.local.stack import ApacheKafka, EmbeddedBroker, ValkeyServer
 from engine.streams.rules.desk import RuleDesk
 from engine.streams.sender import EventSender
 from engine.streams.topics import topic_specs
+from engine.streams.wire.codec import encode_json
 
 PARTITIONS = 2
 DAY_MS = 86_400_000

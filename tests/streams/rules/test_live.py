@@ -19,11 +19,11 @@ from engine.config import load_settings
 from engine.events import EVENT_TYPES
 from engine.rules.guards import share_of
 from engine.rules.publishing.requests import pause_request, resume_request, stage_request
-from engine.streams.codec import encode_json
 from engine.streams.kafka import KafkaSettings
 from engine.streams.local.stack import ApacheKafka, ValkeyServer
 from engine.streams.producer import ActionProducer
 from engine.streams.rules.desk import RuleDesk
+from engine.streams.wire.codec import encode_json
 from tests.faults.harness import Deployment, end
 from tests.rules.driver import event
 from tests.rules.publishing.test_publication import CHANGED, HELLO

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from engine.events import Event
 from engine.rules.context import Outbox, RowContext
 from engine.settings import IdSettings, TimerSettings
-from engine.streams import handler as handler_module
-from engine.streams.intake import END_OF_STREAM_MS, WATERMARK_HEADER
+from engine.streams.steps import handler as handler_module
+from engine.streams.wire.watermark import END_OF_STREAM_MS, WATERMARK_HEADER
 from tests.streams.replay import MemoryRecord
 from tests.streams.stage import NOW_MS, Stage, event, place
 

@@ -14,7 +14,7 @@ from engine.metrics import Metrics
 from engine.pipeline.core import Pipeline
 from engine.settings import Settings
 from engine.streams.health import WorkerHealth
-from engine.streams.models import ModelBoard, ModelFollower
+from engine.streams.models.topic import ModelBoard, ModelFollower
 
 log = structlog.get_logger(__name__)
 

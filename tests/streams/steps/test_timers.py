@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.streams.timers import TimerQueue
+from engine.streams.steps.timers import TimerQueue
 
 NAMES = st.sampled_from(["a", "b", "c", "李", "e"])
 CHANGES = st.lists(st.tuples(NAMES, st.none() | st.integers(1, 50)), max_size=60)

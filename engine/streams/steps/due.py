@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from engine.settings import Settings
-from engine.streams.holdings import Holdings
-from engine.streams.partitions import OwnedPartition
+from engine.streams.steps.holdings import Holdings
+from engine.streams.steps.partitions import OwnedPartition
 from engine.streams.store.contract import Store
 
 REPLAY_HORIZON_MS = 7 * 86_400_000

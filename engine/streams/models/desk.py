@@ -8,7 +8,7 @@ from engine.errors import ConfigError, EngineError
 from engine.features.churn.snapshot import Snapshot, encode_snapshot, shipped_prior
 from engine.settings import Settings
 from engine.streams.kafka import KafkaSettings
-from engine.streams.models import (
+from engine.streams.models.topic import (
     DESK_KEY,
     MODEL_KEY,
     Desk,

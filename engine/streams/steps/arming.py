@@ -18,8 +18,8 @@ import structlog
 from engine.errors import TransientError
 from engine.features.state import CustomerState
 from engine.rules.ruleset import RuleSet
-from engine.streams.holdings import Holdings
-from engine.streams.partitions import OwnedPartition
+from engine.streams.steps.holdings import Holdings
+from engine.streams.steps.partitions import OwnedPartition
 from engine.streams.store.contract import Store
 
 log = structlog.get_logger(__name__)

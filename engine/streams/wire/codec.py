@@ -12,7 +12,7 @@ import datetime as dt
 import functools
 import json
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, NoReturn
 
 import msgspec
@@ -28,7 +28,7 @@ from engine.events import (
     Event,
     Family,
 )
-from engine.streams.avro import GUID_HEADER, AvroReader, Registry
+from engine.streams.wire.avro import GUID_HEADER, AvroReader, Registry
 from engine.validation import accepts, read_fields
 
 Headers = list[tuple[str, bytes]]
@@ -44,6 +44,9 @@ _SECOND_MS = 1000
 
 _encoder = msgspec.json.Encoder()
 encode_json = _encoder.encode
+
+
+Decode = Callable[[Family, bytes | None, bytes | None, int, Headers | None], Event]
 
 
 class Decoder:

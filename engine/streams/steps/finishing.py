@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from engine.features.state import CustomerState
 from engine.pipeline.core import Outcome
 from engine.settings import Settings
-from engine.streams.delivery import Delivery
 from engine.streams.health import WorkerHealth
-from engine.streams.holdings import Holdings
-from engine.streams.intake import Step
 from engine.streams.producer import OutRecord
-from engine.streams.sink import Sink
+from engine.streams.steps.delivery import Delivery
+from engine.streams.steps.holdings import Holdings
+from engine.streams.steps.intake import Step
+from engine.streams.steps.sink import Sink
+from engine.streams.steps.tally import Tally
 from engine.streams.store.contract import PartitionFenced, PartitionWrite, Refusal, StateRolledBack, Store
-from engine.streams.tally import Tally
 from engine.streams.transactions.outbox import Outbox
 from engine.streams.transactions.producer import Transactions
 from engine.streams.transactions.relay import Relay

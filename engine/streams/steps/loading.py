@@ -8,12 +8,12 @@ from itertools import chain
 from engine.events import Family
 from engine.features.state import CustomerState, unpack
 from engine.settings import Settings
-from engine.streams.answers import answers_s
-from engine.streams.finishing import Finishing
-from engine.streams.holdings import Holdings
-from engine.streams.intake import Step
+from engine.streams.steps.answers import answers_s
+from engine.streams.steps.finishing import Finishing
+from engine.streams.steps.holdings import Holdings
+from engine.streams.steps.intake import Step
+from engine.streams.steps.tally import Tally
 from engine.streams.store.contract import PartitionFenced, StateRolledBack, Store
-from engine.streams.tally import Tally
 
 
 class Loading:

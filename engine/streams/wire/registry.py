@@ -11,7 +11,7 @@ from typing import Any
 from engine.errors import ConfigError, InvalidEvent, TransientError
 from engine.events import DeadLetterReason
 from engine.settings import Settings
-from engine.streams.avro import Schema, SchemaId, parse_schema
+from engine.streams.wire.avro import Schema, SchemaId, parse_schema
 
 DEFAULTS: Mapping[str, Any] = {"timeout": 2, "max.retries": 0}  # the worker retries; it must not stand still
 FORGET_UNKNOWN_S = 30.0

@@ -6,7 +6,7 @@ from engine.events import EVENT_TYPES, ServiceEvent
 from engine.features.profile import Inquiry
 from engine.features.state import CustomerState
 from engine.pipeline.waves import EventRow
-from engine.streams.answers import answers_s
+from engine.streams.steps.answers import answers_s
 
 T0 = 1_700_000_000_000
 

@@ -7,7 +7,7 @@ import traceback
 import structlog
 
 from engine.events import DeadLetterReason, event_key
-from engine.streams.intake import DeadRecord, Intake, Step
+from engine.streams.steps.intake import DeadRecord, Intake, Step
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ from engine import metrics as table
 from engine.events import DeadLetterReason
 from engine.features.tiles import MARK_BYTES, VALUE_BYTES
 from engine.settings import CacheSettings, SegmentSettings
-from engine.streams.codec import encode_json
+from engine.streams.wire.codec import encode_json
 from tests.streams.replay import MemoryRecord
 from tests.streams.stage import Stage, event, place
 

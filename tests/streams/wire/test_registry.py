@@ -16,9 +16,9 @@ from engine.errors import ConfigError, InvalidEvent, TransientError
 from engine.events import DeadLetterReason, Event, Family, OrderEvent
 from engine.resources import shipped
 from engine.settings import SchemaRegistrySettings, Settings
-from engine.streams.avro import GUID_HEADER, parse_schema, write_avro
-from engine.streams.codec import Decoder
-from engine.streams.registry import FORGET_UNKNOWN_S, ConfluentRegistry, open_registry
+from engine.streams.wire.avro import GUID_HEADER, parse_schema, write_avro
+from engine.streams.wire.codec import Decoder
+from engine.streams.wire.registry import FORGET_UNKNOWN_S, ConfluentRegistry, open_registry
 
 NOW_MS = 1_700_000_000_000
 GUID = uuid.UUID("12345678-1234-5678-1234-567812345678")

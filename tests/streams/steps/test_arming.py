@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.streams import arming
-from engine.streams.partitions import ARMED_FIELD
+from engine.streams.steps import arming
+from engine.streams.steps.partitions import ARMED_FIELD
 from tests.streams.stage import NOW_MS, Stage, event
 
 DAY_MS = 86_400_000

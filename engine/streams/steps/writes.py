@@ -9,8 +9,8 @@ import numpy as np
 
 from engine.features.state import CustomerState, pack
 from engine.pipeline.core import Outcome
-from engine.streams.intake import Step
-from engine.streams.partitions import LEDGER_FIELD, RATE_FIELD, SEGMENTS_FIELD, Mark, OwnedPartition
+from engine.streams.steps.intake import Step
+from engine.streams.steps.partitions import LEDGER_FIELD, RATE_FIELD, SEGMENTS_FIELD, Mark, OwnedPartition
 from engine.streams.store.contract import PartitionWrite
 
 

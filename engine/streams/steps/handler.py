@@ -22,22 +22,23 @@ from engine.metrics import Metrics
 from engine.pipeline.core import Outcome, Pipeline, Work
 from engine.pipeline.failed import set_timer_aside
 from engine.settings import Settings
-from engine.streams.arming import Arming, wake
-from engine.streams.aside import set_events_aside
 from engine.streams.batch import Batch
-from engine.streams.delivery import Delivery, Producers
-from engine.streams.due import UNBOUNDED, DueTimers
-from engine.streams.finishing import Effects, Finishing
 from engine.streams.health import WorkerHealth
-from engine.streams.holdings import Consumer, Holdings
-from engine.streams.intake import Decode, Intake, Step
 from engine.streams.kafka import TopicPartition
-from engine.streams.loading import Loading
-from engine.streams.partitions import ARMED_FIELD, Mark
-from engine.streams.sink import Sink
+from engine.streams.steps.arming import Arming, wake
+from engine.streams.steps.aside import set_events_aside
+from engine.streams.steps.delivery import Delivery, Producers
+from engine.streams.steps.due import UNBOUNDED, DueTimers
+from engine.streams.steps.finishing import Effects, Finishing
+from engine.streams.steps.holdings import Consumer, Holdings
+from engine.streams.steps.intake import Intake, Step
+from engine.streams.steps.loading import Loading
+from engine.streams.steps.partitions import ARMED_FIELD, Mark
+from engine.streams.steps.sink import Sink
+from engine.streams.steps.tally import Tally
+from engine.streams.steps.writes import lay_out
 from engine.streams.store.contract import PartitionWrite, Store
-from engine.streams.tally import Tally
-from engine.streams.writes import lay_out
+from engine.streams.wire.codec import Decode
 
 log = structlog.get_logger(__name__)
 

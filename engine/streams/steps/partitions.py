@@ -13,7 +13,7 @@ from engine.features.churn.rate import GlobalRate
 from engine.features.state import CustomerState
 from engine.pipeline.changes import SegmentChange
 from engine.rules.ledger import Ledger
-from engine.streams.timers import TimerQueue
+from engine.streams.steps.timers import TimerQueue
 from engine.streams.transactions.outbox import OUTBOX_FIELD
 
 RATE_FIELD = "rate"

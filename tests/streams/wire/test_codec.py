@@ -21,8 +21,8 @@ from engine.events import (
     Family,
     OrderEvent,
 )
-from engine.streams.avro import encode_avro_single_object
-from engine.streams.codec import (
+from engine.streams.wire.avro import encode_avro_single_object
+from engine.streams.wire.codec import (
     Decoder,
     decode_action,
     decode_decision,

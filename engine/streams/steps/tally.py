@@ -12,8 +12,8 @@ from engine.events import TYPE_BY_CODE, DeadLetterReason
 from engine.metrics import Metrics
 from engine.pipeline.core import Outcome
 from engine.streams.batch import Batch
-from engine.streams.intake import Step
-from engine.streams.partitions import OwnedPartition
+from engine.streams.steps.intake import Step
+from engine.streams.steps.partitions import OwnedPartition
 from engine.streams.store.contract import PartitionFenced, StateRolledBack
 
 NS_PER_S = 1e9

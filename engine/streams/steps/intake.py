@@ -9,23 +9,20 @@ it every result, is a function of the log alone.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import numpy as np
-import structlog
 from confluent_kafka import Message
 
 from engine.errors import InvalidEvent
 from engine.events import EVENT_TYPES, Event, Family, event_key
 from engine.pipeline.waves import EventRow
+from engine.streams.wire.codec import Decode
+from engine.streams.wire.watermark import END_OF_STREAM_MS, watermark_ms
 
-log = structlog.get_logger(__name__)
-
-WATERMARK_HEADER = "engage-watermark"
-END_OF_STREAM_MS = 2**63 - 1
 MAX_STEP_SPAN_MS = (
     5 * 86_400_000
 )  # of stream time on the replay clock; the global purchase rate looks back from it
@@ -33,10 +30,6 @@ _CODES = {name: kind.code for name, kind in EVENT_TYPES.items()}
 _INVALID_MS = -1  # a broken record has no time: it leaves the merge as soon as it heads its topic
 
 TopicPartition = tuple[str, int]
-
-
-Headers = list[tuple[str, bytes]]
-Decode = Callable[[Family, bytes | None, bytes | None, int, Headers | None], Event]
 _JSON_START = ord("{")
 _NO_ID = 2**64 - 1  # all bits the other way round: the place of an id, and no event's
 _LIVE = "live"  # name of the one queue on the live clock
@@ -374,19 +367,3 @@ def _decoded(record: Message, decode: Decode, family: Family, now_ms: int) -> _I
     except InvalidEvent as error:
         return _Item(_INVALID_MS, record, None, DeadRecord(record, error.reason, error.detail))
     return _Item(event.time, record, event)
-
-
-def watermark_ms(record: Message) -> int | None:
-    """Return the instant a control record promises, or None when it is no watermark.
-
-    Args:
-        record: a record without a value.
-    """
-    for name, value in record.headers() or ():
-        if name == WATERMARK_HEADER:
-            try:
-                return int(value)
-            except ValueError:
-                log.warning("unreadable watermark", topic=record.topic(), partition=record.partition())
-                return None
-    return None

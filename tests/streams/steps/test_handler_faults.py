@@ -13,10 +13,10 @@ import pytest
 from engine import metrics as table
 from engine.errors import EngineError, StateError
 from engine.features.state import CustomerState
-from engine.streams import holdings
 from engine.streams.batch import Batch
 from engine.streams.partition import partition_of
 from engine.streams.producer import DeliveryError, OutRecord
+from engine.streams.steps import holdings
 from engine.streams.store.contract import PartitionFenced
 from engine.streams.store.memory import MemoryStore
 from tests.streams.stage import NOW_MS, PARTITIONS, Stage, down, event, place
@@ -195,7 +195,7 @@ async def test_an_unwritable_outcome_is_set_aside(stage: Stage, monkeypatch: pyt
             raise OverflowError("too large")
         return CustomerState.pack(state)
 
-    monkeypatch.setattr("engine.streams.writes.pack", broken)
+    monkeypatch.setattr("engine.streams.steps.writes.pack", broken)
     await stage.send(*[event("order.placed", name) for name in PEOPLE])
     ((_, headers),) = stage.tap.letters()
     assert headers["engage-exception"] == "OverflowError"

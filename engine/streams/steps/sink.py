@@ -11,11 +11,10 @@ from engine.events import DeadLetterReason
 from engine.features.churn.blocks import TrainingBlock, concatenate
 from engine.pipeline.core import Outcome
 from engine.settings import Settings
-from engine.streams.codec import encode_action, encode_decision
-from engine.streams.deadletter import dead_letter
-from engine.streams.intake import DeadRecord
-from engine.streams.letters import MAX_DETAIL_CHARS, MAX_LETTER_BYTES, PREFIX
 from engine.streams.producer import OutRecord
+from engine.streams.steps.intake import DeadRecord
+from engine.streams.wire.codec import encode_action, encode_decision
+from engine.streams.wire.letters import MAX_DETAIL_CHARS, MAX_LETTER_BYTES, PREFIX, dead_letter
 
 CLOCK_HEADER = "engage-clock"
 DAY_MS = 86_400_000

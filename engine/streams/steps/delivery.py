@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import structlog
 
 from engine.errors import EngineError
-from engine.streams.holdings import Holdings
 from engine.streams.producer import ActionProducer, DeliveryError, OutRecord
-from engine.streams.sink import Sink
-from engine.streams.tally import Tally
+from engine.streams.steps.holdings import Holdings
+from engine.streams.steps.sink import Sink
+from engine.streams.steps.tally import Tally
 
 log = structlog.get_logger(__name__)
 

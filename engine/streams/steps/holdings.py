@@ -10,11 +10,11 @@ import structlog
 
 from engine.errors import StateError, TransientError
 from engine.streams.health import WorkerHealth
-from engine.streams.intake import Intake
 from engine.streams.kafka import TopicPartition
-from engine.streams.partitions import OwnedPartition
+from engine.streams.steps.intake import Intake
+from engine.streams.steps.partitions import OwnedPartition
+from engine.streams.steps.tally import Tally
 from engine.streams.store.contract import Refusal, StateRolledBack, Store
-from engine.streams.tally import Tally
 
 if TYPE_CHECKING:  # it asks us in turn
     from engine.streams.transactions.relay import Relay

@@ -10,14 +10,13 @@ import pytest
 
 from engine.errors import InvalidEvent, TransientError
 from engine.events import ClickEvent, Event, Family, OrderEvent
-from engine.streams.intake import (
-    END_OF_STREAM_MS,
+from engine.streams.steps.intake import (
     MAX_STEP_SPAN_MS,
-    WATERMARK_HEADER,
     Intake,
     RecentIds,
     Step,
 )
+from engine.streams.wire.watermark import END_OF_STREAM_MS, WATERMARK_HEADER
 
 TOPICS = {"clicks": Family.CLICK, "orders": Family.ORDER}
 T0 = 1_700_000_000_000
