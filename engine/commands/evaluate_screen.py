@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from engine.authoring.evaluation.page import GROUPS, row_of
+from engine.authoring.evaluation.page import GROUPS, SEGMENT_HEAD, row_of, segment_rows
 from engine.authoring.evaluation.result import Evaluation
 
 
@@ -65,6 +65,15 @@ def show(out: Console, found: Evaluation) -> None:
             table.add_row(*row_of(model, group)[: len(heads)])
         out.print(table, soft_wrap=False)
         out.print(f"{quality.rows:,} rows, {quality.base_rate:.1%} of them stayed away\n", style="dim")
+    rows = segment_rows(found.models[0])
+    if rows:
+        out.print("Our model by segment", style="bold")
+        table = Table(box=None, pad_edge=False)
+        for number, head in enumerate(SEGMENT_HEAD):
+            table.add_column(head.removeprefix("t:").lower(), justify="right" if number else "left")
+        for row in rows:
+            table.add_row(*row)
+        out.print(table, "")
     for title, words in (
         ("What each was given", [f"{each.name}: {each.given}" for each in found.models]),
         ("About this evaluation", found.notes),

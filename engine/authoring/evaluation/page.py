@@ -15,6 +15,16 @@ GROUPS = {
     "actionable": "Rows one can still act on: last purchase at most 90 days ago",
     "purchase": "Purchase rows: right after a purchase",
 }
+SEGMENT_HEAD = (
+    "t:Segment",
+    "Rows",
+    "Stayed away",
+    "AUC",
+    "Log-loss",
+    "of MBG/NBD",
+    "of the base rate",
+    "ECE",
+)
 HEAD = ("t:Model", "AUC", "Log-loss", "ECE", "Ours / its log-loss, all rows")
 
 
@@ -36,6 +46,7 @@ def page(found: Evaluation) -> str:
             "probabilities are off (0 is perfect). ECE: mean distance of predicted and observed share over "
             "tenths of the rows. The interval counts customers, not rows, as independent.</p>"
         ),
+        _segments(ours),
         f"<h2>Predicted and observed</h2>{_calibrations(ours, colours[ours.name])}",
         "<h2>Log-loss month by month</h2>",
         legend({name: colour for name, colour in colours.items() if name != BASE}),
@@ -94,6 +105,34 @@ def row_of(model: ModelResult, group: str, mark: str = "") -> tuple[str, ...]:
     ratio = "" if model.ratio is None else f"{model.ratio:.4f} ± {model.ratio_margin:.4f}"
     figures = (quality.auc, quality.log_loss, quality.calibration_error)
     return (f"{mark}{escaped(model.name)}", *(_number(figure) for figure in figures), ratio)
+
+
+def segment_rows(model: ModelResult, mark: str = "") -> list[tuple[str, ...]]:
+    """Write a model's figures by segment as the cells of a table under `SEGMENT_HEAD`."""
+    return [
+        (
+            f"{mark}{escaped(name)}",
+            f"{quality.rows:,}",
+            _number(quality.base_rate, 3),
+            _number(quality.auc),
+            _number(quality.log_loss),
+            _number(quality.mbg_log_loss),
+            _number(quality.base_log_loss),
+            _number(quality.calibration_error),
+        )
+        for name, quality in model.segments.items()
+    ]
+
+
+def _segments(model: ModelResult) -> str:
+    rows = segment_rows(model, mark="t:")
+    if not rows:
+        return ""
+    return (
+        "<h2>Our model by segment</h2><p class=soft>The segment is that of the customer when the risk was "
+        "given, by your segments.yaml on the events of this log.</p>"
+        f"{html_table(SEGMENT_HEAD, rows, len(rows))}"
+    )
 
 
 def _number(value: float | None, digits: int = 4) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from engine.authoring.evaluation.rows import Rows
 from engine.features.churn.evaluation import Quality, Tally
+from engine.features.churn.quality import NO_SEGMENT
 
 Floats = npt.NDArray[np.float64]
 
@@ -48,6 +49,7 @@ class ModelResult(msgspec.Struct, frozen=True):
         ratio: our log-loss by its log-loss, all rows; below 1 ours is better.
         ratio_margin: half the width of the 95 % interval of `ratio`, customers being independent.
         months: of all rows.
+        segments: quality by the segment customers were in when their risk was given.
     """
 
     name: str
@@ -56,6 +58,7 @@ class ModelResult(msgspec.Struct, frozen=True):
     ratio: float | None = None
     ratio_margin: float | None = None
     months: list[Month] = []
+    segments: dict[str, Quality] = {}
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -99,13 +102,16 @@ class Evaluation(msgspec.Struct, frozen=True):
         return self.scored / self.seconds if self.seconds else 0.0
 
 
-def judge(rows: Rows, risks: Mapping[str, tuple[str, Floats]], begins_s: int) -> list[ModelResult]:
+def judge(
+    rows: Rows, risks: Mapping[str, tuple[str, Floats]], begins_s: int, segments: Sequence[str] = ()
+) -> list[ModelResult]:
     """Compare models on the same rows.
 
     Args:
         rows: those judged, in time order.
         risks: model to what it was given and what it said, (rows,); ours under `OURS`.
         begins_s: when the log begins, seconds since the epoch.
+        segments: names by code; those without rows are left out.
     """
     groups = {
         "all": np.ones(len(rows), np.bool_),
@@ -116,14 +122,22 @@ def judge(rows: Rows, risks: Mapping[str, tuple[str, Floats]], begins_s: int) ->
     losses = {name: -np.log(np.where(rows.gone, risk, 1.0 - risk)) for name, risk in bounded.items()}
     found = []
     for name, (given, _) in risks.items():
-        quality = {}
-        for group, chosen in groups.items():
-            tally = Tally()
-            tally.add(bounded[name][chosen], rows.mbg[chosen].astype(np.float64), rows.gone[chosen])
-            quality[group] = tally.summary()
+        quality = {group: _quality(rows, bounded[name], chosen) for group, chosen in groups.items()}
+        by_segment = {
+            segments[code] or NO_SEGMENT: _quality(rows, bounded[name], rows.segments == code)
+            for code in np.unique(rows.segments).tolist()
+            if code < len(segments)
+        }
         ratio, margin = (None, None) if name == OURS else _ratio(losses[OURS], losses[name], rows.customers)
-        found.append(ModelResult(name, given, quality, ratio, margin, _months(rows, losses[name], begins_s)))
+        months = _months(rows, losses[name], begins_s)
+        found.append(ModelResult(name, given, quality, ratio, margin, months, by_segment))
     return found
+
+
+def _quality(rows: Rows, risk: Floats, chosen: npt.NDArray[np.bool_]) -> Quality:
+    tally = Tally()
+    tally.add(risk[chosen], rows.mbg[chosen].astype(np.float64), rows.gone[chosen])
+    return tally.summary()
 
 
 def _ratio(

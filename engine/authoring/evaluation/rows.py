@@ -30,6 +30,7 @@ class Rows:
         risk: what the model said at the time: probability of no purchase within the horizon, float32.
         mbg: what MBG/NBD alone said, float32.
         gone: whether no purchase followed within the horizon.
+        segments: code of the customer's segment when they were scored, 0 = none, uint8.
     """
 
     customers: npt.NDArray[np.uint64]
@@ -40,6 +41,7 @@ class Rows:
     risk: npt.NDArray[np.float32]
     mbg: npt.NDArray[np.float32]
     gone: Bools
+    segments: npt.NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.time_s)
@@ -56,6 +58,7 @@ class Rows:
             self.risk[chosen],
             self.mbg[chosen],
             self.gone[chosen],
+            self.segments[chosen],
         )
 
 
@@ -91,6 +94,7 @@ class Recorder:
                 risk.blended.astype(np.float32),
                 risk.mbg.astype(np.float32),
                 gone,
+                rows.segments,
             )
         )
 
@@ -105,7 +109,9 @@ def _joined(parts: Sequence[Rows]) -> Rows:
         none = TrainingBlock.empty()
         numbers, flags = np.empty(0, np.float32), np.empty(0, np.bool_)
         times = np.empty(0, np.int64)
-        return Rows(none.customers, times, none.features, flags, numbers, numbers, numbers, flags)
+        return Rows(
+            none.customers, times, none.features, flags, numbers, numbers, numbers, flags, none.segments
+        )
     return Rows(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 

@@ -109,7 +109,7 @@ def evaluate(log: PurchaseLog, settings: Settings, request: Request, screen: Scr
         days=days_in(log),
         judged_from_day=request.judged_from_day,
         horizon_days=horizon,
-        models=judge(rows, risks, begins_s),
+        models=judge(rows, risks, begins_s, run.segments),
         scored=run.scored,
         seconds=run.seconds,
         notes=_notes(log, rows, request, aside, run),

@@ -43,6 +43,7 @@ class Run:
         snapshot: what was learned.
         scored: rows scored, judged or not.
         seconds: time it took, reading and judging excluded.
+        segments: names of the segments by code.
     """
 
     rows: Rows
@@ -50,6 +51,7 @@ class Run:
     snapshot: Snapshot
     scored: int
     seconds: float
+    segments: Sequence[str]
 
 
 def run_log(
@@ -83,7 +85,7 @@ def run_log(
             progress(number)
     seconds = time.perf_counter() - began
     rows = recorder.rows()
-    return Run(rows, core.report(), core.snapshot(), recorder.seen, seconds)
+    return Run(rows, core.report(), core.snapshot(), recorder.seen, seconds, quiet.segments.names)
 
 
 def from_purchases(purchases: Purchases) -> PurchaseLog:

@@ -90,6 +90,21 @@ def test_page_shows_every_model_and_stands_alone() -> None:
     assert "<script" not in written
 
 
+def test_figures_are_told_by_segment_too() -> None:
+    """Each row counts in the segment its customer was in then, for every model, on the page too."""
+    found = evaluated()
+    for model in found.models:
+        assert sum(each.rows for each in model.segments.values()) == model.quality["all"].rows
+    segments = found.models[0].segments
+    # who has been silent for more than 90 days is in this segment, and few of them come back
+    silent = segments["churn_risk"]
+    assert silent.base_rate is not None
+    assert all(
+        silent.base_rate > each.base_rate for each in segments.values() if each.base_rate and each != silent
+    )
+    assert all(name in page(found) for name in segments)
+
+
 def test_tuning_sets_customers_aside(monkeypatch: pytest.MonkeyPatch) -> None:
     """With tuning, a fourth of the customers is judged by nobody, and the report says so."""
     monkeypatch.setattr(job, "GRID", (Trees(4, 5, 20), Trees(8, 5, 20)))
