@@ -16,6 +16,17 @@ from mode.utils.queues import FlowControlEvent
 from engine.streams.producer import ActionProducer
 
 
+class NoSensors(faust.App):  # type: ignore[misc]
+    """Faust tells sensors of a rebalance; having none, it would warn of a state that got lost."""
+
+    def on_rebalance_return(self) -> None:
+        """Tell nobody."""
+
+    def on_rebalance_end(self) -> None:
+        """Tell nobody, but know it."""
+        self.rebalancing = False
+
+
 class OpenFlow(FlowControlEvent):  # type: ignore[misc]
     """Faust's flow control, never closed.
 

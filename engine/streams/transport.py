@@ -16,7 +16,6 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import confluent_kafka
-import faust
 from faust.transport import base
 from faust.types.tuples import TP, ConsumerMessage
 from mode import Service
@@ -24,7 +23,7 @@ from mode import Service
 from engine.errors import ConfigError, EngineError
 from engine.streams.batch import Batch, PartitionListener
 from engine.streams.consumer import BatchConsumer
-from engine.streams.faust_parts import BatchSchema, Fetcher, NoTables, OpenFlow, Producer
+from engine.streams.faust_parts import BatchSchema, Fetcher, NoSensors, NoTables, OpenFlow, Producer
 from engine.streams.kafka import KafkaSettings, TopicPartition
 
 logger = logging.getLogger(__name__)
@@ -33,7 +32,7 @@ logger = logging.getLogger(__name__)
 BatchHandler = Callable[[Batch], Awaitable[None]]
 
 
-class EngageApp(faust.App):  # type: ignore[misc] # Faust has no type hints we follow
+class EngageApp(NoSensors):
     """A Faust app that knows its Kafka settings and the owner of its partitions."""
 
     kafka_settings: KafkaSettings

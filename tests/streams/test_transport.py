@@ -290,6 +290,18 @@ async def test_sigterm_ends_cleanly(lane: Lane, tmp_path: Path) -> None:
         assert worker.returncode == 0
 
 
+async def test_a_rebalance_is_no_cause_for_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Faust ends a rebalance more than once, and there are no sensors to tell: both are as they should be."""
+    settings = KafkaSettings("127.0.0.1:9", topics=("clicks",))
+    app = create_app(settings, Worker(settings), Worker(settings).handle)
+    app.on_rebalance_start()
+    for _ in range(2):
+        app.on_rebalance_return()
+        app.on_rebalance_end()
+    assert not app.rebalancing
+    assert caplog.text == ""
+
+
 def test_faust_finds_the_driver_by_entry_point() -> None:
     """`engage://` is registered in the official group, so any Faust tool finds the driver."""
     assert by_url("engage://127.0.0.1:9092") is Transport
