@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import time
@@ -200,15 +201,23 @@ def _next_commands(view: View, settings_path: Path, *, keep: bool) -> str:
     )
     return (
         "Everything is still running; Ctrl-C ends it. In another terminal:\n"
+        f"{_activation()}"
         f"  export ENGAGE_CONFIG={settings_path}\n"
         f"  engage customer show {customer}     what the engine knows of this customer\n"
         "  engage tail actions             the actions, each with its reason\n"
         "  engage tail decisions           also what was held back, and by which guard\n"
-        "  engage results --from 500d      what the journeys brought about, beside the holdout\n"
+        "  engage results --from 1997-01-01\n"
+        "                                  what the journeys brought about, beside the holdout\n"
         "  engage doctor                   checks broker, topics, store and rules\n"
         f"  {furious}\n"
         "                                  a customer loses patience: watch the actions\n"
     )
+
+
+def _activation() -> str:
+    """Return the line that makes `engage` known to another shell; empty where no environment is in use."""
+    script = Path(sys.prefix, "bin", "activate")
+    return f"  . {shlex.quote(str(script))}\n" if script.is_file() else ""
 
 
 @contextmanager

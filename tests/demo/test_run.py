@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from engine.demo.run import _next_commands
 from engine.demo.stack import forget_settings
 from engine.resources import shipped
 from engine.rules.load import journey_files
@@ -114,3 +116,12 @@ def test_settings_of_the_shell_do_not_reach_the_demo(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("ENGAGE_KAFKA_BOOTSTRAP_SERVERS", "production.example:9092")
     forget_settings()
     assert not [name for name in os.environ if name.startswith("ENGAGE_") and name != "ENGAGE_CACHE"]
+
+
+def test_another_terminal_is_told_all_it_needs() -> None:
+    """What `--keep` suggests works as pasted: the environment of `engage` first, then the settings."""
+    view = Mock(shown=[])
+    said = _next_commands(view, Path("engage.toml"), keep=True).splitlines()
+    activation = Path(sys.prefix, "bin", "activate")
+    assert said[1:3] == [f"  . {activation}", "  export ENGAGE_CONFIG=engage.toml"]
+    assert activation.is_file()
