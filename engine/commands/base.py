@@ -9,6 +9,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import msgspec
@@ -130,6 +131,20 @@ def _flags(kafka: str | None, redis: str | None, assignments: Iterable[str]) -> 
             raise ConfigError(f"--set {assignment!r}: write it as NAME=VALUE, as in --set http.port=0")
         found[name.strip()] = value
     return found
+
+
+def check_page(html: Path | None) -> None:
+    """Check before the work is done that a page can be written where `--html` says.
+
+    Raises:
+        ConfigError: its folder is missing, or it is a folder itself.
+    """
+    if html is None:
+        return
+    if not html.parent.is_dir():
+        raise ConfigError(f"--html {html}: there is no folder {html.parent}")
+    if html.is_dir():
+        raise ConfigError(f"--html {html}: this is a folder; name a file in it")
 
 
 def with_exit_code(work: Callable[[], None]) -> None:

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from engine.commands import model
-from engine.commands.base import AsJson, command, console, print_json
-from engine.errors import ConfigError
+from engine.commands.base import AsJson, check_page, command, console, print_json
 from engine.settings import Settings
 
 _COLUMNS = "Columns"
@@ -85,8 +84,7 @@ def evaluate(  # noqa: PLR0913 - options
     from engine.streams.evaluate.columns import Wanted  # noqa: PLC0415
     from engine.streams.evaluate.log import read_log  # noqa: PLC0415
 
-    if html is not None and not html.parent.is_dir():
-        raise ConfigError(f"--html {html}: there is no folder {html.parent}")
+    check_page(html)
     wanted = Wanted(customer, time, amount, kind, order, time_format, time_zone)
     request = job.Request(
         label=", ".join(path.name for path in paths), judged_from_day=from_day, alone=alone, tune=tune

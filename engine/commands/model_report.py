@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from engine.commands import model
-from engine.commands.base import AsJson, command, kafka_settings, print_json
-from engine.errors import ConfigError
+from engine.commands.base import AsJson, check_page, command, kafka_settings, print_json
 from engine.settings import Settings
 
 
@@ -35,8 +34,7 @@ def report(
     from engine.features.churn.snapshot import shipped_prior  # noqa: PLC0415
     from engine.streams.models.topic import read_models  # noqa: PLC0415
 
-    if not html.parent.is_dir():
-        raise ConfigError(f"--html {html}: there is no folder {html.parent}")
+    check_page(html)
     board = read_models(kafka_settings(settings), settings.topics.models, settings.kafka.timeout_ms / 1000)
     found = report_of(board.live or shipped_prior(settings.churn.horizon_days), time.time())
     if as_json:

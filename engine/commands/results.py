@@ -10,6 +10,7 @@ import typer
 from engine.commands.base import (
     EXIT_FAILED,
     AsJson,
+    check_page,
     command,
     complain,
     console,
@@ -17,7 +18,6 @@ from engine.commands.base import (
     print_json,
 )
 from engine.commands.rules import running_rules
-from engine.errors import ConfigError
 from engine.rules.text.source import nearest
 from engine.settings import Settings
 
@@ -52,8 +52,7 @@ def results(
     from engine.streams.results import Request, read_results  # noqa: PLC0415
     from engine.streams.wire.registry import open_registry  # noqa: PLC0415
 
-    if html is not None and not html.parent.is_dir():
-        raise ConfigError(f"--html {html}: there is no folder {html.parent}")
+    check_page(html)
     plans = plans_of(running_rules(settings).journeys)
     with progress() as told:
         found = read_results(

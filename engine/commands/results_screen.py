@@ -126,7 +126,8 @@ def _show_arms(out: Console, title: str, comparison: Comparison) -> None:
     ]
     print_table(out, "", ("arm", ">customers", ">goal reached", ">value each"), rows)
     for effect in comparison.effects:
-        out.print(f"  {say_effect(effect)} ({say_points(effect)} points)", style="dim", markup=False)
+        out.print(f"  {say_effect(effect)}", style="dim", markup=False)
+    out.print()
 
 
 def _show_messages(out: Console, journeys: Sequence[JourneyResult]) -> None:

@@ -13,12 +13,13 @@ from engine.commands import rules
 from engine.commands.base import (
     EXIT_FAILED,
     AsJson,
+    check_page,
     command,
     console,
     kafka_settings,
     print_json,
 )
-from engine.errors import ConfigError, RuleErrors
+from engine.errors import RuleErrors
 from engine.settings import Settings
 
 if TYPE_CHECKING:
@@ -84,8 +85,7 @@ def backtest(  # noqa: PLR0913 - options
     from engine.commands.backtest_screen import screen, show  # noqa: PLC0415
     from engine.streams.backtest import job as backtest_job  # noqa: PLC0415
 
-    if html is not None and not html.parent.is_dir():
-        raise ConfigError(f"--html {html}: there is no folder {html.parent}")
+    check_page(html)
     request = backtest_job.Request(
         paths=tuple(paths or ()),
         alone=alone,

@@ -133,6 +133,7 @@ def test_on_the_replay_clock(server: ApacheKafka | EmbeddedBroker, tmp_path: Pat
         (("--from", "yesterday"), 2, "write 30d, 2026-01-31"),
         (("--to", "2001-01-01"), 2, "nothing lies between"),
         (("--html", "nowhere/x.html"), 2, "there is no folder nowhere"),
+        (("--html", "."), 2, "--html .: this is a folder"),
         (("--kafka", "127.0.0.1:1", "--set", "kafka.timeout_ms=500"), 3, "does not answer"),
     ],
 )

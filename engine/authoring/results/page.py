@@ -123,9 +123,7 @@ def _arms(comparison: Comparison) -> str:
     ]
     head = ("t:Arm", "Customers", "Reached the goal", "Share", "Value each")
     drawn = effects([(f"{each.arm} − {each.than}", each) for each in comparison.effects])
-    said = "".join(
-        f"<p>{escaped(say_effect(each))} ({say_points(each)} points).</p>" for each in comparison.effects
-    )
+    said = "".join(f"<p>{escaped(say_effect(each))}.</p>" for each in comparison.effects)
     return f"{html_table(head, rows, len(rows))}{drawn}{said}"
 
 

@@ -65,10 +65,12 @@ def _why_unknown(each: JourneyResult) -> str:
 
 
 def say_effect(effect: Effect) -> str:
-    """Say in words how one variant did beside another."""
+    """Say in words how one variant did beside another, and by how many points."""
+    points = say_points(effect)
+    by = f"({points.value} points, {points.interval})"
     if effect.verdict == "open":
-        return f"{effect.arm} and {effect.than}: no difference to be seen"
-    return f"{effect.arm} does {'better' if effect.verdict == 'higher' else 'worse'} than {effect.than}"
+        return f"{effect.arm} and {effect.than}: no difference to be seen {by}"
+    return f"{effect.arm} does {'better' if effect.verdict == 'higher' else 'worse'} than {effect.than} {by}"
 
 
 def say_wait(seconds: float | None) -> str:
