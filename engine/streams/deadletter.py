@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from engine.errors import ConfigError, EngineError, TransientError
 from engine.events import Family
 from engine.streams.kafka import KafkaSettings, common_config, producer_config
+from engine.streams.producer import fetch_reports, wait_for_reports
 from engine.streams.security.refusals import failed, is_refusal, refused
 from engine.streams.wire.codec import Decode
 from engine.streams.wire.letters import (
@@ -236,18 +237,22 @@ def replay(settings: KafkaSettings, letters: Iterable[DeadLetter]) -> Replayed:
         How many were sent and what failed.
 
     Raises:
-        ConfigError: a Kafka property is refused.
+        ConfigError: a Kafka property is refused, or our user may not write.
+        TransientError: Kafka ended the producer.
     """
     producer = Producer(producer_config(settings))
     outcome = _Outcome()
-    for letter in letters:
-        if not letter.origin.topic or letter.cut_from:
-            outcome.skipped.append(letter.position)
-            continue
-        outcome.send(producer, letter)
-    producer.flush(settings.delivery_timeout_ms / 1000 + 1)
-    failed = [(position, reason or "no acknowledgement in time") for position, reason in outcome.open.items()]
-    return Replayed(outcome.sent, tuple(failed), tuple(outcome.skipped))
+    try:
+        for letter in letters:
+            if not letter.origin.topic or letter.cut_from:
+                outcome.skipped.append(letter.position)
+                continue
+            outcome.send(producer, letter)
+        wait_for_reports(producer, settings.delivery_timeout_ms / 1000 + 1)
+    except KafkaException as error:
+        raise failed(error.args[0], settings.bootstrap, "kafka takes no records") from None
+    left = [(position, reason or "no acknowledgement in time") for position, reason in outcome.open.items()]
+    return Replayed(outcome.sent, tuple(left), tuple(outcome.skipped))
 
 
 class _Outcome:
@@ -276,9 +281,9 @@ class _Outcome:
                     letter.origin.topic, letter.value, letter.key, headers=headers, on_delivery=report
                 )
             except BufferError:
-                producer.poll(0.1)
+                fetch_reports(producer, 0.1)
                 continue
             except KafkaException as error:
                 self.open[position] = error.args[0].str()
-            producer.poll(0)
+            fetch_reports(producer, 0)
             return

@@ -30,6 +30,7 @@ OutRecord: TypeAlias = tuple[str, bytes | None, bytes | None, Headers]
 
 #: Between two looks for reports; librdkafka's threads go on meanwhile.
 _PAUSE_S = 0.001
+_WAIT_S = 0.1
 
 #: Errors that the same record meets again however often it is sent.
 REFUSALS = frozenset(
@@ -165,6 +166,40 @@ class ActionProducer:
         return self._producer
 
 
+def fetch_reports(producer: Producer, timeout_s: float) -> None:
+    """Fetch delivery reports that are there, or wait for the first.
+
+    Raises:
+        KafkaException: a fatal error has ended librdkafka's producer.
+    """
+    try:
+        producer.poll(timeout_s)
+    except (KafkaException, SystemError) as error:
+        raise KafkaException(reason_of(error)) from None
+
+
+def wait_for_reports(producer: Producer, timeout_s: float) -> int:
+    """Wait until every record handed over is reported.
+
+    `Producer.flush` does the same, but calls back once more after a fatal error, and with that loses it
+    (confluent-kafka 2.16: a `SystemError` without a reason).
+
+    Args:
+        producer: of librdkafka.
+        timeout_s: how long to wait.
+
+    Returns:
+        How many records are not reported.
+
+    Raises:
+        KafkaException: a fatal error has ended librdkafka's producer.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    while len(producer) and (left_s := deadline_s - time.monotonic()) > 0:
+        fetch_reports(producer, min(left_s, _WAIT_S))
+    return len(producer)
+
+
 class _Outcome:
     """Delivery reports of one batch."""
 
@@ -181,10 +216,10 @@ class _Outcome:
     def serve(self, producer: Producer) -> None:
         """Fetch reports; note when librdkafka's producer has ended for good."""
         try:
-            producer.poll(0)
-        except (KafkaException, SystemError) as error:
+            fetch_reports(producer, 0)
+        except KafkaException as error:
             self.ended = True
-            self.first_error = self.first_error or reason_of(error).name()
+            self.first_error = self.first_error or error.args[0].name()
 
     def hand_over(self, producer: Producer, index: int, record: OutRecord) -> bool:
         """Give one record to librdkafka; False while there is no room in its queue."""

@@ -8,10 +8,11 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from engine.errors import InvalidEvent, TransientError
+from engine.errors import EngineError, InvalidEvent, TransientError
 from engine.events import EVENT_TYPES, DeadLetterReason, Event, Family
 from engine.streams.kafka import KafkaSettings, partition_counts, producer_config
-from engine.streams.security.refusals import failed, reason_of
+from engine.streams.producer import fetch_reports, wait_for_reports
+from engine.streams.security.refusals import failed
 from engine.streams.wire.codec import encode_json
 from engine.streams.wire.watermark import END_OF_STREAM_MS, WATERMARK_HEADER
 from engine.validation import build, latest_ms
@@ -110,9 +111,9 @@ class EventSender:
             TransientError: something was not.
         """
         try:
-            left = self._producer.flush(timeout_s)
-        except (KafkaException, SystemError) as error:
-            raise failed(reason_of(error), self._kafka.bootstrap, "kafka takes no events") from None
+            left = wait_for_reports(self._producer, timeout_s)
+        except KafkaException as error:
+            raise self._ended(error) from None
         self._check()
         if left:
             raise TransientError(f"kafka at {self._kafka.bootstrap!r} did not acknowledge {left} events")
@@ -122,16 +123,24 @@ class EventSender:
             try:
                 self._producer.produce(topic, value, key, on_delivery=self._delivered, **more)
             except BufferError:
-                self._producer.poll(_BACKOFF_S)
-                self._check()
+                self._poll(_BACKOFF_S)
             except KafkaException as error:
                 raise TransientError(f"kafka refuses events: {error.args[0].str()}") from None
             else:
                 break
         self._handed_over += 1
         if self._handed_over % _POLL_EVERY == 0:
-            self._producer.poll(0)
-            self._check()
+            self._poll(0)
+
+    def _poll(self, timeout_s: float) -> None:
+        try:
+            fetch_reports(self._producer, timeout_s)
+        except KafkaException as error:
+            raise self._ended(error) from None
+        self._check()
+
+    def _ended(self, error: KafkaException) -> EngineError:
+        return failed(error.args[0], self._kafka.bootstrap, "kafka takes no events")
 
     def _delivered(self, error: KafkaError | None, _: Message) -> None:
         if error is None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from engine.errors import TransientError
 from engine.streams.kafka import KafkaSettings
-from engine.streams.producer import ActionProducer, DeliveryError
+from engine.streams.producer import ActionProducer, DeliveryError, wait_for_reports
 from tests.streams.transport_harness import Lane, Worker, until
 
 
@@ -55,26 +55,42 @@ async def test_a_partly_failed_flush_raises(lane: Lane) -> None:
 class _Ended:
     """A producer of librdkafka's that a fatal error has ended, as confluent-kafka hands that out."""
 
+    def __init__(self, told: BaseException | None) -> None:
+        self._told = told
+
+    def __len__(self) -> int:
+        return 1
+
     def produce(self, *_: Any, **__: Any) -> None:
         """Take the record; it will never be reported."""
 
     def poll(self, _: float) -> int:
         """Raise in a callback."""
-        raise SystemError("returned a result with an exception set") from KafkaException(
-            KafkaError(KafkaError._FATAL, "ended", fatal=True)
-        )
+        raise SystemError("returned a result with an exception set") from self._told
 
     def purge(self) -> None:
         """Nothing is left."""
 
 
-async def test_a_producer_that_has_ended_is_replaced(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+FATAL = KafkaException(KafkaError(KafkaError._FATAL, "ended", fatal=True))
+
+
+@pytest.mark.parametrize("told", [FATAL, None], ids=["with its reason", "reason lost"])
+async def test_a_producer_that_has_ended_is_replaced(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, told: BaseException | None
+) -> None:
     """A fatal error fails the flush at once, as one that is tried again; the next has a new producer."""
     producer = ActionProducer(lane.settings())
     record = (lane.topics[0], b"k", b"1", None)
     with monkeypatch.context() as patched:
-        patched.setattr("engine.streams.producer.Producer", lambda *_, **__: _Ended())
+        patched.setattr("engine.streams.producer.Producer", lambda *_, **__: _Ended(told))
         with pytest.raises(DeliveryError, match=r"1 of 1 records .* _FATAL"):
             await producer.send([record])
     assert len(await producer.send([record])) == 1
     await producer.aclose()
+
+
+def test_a_fatal_error_ends_the_wait_for_reports() -> None:
+    """It is told at once, as Kafka's error."""
+    with pytest.raises(KafkaException, match="ended"):
+        wait_for_reports(cast("Producer", _Ended(FATAL)), 60.0)

@@ -102,7 +102,8 @@ def failed(error: KafkaError, bootstrap: str, what: str) -> EngineError:
 def reason_of(error: BaseException) -> KafkaError:
     """What ended librdkafka's producer for good.
 
-    confluent-kafka raises that from inside a callback, which the interpreter calls a `SystemError`.
+    confluent-kafka raises that from inside a callback, which the interpreter calls a `SystemError`; where
+    another callback came after it, the reason is lost.
 
     Args:
         error: what a call of the producer raised.
@@ -117,6 +118,8 @@ def reason_of(error: BaseException) -> KafkaError:
     while behind is not None and not isinstance(behind, KafkaException):
         behind = behind.__cause__
     if behind is None:
+        if isinstance(error, SystemError):
+            return KafkaError(KafkaError._FATAL, "the client gave up", fatal=True)  # noqa: SLF001
         raise error
     reason: KafkaError = behind.args[0]
     return reason

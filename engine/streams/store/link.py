@@ -115,10 +115,12 @@ class ServerLink:
             url,
             **options,
             protocol=2,
+            redis_connect_func=self._connected,
             socket_timeout=None,  # the exchange as a whole is timed here
             socket_connect_timeout=_CONNECT_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),  # the worker decides about retries
         )
+        self._transport: asyncio.Transport | None = None
         self._connection = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
         self._timeout_s = timeout_s
         self._url = url
@@ -131,17 +133,29 @@ class ServerLink:
                 async with asyncio.timeout(self._timeout_s):
                     return await self._exchange(commands)
             except _GONE as error:
-                await self._connection.disconnect(nowait=True)
+                await self._hang_up()
                 raise no_answer(self._url, error) from error
             except BaseException:
                 # Replies may still be on their way: the next command must not read them.
-                await self._connection.disconnect(nowait=True)
+                await self._hang_up()
                 raise
 
     async def close(self) -> None:
         """See `Link`."""
         await self._connection.disconnect()
         await self._client.aclose()
+        await asyncio.sleep(0)  # a connection that was cut is closed in the loop's next turn
+
+    async def _hang_up(self) -> None:
+        """Cut the connection: redis-py lets go of it, but over TLS a farewell waits for the other side's."""
+        await self._connection.disconnect(nowait=True)
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
+
+    async def _connected(self, connection: Any) -> None:
+        self._transport = connection._writer.transport  # noqa: SLF001 - there is no other way to it
+        await connection.on_connect()
 
     async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         connection = self._connection

@@ -6,17 +6,21 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, OffsetSpec
 
 from engine.errors import ConfigError, TransientError
 from engine.streams.kafka import KafkaSettings, check_topics, common_config, partition_counts, producer_config
+from engine.streams.producer import fetch_reports, wait_for_reports
 from engine.streams.security.refusals import failed, is_refusal, refused
 
 _TIMEOUT_S = 15.0
 _QUIET_S = 1.0
 _MAX_NAMED = 3
+_NOT_TAKEN = "kafka did not take what was sent on"
+_OnDelivery: TypeAlias = Callable[[KafkaError | None, Message], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,6 @@ class EventTopics:
         config = {"group.id": f"{self._kafka.group_id}-widen", "enable.auto.commit": False}
         consumer = Consumer(common_config(self._kafka) | config)
         producer = Producer(producer_config(self._kafka))
-        todo = {place: end for place, (_, end) in left.items()}
         taken: Counter[tuple[str, int]] = Counter()
         refused_with: list[KafkaError] = []
 
@@ -125,25 +128,13 @@ class EventTopics:
 
         try:
             consumer.assign([TopicPartition(*place, start) for place, (start, _) in left.items()])
-            deadline_s = time.monotonic() + _TIMEOUT_S
-            while todo:
-                for record in consumer.consume(1000, 0.5):
-                    deadline_s = time.monotonic() + _TIMEOUT_S
-                    place = record.topic(), record.partition()
-                    if record.error() is not None or place not in todo:
-                        continue
-                    _again(producer, record, on_delivery)
-                    if record.offset() + 1 >= left[place][1]:
-                        todo.pop(place)
-                producer.flush(_TIMEOUT_S)
-                if time.monotonic() > deadline_s:
-                    raise TransientError(f"kafka did not give {len(todo)} partitions to their end")
-            if producer.flush(_TIMEOUT_S):
-                raise TransientError("kafka did not take what was sent on")
+            _send_again(consumer, producer, {place: end for place, (_, end) in left.items()}, on_delivery)
+        except KafkaException as error:
+            raise failed(error.args[0], self._kafka.bootstrap, _NOT_TAKEN) from None
         finally:
             consumer.close()
         if refused_with:
-            raise failed(refused_with[0], self._kafka.bootstrap, "kafka did not take what was sent on")
+            raise failed(refused_with[0], self._kafka.bootstrap, _NOT_TAKEN)
         return SentOn({place: end for place, (_, end) in left.items()}, taken)
 
     def _left(
@@ -200,9 +191,28 @@ class EventTopics:
             time.sleep(0.1)
 
 
-def _again(
-    producer: Producer, record: Message, on_delivery: Callable[[KafkaError | None, Message], None]
+def _send_again(
+    consumer: Consumer, producer: Producer, ends: Mapping[tuple[str, int], int], on_delivery: _OnDelivery
 ) -> None:
+    """Send the records of each partition up to its end."""
+    todo = dict(ends)
+    deadline_s = time.monotonic() + _TIMEOUT_S
+    while todo:
+        for record in consumer.consume(1000, 0.5):
+            deadline_s = time.monotonic() + _TIMEOUT_S
+            place = record.topic(), record.partition()
+            if record.error() is not None or place not in todo:
+                continue
+            _again(producer, record, on_delivery)
+            if record.offset() + 1 >= todo[place]:
+                todo.pop(place)
+        if wait_for_reports(producer, _TIMEOUT_S):
+            raise TransientError(_NOT_TAKEN)
+        if time.monotonic() > deadline_s:
+            raise TransientError(f"kafka did not give {len(todo)} partitions to their end")
+
+
+def _again(producer: Producer, record: Message, on_delivery: _OnDelivery) -> None:
     """Send a record as it is; repeats of it count once."""
     what = {
         "on_delivery": on_delivery,
@@ -214,6 +224,6 @@ def _again(
         try:
             producer.produce(record.topic(), timestamp=record.timestamp()[1], **what)
         except BufferError:
-            producer.poll(0.1)
+            fetch_reports(producer, 0.1)
         else:
             return

@@ -215,6 +215,7 @@ async def test_a_port_that_wants_tls_is_a_server_that_does_not_answer(secure: Se
     store = RedisStore.of(settings_of(secure, "worker", ENGAGE_REDIS_URL=url, ENGAGE_REDIS_CA_FILE="").redis)
     with pytest.raises(TransientError, match=r"does not answer: ConnectionError; TLS there\?.*rediss://"):
         await store.ping()
+    await store.close()
 
 
 async def test_a_port_without_tls_is_told(secure: SecureRedis) -> None:
