@@ -79,14 +79,15 @@ def share_difference(first: tuple[int, int], second: tuple[int, int], z: float =
     )
 
 
-def mean_difference(first: Sample, second: Sample) -> Difference | None:
+def mean_difference(first: Sample, second: Sample, z: float = Z_95) -> Difference | None:
     """Return how much higher the first of two means is (Welch's interval), or None without two values each.
 
     Args:
         first: values of one arm.
         second: those of the other.
+        z: how wide, in standard deviations of many values.
     """
-    from scipy.special import stdtrit  # noqa: PLC0415 - takes its time to load
+    from scipy.special import ndtr, stdtrit  # noqa: PLC0415 - takes its time to load
 
     if min(first.size, second.size) < 2:
         return None
@@ -95,5 +96,5 @@ def mean_difference(first: Sample, second: Sample) -> Difference | None:
     if not variance:
         return Difference(value, value, value)
     freedom = variance**2 / (parts[0] ** 2 / (first.size - 1) + parts[1] ** 2 / (second.size - 1))
-    half = float(stdtrit(freedom, 0.975)) * math.sqrt(variance)
+    half = float(stdtrit(freedom, ndtr(z))) * math.sqrt(variance)
     return Difference(value, value - half, value + half)

@@ -119,14 +119,13 @@ def _days(settings: Settings, name: str, retention_days: int) -> tuple[int, str]
     topics = settings.topics
     if name in settings.event_topics().values():
         return retention_days, "the longest backtest, and the oldest backup of Redis you would go back to"
+    if name == topics.decisions:
+        return retention_days, "`engage explain` and `engage results` look back as far as they go"
     if name in settings.action_topics().values():
         return 7, "consumers may be away for a week"
     if name == topics.training:
         return 2 * settings.churn.horizon_days, "a trainer that lost its state learns anew from them"
-    return 30, {
-        topics.decisions: "`engage explain` looks 30 days back",
-        topics.dlq: "time to mend the cause and replay",
-    }.get(name, "consumers that begin late")
+    return 30, "time to mend the cause and replay" if name == topics.dlq else "consumers that begin late"
 
 
 def enough_brokers(kafka: KafkaSettings, plans: Sequence[Plan], timeout_s: float = 10.0) -> None:

@@ -12,11 +12,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Self
 
 import pytest
 import redis
@@ -25,17 +23,22 @@ from confluent_kafka import Producer
 from engine.config import load_settings
 from engine.streams.kafka import KafkaSettings, create_topics
 from engine.streams.local.redis import redis_binary
-from engine.streams.local.stack import ApacheKafka
+from engine.streams.local.stack import ApacheKafka, EmbeddedBroker
 from engine.streams.topics import topic_specs
 from tests.faults.harness import Deployment, read_all
+from tests.ops.load import Load
+from tests.ops.versions import install_newer
 
-pytestmark = [pytest.mark.ops, pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(3_600)]
+pytestmark = [pytest.mark.ops, pytest.mark.faults, pytest.mark.timeout(3_600)]
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "tasks.md"
 JOURNEY = Path(__file__).parent.parent / "simulation" / "journeys" / "receipt.yaml"
 RATE = int(os.environ.get("DRILL_RATE", "300"))  # events/s
-ORDER_EVERY = 20
-CUSTOMERS = 20_000
+FAST = 10_000  # from here on fewer sections, each with no more events than these, however long it takes
+BURST = 200_000
+MODEST = 100
+# Primes: orders are spread over all of them. Each comes again within a minute or so.
+CUSTOMERS, FEW = 19_997 if RATE < FAST else 99_991, 2_003
 SECTION_S = 1_200.0
 UNDER_LOAD = (
     "Scale out and in",
@@ -45,8 +48,17 @@ UNDER_LOAD = (
     "Replay a day",
     "Lost broker",
     "Back up Redis",
+    "Upgrade and roll back",
     "Lost Redis",
     "Move Redis to another server",
+)
+UNDER_FAST_LOAD = (
+    "Scale out and in",
+    "Drain a worker",
+    "Poison records",
+    "Lost broker",
+    "Back up Redis",
+    "Lost Redis",
 )
 AT_REST = ("Rotate credentials", "Widen partitions")
 
@@ -140,76 +152,6 @@ class Shell:
         self._process.stdout.close()
 
 
-class Load:
-    """Sends clicks and orders at a steady rate, whatever comes back; notes which orders Kafka took."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.orders: set[str] = set()
-        self.sent = 0
-        self.refused: Counter[str] = Counter()
-        self.seconds = 0.0
-
-    def _run(self) -> None:
-        settings = {
-            "partitioner": "murmur2_random",
-            "linger.ms": 5,
-            "delivery.timeout.ms": 300_000,
-            "acks": "all",
-        }
-        settings |= {"enable.idempotence": True, "queue.buffering.max.messages": 10_000_000}
-        producer = Producer({"bootstrap.servers": self._bootstrap, **settings, "log_level": 0})
-        started = time.monotonic()
-        number = 0
-        while not self._stop.is_set():
-            due = int((time.monotonic() - started) * RATE)
-            for number in range(number, due):  # noqa: B020 - goes on where it was
-                self._one(producer, number)
-            number = max(number, due)
-            producer.poll(0)
-            time.sleep(0.01)
-        self.seconds = time.monotonic() - started
-        assert producer.flush(300) == 0
-
-    def _one(self, producer: Producer, number: int) -> None:
-        customer = f"c{number * 7919 % CUSTOMERS}"
-        event: dict[str, object] = {
-            "id": f"e{number}",
-            "customer_id": customer,
-            "time": time.time_ns() // 10**6,
-        }
-        topic = "engage.clicks"
-        if number % ORDER_EVERY:
-            event["type"] = "page.viewed"
-        else:
-            topic = "engage.orders"
-            event |= {"type": "order.placed", "order_id": f"o{number}", "amount": 20.0}
-
-        def taken(error: object, _message: object) -> None:
-            if error is not None:
-                self.refused[str(error)] += 1
-            elif topic == "engage.orders":
-                self.orders.add(f"e{number}")
-
-        producer.produce(topic, json.dumps(event).encode(), customer.encode(), on_delivery=taken)
-        self.sent += 1
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end()
-
-    def end(self) -> None:
-        """Stop and wait until Kafka has everything."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-
 @contextmanager
 def free_ports(*names: str) -> Iterator[dict[str, str]]:
     """Provide a free port for each of the page's."""
@@ -237,49 +179,77 @@ def prepare(deployment: Deployment, folder: Path, bootstrap: str) -> None:
     (folder / "day.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in (*day, *day[:5])), "utf-8")
 
 
-@pytest.mark.skipif(redis_binary() is None, reason="needs redis-server")
-def test_the_tasks_under_load(tmp_path: Path) -> None:
-    """Every section of the page while events come in: each order gets its receipt, and always with one id."""
-    blocks = sections()
-    with ApacheKafka(tmp_path / "kafka") as kafka, free_ports("6066", "6067", "6379", "6380") as ports:
+@contextmanager
+def shop(folder: Path, bootstrap: str, **more: str) -> Iterator[tuple[Shell, dict[str, str]]]:
+    """Provide a shell where the page's first lines have been typed, on a Redis of its own, and its ports."""
+    with free_ports("6066", "6067", "6379", "6380") as ports:
         url = f"redis://127.0.0.1:{ports['6379']}"
-        conf, data = tmp_path / "redis.conf", tmp_path / "redis"
+        conf, data = folder / "redis.conf", folder / "redis"
         data.mkdir()
         conf.write_text(
             f"port {ports['6379']}\nbind 127.0.0.1\ndir {data}\nappendonly yes\nmaxmemory-policy noeviction\n"
         )
-        settings = {
-            "ENGAGE_KAFKA_GROUP_PROTOCOL": "consumer",
-            "ENGAGE_RULES_PATHS": str(JOURNEY),
-            "ENGAGE_WATCHDOG_NO_PROGRESS_S": "300",
-        }
-        names = {
-            "ENGAGE_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
-            "ENGAGE_REDIS_URL": f"{url}/0",
-            **settings,
-        }
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        plain = {key: value for key, value in os.environ.items() if not key.startswith("ENGAGE_")}
-        more = {"REDIS": url, "DATA": str(data), "CONF": str(conf), "PATH": path}
-        deployment = Plain("engage", kafka.bootstrap, f"{url}/0", tmp_path, settings)
-        shell = Shell(tmp_path, plain | names | more, ports)
+        settings = {"ENGAGE_RULES_PATHS": str(JOURNEY), "ENGAGE_WATCHDOG_NO_PROGRESS_S": "300", **more}
+        deployment = Plain("engage", bootstrap, f"{url}/0", folder, settings)
+        names = {"REDIS": url, "DATA": str(data), "CONF": str(conf)}
+        names["NEW"] = str(install_newer(folder / "new"))
+        names["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        shell = Shell(folder, deployment.environment | names, ports)
         try:
             shell.type(f"redis-server {conf} --daemonize yes")
-            prepare(deployment, tmp_path, kafka.bootstrap)
-            for block in blocks[""]:
+            prepare(deployment, folder, bootstrap)
+            for block in sections()[""]:
                 shell.type(block)
-            with Load(kafka.bootstrap) as load:
-                walk(shell, blocks, kafka)
-                load.end()
-                say(shell.type("until engage partitions check; do sleep 1; done"))
-            assert not load.refused
-            account(kafka.bootstrap, load)
-            rest(shell, blocks, ports)
+            yield shell, ports
         finally:
             with suppress(redis.RedisError):
                 for port in (ports["6379"], ports["6380"]):
                     redis.Redis(port=int(port)).shutdown(nosave=True)
             shell.close()
+
+
+@pytest.mark.kafka
+@pytest.mark.skipif(redis_binary() is None, reason="needs redis-server")
+def test_the_tasks_under_load(tmp_path: Path) -> None:
+    """While events come in, sections of the page: each order gets its receipt, and always with one id.
+
+    The engine may fall behind meanwhile, and catches up. Without load, the sections that need rest follow.
+    """
+    blocks = sections()
+    names, burst = (UNDER_LOAD, 10**9) if RATE < FAST else (UNDER_FAST_LOAD, BURST)
+    more = {"ENGAGE_KAFKA_GROUP_PROTOCOL": "consumer"}
+    server = ApacheKafka(tmp_path / "kafka", bench=True)
+    with server as kafka, shop(tmp_path, kafka.bootstrap, **more) as (shell, ports):
+        with Load(kafka.bootstrap, RATE, burst, CUSTOMERS) as load:
+            walk(shell, blocks, kafka, names, load)
+            load.end()
+            say(shell.type("until engage partitions check; do sleep 1; done"))
+        assert not load.refused
+        days = {f"day-{number}" for number in range(20 if "Replay a day" in names else 0)}
+        account(kafka.bootstrap, load, days | {"poison"})
+        if names is UNDER_LOAD:
+            rest(shell, blocks, ports)
+
+
+@pytest.mark.skipif(redis_binary() is None, reason="needs redis-server")
+def test_an_upgrade_and_the_way_back(tmp_path: Path) -> None:
+    """Two workers upgraded to a version with another state layout and rolled back: nothing is lost.
+
+    The same section as above, on the embedded broker: no JVM is needed.
+    """
+    more = {"ENGAGE_TOPICS_PARTITIONS": "4", "ENGAGE_KAFKA_SESSION_TIMEOUT_MS": "6000"}
+    with EmbeddedBroker() as broker, shop(tmp_path, broker.bootstrap, **more) as (shell, _):
+        shell.type(
+            "stop_workers\nstart_worker 6067\nuntil curl -sf 127.0.0.1:6067/readyz; do sleep 0.5; done"
+        )
+        with Load(broker.bootstrap, MODEST, 10**9, FEW) as load:
+            for number, block in enumerate(sections()["Upgrade and roll back"]):
+                shell.type(block)
+                say(f"block {number}: {load.sent} events sent")
+            load.end()
+            say(shell.type("until engage partitions check; do sleep 1; done"))
+        assert not load.refused
+        account(broker.bootstrap, load, set())
 
 
 class Plain(Deployment):
@@ -296,10 +266,13 @@ class Plain(Deployment):
         }
 
 
-def walk(shell: Shell, blocks: dict[str, list[str]], kafka: ApacheKafka) -> None:
-    """Type the sections that need no rest, with the fault each is about."""
-    for name in UNDER_LOAD:
+def walk(
+    shell: Shell, blocks: dict[str, list[str]], kafka: ApacheKafka, names: Sequence[str], load: Load
+) -> None:
+    """Type sections, with the fault each is about."""
+    for name in names:
         started = time.monotonic()
+        load.go()
         mine = blocks[name][:1] if name == "Lost Redis" else blocks[name]  # the second: nothing is left
         again = threading.Timer(5.0, kafka.restart)
         if name == "Lost broker":
@@ -309,11 +282,11 @@ def walk(shell: Shell, blocks: dict[str, list[str]], kafka: ApacheKafka) -> None
             shell.type(block)
         if name == "Lost broker":
             again.join()
-        say(f"{name}: {time.monotonic() - started:.1f} s")
+        say(f"{name}: {time.monotonic() - started:.1f} s, {load.sent} events sent")
 
 
-def account(bootstrap: str, load: Load) -> None:
-    """Compare what was sent with what came out."""
+def account(bootstrap: str, load: Load, others: set[str]) -> None:
+    """Compare what the load and others sent with what came out."""
     ids: dict[str, set[str]] = {}
     repeats = 0
     for value in read_all(bootstrap, ["engage.actions.email"]):
@@ -322,10 +295,10 @@ def account(bootstrap: str, load: Load) -> None:
             known = ids.setdefault(action["event_id"], set())
             repeats += action["id"] in known
             known.add(action["id"])
-    wanted = load.orders | {"poison"} | {f"day-{number}" for number in range(20)}
+    wanted = load.orders | others
     lost = wanted - ids.keys()
     say(
-        f"{load.sent} events in {load.seconds:.0f} s, {load.sent / load.seconds:.0f}/s of {RATE} asked; "
+        f"{load.sent} events in {load.seconds:.0f} s, {load.sent / max(load.seconds, 1e-9):.0f}/s; "
         f"{len(load.orders)} orders, {len(lost)} lost, {repeats} repeats of the same id"
     )
     assert not lost

@@ -202,7 +202,7 @@ def _effect(one: tuple[str, list[Run]], other: tuple[str, list[Run]], z: float) 
         z,
     )
     known = any(run.value for run in (*one[1], *other[1]))
-    value = mean_difference(_values(one[1]), _values(other[1])) if known else None
+    value = mean_difference(_values(one[1]), _values(other[1]), z) if known else None
     return Effect(
         arm=one[0],
         than=other[0],
