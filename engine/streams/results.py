@@ -93,6 +93,10 @@ def read_results(
         notes.append(
             f"{unreadable:,} records could not be read and count for nothing; see `engage dlq list`."
         )
+    if request.journeys:
+        notes.append(
+            "Orders, repurchase, inquiries, NPS and CSAT are of all customers, whatever the journey."
+        )
     return results_of(tally, plans, notes)
 
 

@@ -105,6 +105,7 @@ def test_on_the_live_clock(server: ApacheKafka | EmbeddedBroker, tmp_path: Path)
         assert words in shown.output
     assert "王" not in shown.output + page.read_text("utf-8"), "a report names no customer"
     found = json.loads(deployment.ask("come-back", "--from", "60d", "--json").output)
+    assert any("of all customers" in note for note in found["notes"])
     (journey,) = found["journeys"]
     treated, holdout = journey["lift"]["arms"]
     assert treated["customers"] + holdout["customers"] == 40
