@@ -46,13 +46,14 @@ def create(
     from engine.streams.topics import topic_specs  # noqa: PLC0415
 
     kafka, specs = kafka_settings(settings), topic_specs(settings)
+    timeout_s = settings.kafka.timeout_ms / 1000
     if production:
         plans = plan_of(settings, retention_days)
         specs = [plan.spec for plan in plans]
         if not as_json:
             _show_plan(plans)
         if not dry_run:
-            enough_brokers(kafka, plans)
+            enough_brokers(kafka, plans, timeout_s)
     if dry_run:
         there = partition_counts(kafka).keys()
         created = [spec.name for spec in specs if spec.name not in there]
@@ -68,7 +69,7 @@ def create(
         typer.echo(f"{name} {done}" if dry_run else f"created {name}")
     typer.echo(f"{len(created)} {done}, {len(specs) - len(created)} already there; {count} partitions each")
     if production and dry_run:
-        enough_brokers(kafka, plans)  # last, so that the plan is seen all the same
+        enough_brokers(kafka, plans, timeout_s)  # last, so that the plan is seen all the same
 
 
 def _show_plan(plans: list[Plan]) -> None:

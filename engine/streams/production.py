@@ -9,6 +9,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource
 
 from engine.errors import ConfigError
+from engine.rules.times.units import say_duration
 from engine.settings import Settings
 from engine.streams.kafka import (
     EMBEDDED_CLUSTER_PREFIX,
@@ -206,11 +207,15 @@ def _topic_flaws(admin: AdminClient, plans: Sequence[Plan], timeout_s: float) ->
                 wrong.setdefault((wanted.name, value, wanted), []).append(plan.spec.name)
     for (name, value, wanted), topics in wrong.items():
         change = f"kafka-configs.sh --alter --topic TOPIC --add-config {name}={wanted.value}"
-        yield Flaw(
-            False, f"{name} is {value}, wanted {wanted.value} ({wanted.why}): {_names(topics)}", change
-        )
+        is_, should = _said(name, value), _said(name, wanted.value)
+        yield Flaw(False, f"{name} is {is_}, wanted {should} ({wanted.why}): {_names(topics)}", change)
     if plans and not found:
         yield Flaw(False, f"settings of topics: {_UNKNOWN_TEXT}", _GIVE)
+
+
+def _said(name: str, value: str) -> str:
+    """Return a value as Kafka writes it, and in words where it is a time."""
+    return f"{value} ({say_duration(int(value))})" if name.endswith(".ms") and value.isdecimal() else value
 
 
 def _good_enough(wanted: Wanted, value: str) -> bool:

@@ -78,7 +78,8 @@ def test_topics_for_production_are_planned_made_and_checked(apache_kafka: Apache
     alter(apache_kafka, environ["ENGAGE_TOPICS_RULES"], "cleanup.policy", "delete")
     found = checked(one)
     order, rules = environ["ENGAGE_TOPICS_ORDER"], environ["ENGAGE_TOPICS_RULES"]
-    assert any(text.startswith("retention.ms is 86400000, wanted") and order in text for text in found), found
+    short = "retention.ms is 86400000 (1 day), wanted 7776000000 (90 days)"
+    assert any(text.startswith(short) and order in text for text in found), found
     assert any(
         text.startswith("cleanup.policy is delete, wanted compact") and rules in text for text in found
     )
