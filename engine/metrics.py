@@ -161,6 +161,11 @@ MODEL_BASE_LOG_LOSS = _gauge(
     "model_base_log_loss", "nats", "Log-loss of always giving the base rate.", "rows"
 )
 MODEL_MBG_LOG_LOSS = _gauge("model_mbg_log_loss", "nats", "Log-loss of MBG/NBD alone.", "rows")
+MODEL_RULE_LOG_LOSS = _gauge(
+    "model_rule_log_loss",
+    "nats",
+    "Log-loss, all rows, of a rule that only asks whether the last purchase is more than 90 days ago.",
+)
 MODEL_CALIBRATION = _gauge(
     "model_calibration_error_ratio",
     "ratio",

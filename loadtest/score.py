@@ -1,5 +1,9 @@
 """What a churn score costs: `python -m loadtest.score`. Processor time, the least of many rounds.
 
+From a customer's purchase statistics to the risk; with activity, also what it takes to read that off the
+features computed for rules. Reading the statistics out of the state comes on top: 0.05 us a row in batches
+of 128.
+
 Beside it, what one row costs by River's own `predict_proba_one`, taken in the same rounds: only the hazard's
 first step, without the chain and without MBG/NBD. Machines differ, and so do hours; the
 ratio does much less.
@@ -17,13 +21,14 @@ import numpy as np
 from river import linear_model, preprocessing
 
 from engine.features.catalog import NO_SCORE
-from engine.features.churn.activity import NEEDED_COLUMNS, activity_features
+from engine.features.churn.activity import NEEDED_COLUMNS, activity_of
 from engine.features.churn.hazard import FEATURE_COUNT, HAZARD_FEATURES
 from engine.features.churn.purchases import DAY_S, unpack_many, update_purchase
 from engine.features.churn.scoring import Scorer
 from engine.features.churn.snapshot import shipped_prior
+from engine.features.definitions import Definitions
 
-BATCHES: Final = (32, 128, 500, 2000)
+BATCHES: Final = (32, 128, 256, 512, 1000)
 _ROUND_ROWS: Final = 2_000
 _RIVER_ROWS: Final = 50
 Work = Callable[[], object]
@@ -65,7 +70,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=300)
     options = parser.parse_args()
     rng = np.random.default_rng(1)
-    scorer = Scorer(shipped_prior())
+    scorer, space = Scorer(shipped_prior()), Definitions().space()
     by_river = river_prediction()
     print(f"{'batch':>6}{'orders alone':>14}{'with activity':>15}{'River, a step':>15} us a row")
     for rows in options.batches:
@@ -80,14 +85,17 @@ def main() -> int:
         stats = unpack_many(blob, has)
         now_s = stats.last_s + rng.exponential(50.0, rows) * DAY_S
         rates = np.full(rows, 0.01)
-        columns = rng.poisson(2.0, (len(NEEDED_COLUMNS), rows)).astype(np.float64)
-        columns[6:8] = NO_SCORE
+        # as a worker has it: a wave's features, of which these are read off
+        matrix = np.zeros((rows, len(space.names)))
+        for name in NEEDED_COLUMNS:
+            answer = name.endswith("_last")
+            matrix[:, space.index[name]] = NO_SCORE if answer else rng.poisson(2.0, rows)
 
         def alone() -> object:
             return scorer.score_with_features(stats, now_s, rates)  # noqa: B023 - called here
 
         def active() -> object:
-            found = activity_features(columns)  # noqa: B023
+            found = activity_of(space, matrix)  # noqa: B023
             return scorer.score_with_features(stats, now_s, rates, found)  # noqa: B023
 
         figures = least_us({alone: rows, active: rows, by_river: 1}, options.rounds)

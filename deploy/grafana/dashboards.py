@@ -223,6 +223,7 @@ DASHBOARDS: dict[str, list[Panel]] = {
                 "model": 'max(engage_model_log_loss{rows="all"})',
                 "base rate": 'max(engage_model_base_log_loss{rows="all"})',
                 "MBG/NBD": 'max(engage_model_mbg_log_loss{rows="all"})',
+                "90-day rule": "max(engage_model_rule_log_loss)",
             },
             "Above the base rate it is worse than nothing.",
             _TRIAL,

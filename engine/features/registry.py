@@ -68,6 +68,7 @@ class FeatureSpace:
         self.features: tuple[Feature, ...] = tuple(chosen)
         self.names: tuple[str, ...] = tuple(feature.name for feature in chosen)
         self.index: dict[str, int] = {name: column for column, name in enumerate(self.names)}
+        self._places: dict[tuple[str, ...], npt.NDArray[np.intp] | None] = {}
         self._rfm = rfm or RfmSteps()
         self._kinds = _kinds(chosen)
         self._blocks = self._plan()
@@ -103,6 +104,20 @@ class FeatureSpace:
             for block in self._blocks:
                 block.fill(out[first:last, block.columns], tables)
         return out
+
+    def places(self, names: tuple[str, ...]) -> npt.NDArray[np.intp] | None:
+        """Return the columns of some features, for who asks for them at every batch.
+
+        Args:
+            names: of the features.
+
+        Returns:
+            `(names,)` columns, or None when one of them is not computed here.
+        """
+        if names not in self._places:
+            known = all(name in self.index for name in names)
+            self._places[names] = np.array([self.index[name] for name in names]) if known else None
+        return self._places[names]
 
     def set_column(self, matrix: Floats, name: str, values: npt.ArrayLike) -> None:
         """Write a column the caller computes; without effect if the feature isn't needed.

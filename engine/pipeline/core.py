@@ -302,7 +302,7 @@ class Pipeline:
             codes = batch.codes[buyers]
             now_s = scored_at_s(wave, buyers, codes, batch.now_ms[buyers])
             rates = rates_of(wave, buyers, batch.now_ms[buyers] // 1000, work.rates)
-            activity = activity_of(self.space, matrix, buyers)
+            activity = activity_of(self.space, matrix, None if len(buyers) == len(wave) else buyers)
             risk[buyers], sheet = self.scorer.score_with_features(
                 stats, now_s.astype(np.float64), rates, activity
             )

@@ -25,6 +25,7 @@ from tests.fuzz.world import DAY_MS, definitions, vocabulary
 
 START_MS = 20_000 * DAY_MS
 Order = tuple[str, float, float]  # customer, day, amount
+REFUND_AFTER_D = 1.0
 
 
 class Shop:
@@ -33,9 +34,10 @@ class Shop:
     Args:
         orders: of customers, in the order they arrive; days may go back.
         until_d: timers run up to here.
+        refunded: whether each order is refunded a day later.
     """
 
-    def __init__(self, orders: list[Order], until_d: float = 200.0) -> None:
+    def __init__(self, orders: list[Order], until_d: float = 200.0, *, refunded: bool = False) -> None:
         found = definitions()
         self.pipeline = pipeline_of(Settings(clock="replay"), found, RuleSet([], vocabulary(found)))
         self.states = {name: CustomerState(name) for name, _, _ in orders}
@@ -43,7 +45,12 @@ class Shop:
         self.trainer = TrainerCore(TrainerSettings(partitions=1, learning_rate=0.01, prior_labels=50))
         self.clock_ms = START_MS
         for day, same_day in groupby(orders, key=lambda each: each[1]):
-            self.step([order(*each) for each in same_day], START_MS + int(day * DAY_MS))
+            these = list(same_day)
+            self.step([order(*each) for each in these], START_MS + int(day * DAY_MS))
+            if refunded:
+                later_d = day + REFUND_AFTER_D
+                back = [order(name, later_d, amount, "order.refunded") for name, _, amount in these]
+                self.step(back, START_MS + int(later_d * DAY_MS))
         self.step([], START_MS + int(until_d * DAY_MS))
 
     def step(self, events: list[Event], now_ms: int) -> None:
@@ -71,10 +78,10 @@ class Shop:
         return dict(zip(names, risks.tolist(), strict=True))
 
 
-def order(name: str, day: float, amount: float) -> Event:
-    """An order of a customer."""
+def order(name: str, day: float, amount: float, what: str = "order.placed") -> Event:
+    """An order of a customer, or what became of one."""
     time_ms = START_MS + int(day * DAY_MS)
-    kind = EVENT_TYPES["order.placed"]
+    kind = EVENT_TYPES[what]
     fields: dict[str, Any] = {"order_id": f"{name}-{day}", "amount": amount}
     made = EVENT_CLASSES[kind.family](
         id=f"{name}-{day}-{amount}", type=kind.name, customer_id=name, time=time_ms, **fields
@@ -139,6 +146,15 @@ def test_a_negative_amount_counts_as_a_purchase_of_nothing() -> None:
     """Events refuse negative amounts (a refund is an event of its own); one that came by would read as 0."""
     risks = Shop(same_rhythm(lambda n: -50.0 if n % 2 else 0.0), until_d=121).risks()
     assert risks["c0"] == pytest.approx(risks["c1"], abs=1e-12)
+
+
+def test_a_refund_is_no_purchase() -> None:
+    """Every order refunded a day later: the same labels, and the same risks to the last bit."""
+    orders = same_rhythm(float)
+    kept, refunded = Shop(orders, until_d=130), Shop(orders, until_d=130, refunded=True)
+    assert refunded.states["c1"].pack() != kept.states["c1"].pack()
+    assert refunded.risks() == kept.risks()
+    assert refunded.trainer.labels == kept.trainer.labels
 
 
 def test_a_clock_that_jumps_back_loses_no_purchase() -> None:

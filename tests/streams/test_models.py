@@ -172,6 +172,32 @@ def test_the_worker_switches_between_batches() -> None:
     assert metrics.value(table.MODEL_REFUSED) == 1
 
 
+def test_a_worker_keeps_its_model_when_one_of_other_features_comes(
+    embedded_broker: EmbeddedBroker, make_topic: TopicMaker
+) -> None:
+    """From the topic to the metric: the old one scores on, and what was refused is counted."""
+    kafka, topic = KafkaSettings(embedded_broker.bootstrap), make_topic(embedded_broker, "models", 1)
+    settings, metrics = Settings(), Metrics()
+    follower, pipeline = ModelFollower(kafka, topic), build_pipeline(settings)
+    models = ModelSwitch(settings, follower, pipeline, metrics, WorkerHealth(now_s=time.monotonic))
+    publish(kafka, topic, encode_snapshot(snapshot(1)))
+    models.start()
+    try:
+        follower.wait(WAIT_S)
+        models.switch()
+        assert pipeline.scorer.snapshot.version == 1
+        publish(kafka, topic, encode_snapshot(snapshot(2, features=("other",), features_hash="0" * 16)))
+        deadline = time.monotonic() + WAIT_S
+        while not metrics.value(table.MODEL_REFUSED) and time.monotonic() < deadline:
+            time.sleep(0.02)
+            models.switch()
+    finally:
+        models.stop()
+    assert metrics.value(table.MODEL_REFUSED) == 1
+    assert pipeline.scorer.snapshot.version == 1
+    assert metrics.value(table.MODEL_VERSION, "live") == 1
+
+
 def test_the_metrics_say_how_good_the_model_is() -> None:
     """What the trainer said last is shown by group, segment, decile and queue, also if it did not go live."""
     settings, metrics, health = Settings(), Metrics(), WorkerHealth(now_s=time.monotonic)
@@ -199,6 +225,8 @@ def test_the_metrics_say_how_good_the_model_is() -> None:
     assert read(table.MODEL_MBG_LOG_LOSS, "all") == pytest.approx(np.log(2.0))
     assert read(table.MODEL_LOG_LOSS, "all") > read(table.MODEL_BASE_LOG_LOSS, "all")
     assert read(table.MODEL_CALIBRATION, "all") > 0.2
+    # a rule that tells nobody apart, as here no row is one to act on, knows only the base rate
+    assert read(table.MODEL_RULE_LOG_LOSS) == pytest.approx(read(table.MODEL_BASE_LOG_LOSS, "all"))
     assert read(table.MODEL_LOG_LOSS, "segment:regular") == read(table.MODEL_LOG_LOSS, "all")
     assert read(table.MODEL_DECILE, "1", "predicted") < 0.15 < read(table.MODEL_DECILE, "1", "observed")
     assert read(table.MODEL_DRIFT) == pytest.approx(0.0, abs=0.01)

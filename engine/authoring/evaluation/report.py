@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,9 +10,11 @@ import msgspec
 from engine.authoring.backtest.plots import COLOURS
 from engine.authoring.evaluation.page import GROUPS
 from engine.authoring.evaluation.plots import calibration, interval
+from engine.authoring.intervals import share_interval
 from engine.authoring.page_parts import document, escaped, html_table
 from engine.features.churn.evaluation import Quality
 from engine.features.churn.explanation import MIN_BAND_ROWS
+from engine.features.churn.quality import RecencyRule, recency_rule
 from engine.features.churn.snapshot import Snapshot
 
 DAY_S: Final = 86_400
@@ -37,18 +38,6 @@ class Drift(msgspec.Struct, frozen=True):
     log_loss: float
     base_rate: float
     bias: float
-
-
-class RecencyRule(msgspec.Struct, frozen=True):
-    """How a rule would have done that only looks whether the last purchase is more than 90 days ago.
-
-    Args:
-        auc: of telling those two sides apart; None where all did the same.
-        log_loss: of saying on each side the share that stayed away there, known with hindsight.
-    """
-
-    auc: float | None
-    log_loss: float
 
 
 class ModelReport(msgspec.Struct, frozen=True):
@@ -76,7 +65,7 @@ def report_of(snapshot: Snapshot, now_s: float) -> ModelReport:
         now_s: the time, seconds since the epoch.
     """
     age_days = max(0.0, (now_s - snapshot.cut_off_s) / DAY_S)
-    return ModelReport(snapshot, age_days, _drift(snapshot), _recency_rule(snapshot))
+    return ModelReport(snapshot, age_days, _drift(snapshot), recency_rule(snapshot.validation))
 
 
 def _drift(snapshot: Snapshot) -> Drift | None:
@@ -95,29 +84,6 @@ def _drift(snapshot: Snapshot) -> Drift | None:
     )
 
 
-def _recency_rule(snapshot: Snapshot) -> RecencyRule | None:
-    """Work the rule out of the shares on its two sides: rows one can still act on, and the others."""
-    every, recent = snapshot.validation.get("all"), snapshot.validation.get("actionable")
-    if every is None or not every.rows or every.base_rate is None:
-        return None
-    gone = every.rows * every.base_rate
-    recent_rows, recent_gone = 0, 0.0
-    if recent is not None and recent.base_rate is not None:
-        recent_rows, recent_gone = recent.rows, recent.rows * recent.base_rate
-    sides = ((recent_rows, recent_gone), (every.rows - recent_rows, gone - recent_gone))
-    lost = sum(rows * _entropy(of / rows) for rows, of in sides if rows)
-    back = every.rows - gone
-    auc = None
-    if gone and back:
-        silent_rows, silent_gone = sides[1]
-        auc = 0.5 * (1 + silent_gone / gone - (silent_rows - silent_gone) / back)
-    return RecencyRule(auc, lost / every.rows)
-
-
-def _entropy(share: float) -> float:
-    return -sum(each * math.log(each) for each in (share, 1.0 - share) if each > 0.0)
-
-
 def report_page(report: ModelReport) -> str:
     """Return the page."""
     model = report.model
@@ -131,6 +97,7 @@ def report_page(report: ModelReport) -> str:
         ),
         _tiles(report),
         *(_group(report, group, title) for group, title in GROUPS.items()),
+        _bands(model),
         _segments(model),
         _INTERVALS,
         _drift_section(report.drift),
@@ -194,6 +161,31 @@ def _group(report: ModelReport, group: str, title: str) -> str:
         f"<h2>{title}</h2>{html_table(head, rows, len(rows))}{beside}"
         "<div style='display:flex;flex-wrap:wrap;gap:2rem;align-items:center;margin-top:1rem'>"
         f"<div>{calibration(quality.deciles, COLOURS[0])}</div><div style='flex:1'>{table}</div></div>"
+    )
+
+
+def _bands(model: Snapshot) -> str:
+    """Show how many truly stayed away of those once given a risk, by level of risk."""
+    spans = (("all time", model.validation), ("last two to three months", model.recent))
+    rows = [
+        (
+            f"t:{band.low:.0%} to {band.high:.0%}",
+            f"t:{span}",
+            f"{band.rows:,}",
+            f"{band.predicted:.1%}",
+            f"{band.observed:.1%}",
+            _span(share_interval(band.observed, band.rows)),
+        )
+        for span, groups in spans
+        for band in groups.get("all", Quality(0)).bands
+    ]
+    if not rows:
+        return ""
+    head = ("t:Risk given", "t:Rows", "Judged", "Predicted", "Truly stayed away", "95 % interval")
+    return (
+        "<h2>Risk bands</h2><p class=soft>Of all rows that were once given such a risk, how many stayed away "
+        "for the whole horizon. <code>engage explain</code> names the band a customer is in.</p>"
+        f"{html_table(head, rows, len(rows))}"
     )
 
 

@@ -36,19 +36,20 @@ CSAT: Final = ACTIVITY_FEATURES.index("csat")
 NPS: Final = ACTIVITY_FEATURES.index("nps")
 
 NEEDED_COLUMNS: Final = (
-    "visits_7d",
-    "messages_opened_7d",
-    "inquiries_7d",
     "visits_90d",
     "messages_opened_90d",
     "inquiries_90d",
+    "visits_7d",
+    "messages_opened_7d",
+    "inquiries_7d",
     "csat_last",
     "nps_last",
     "days_since_first_seen",
 )
-"""What of the feature space this is made of."""
-_COUNTS: Final = slice(0, 6)
-_CSAT_LAST, _NPS_LAST, _KNOWN = 6, 7, 8
+"""What of the feature space this is made of, each where what comes of it stands in `ACTIVITY_FEATURES`."""
+_COUNTS: Final = slice(0, CHANGES.stop)
+_ANSWERS: Final = slice(CSAT, ACTIVITY_COUNT)
+_KNOWN: Final = ACTIVITY_COUNT
 # As arrays: a Python number would be made one at every call.
 _WEEK_D, _HABIT_D, _ZERO, _NO_SCORE = (np.array(value) for value in (7.0, 90.0, 0.0, NO_SCORE))
 CSAT_CENTRE: Final = 3.0
@@ -70,42 +71,39 @@ def activity_of(
     Returns:
         `(ACTIVITY_COUNT, wanted)`, or None when none of these customers did or said anything.
     """
-    columns = [space.index[name] for name in NEEDED_COLUMNS if name in space.index]
-    if len(columns) != len(NEEDED_COLUMNS):  # a space made by hand, for less than a deployment
+    places = space.places(NEEDED_COLUMNS)
+    if places is None:  # a space made by hand, for less than a deployment
         return None
-    taken = matrix[:, columns] if rows is None else matrix[rows[:, None], columns]
-    return activity_features(taken.T)
+    columns = matrix.T[places]  # a copy
+    return activity_features(columns if rows is None else columns.take(rows, axis=1))
 
 
 def activity_features(columns: Floats) -> Floats | None:
     """Compute the activity features.
 
     Args:
-        columns: values of `NEEDED_COLUMNS`, `(9, rows)`.
+        columns: values of `NEEDED_COLUMNS`, `(9, rows)`; worked in, so that a batch costs few calls.
 
     Returns:
-        As `activity_of`.
+        As `activity_of`; a part of `columns`.
     """
-    answers = columns[_CSAT_LAST:_KNOWN]
-    counts = columns[_COUNTS]
+    counts, answers = columns[_COUNTS], columns[_ANSWERS]
     answered = answers != _NO_SCORE
     nobody_answered = not np.count_nonzero(answered)
     if nobody_answered and not np.count_nonzero(counts):
         return None
-    out = np.empty((ACTIVITY_COUNT, columns.shape[1]))
     # of who is known for less than a week the habit is what was seen so far: no change yet
     weeks = np.maximum(columns[_KNOWN], _WEEK_D)
     np.minimum(weeks, _HABIT_D, out=weeks)
     weeks /= _WEEK_D
-    habits, changes, logs, scores = out[HABITS], out[CHANGES], out[: CHANGES.stop], out[CSAT:]
-    np.divide(counts[3:], weeks, out=habits)
-    changes[:] = counts[:3]
-    np.log1p(logs, out=logs)
+    habits, changes = columns[HABITS], columns[CHANGES]
+    habits /= weeks
+    np.log1p(counts, out=counts)
     changes -= habits
     if nobody_answered:
-        scores[:] = 0.0
-        return out
-    np.subtract(answers, _CENTRES, out=scores)
-    scores *= answered
-    scores += _ZERO  # no zero has a sign: a row's bytes do not depend on who else is in the batch
-    return out
+        answers[:] = _ZERO
+    else:
+        answers -= _CENTRES
+        answers *= answered
+        answers += _ZERO  # no zero has a sign: a row's bytes do not depend on who else is in the batch
+    return columns[:ACTIVITY_COUNT]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -21,6 +23,48 @@ NO_SEGMENT: Final = "no segment"
 _SEGMENT: Final = "segment:"
 BUCKET_DAYS: Final = 30
 RECENT_BUCKETS: Final = 3
+
+
+class RecencyRule(msgspec.Struct, frozen=True):
+    """How a rule would have done that only looks whether the last purchase is more than 90 days ago.
+
+    Args:
+        auc: of telling those two sides apart; None where all did the same.
+        log_loss: of saying on each side the share that stayed away there, known with hindsight.
+    """
+
+    auc: float | None
+    log_loss: float
+
+
+def recency_rule(groups: Mapping[str, Quality]) -> RecencyRule | None:
+    """Work the rule out of the shares on its two sides: rows one can still act on, and the others.
+
+    Args:
+        groups: quality by group of rows, as `GROUPS`.
+
+    Returns:
+        The rule on all rows, or None before any was judged.
+    """
+    every, recent = groups.get("all"), groups.get("actionable")
+    if every is None or not every.rows or every.base_rate is None:
+        return None
+    gone = every.rows * every.base_rate
+    recent_rows, recent_gone = 0, 0.0
+    if recent is not None and recent.base_rate is not None:
+        recent_rows, recent_gone = recent.rows, recent.rows * recent.base_rate
+    sides = ((recent_rows, recent_gone), (every.rows - recent_rows, gone - recent_gone))
+    lost = sum(rows * _entropy(of / rows) for rows, of in sides if rows)
+    back = every.rows - gone
+    auc = None
+    if gone and back:
+        silent_rows, silent_gone = sides[1]
+        auc = 0.5 * (1 + silent_gone / gone - (silent_rows - silent_gone) / back)
+    return RecencyRule(auc, lost / every.rows)
+
+
+def _entropy(share: float) -> float:
+    return -sum(each * math.log(each) for each in (share, 1.0 - share) if each > 0.0)
 
 
 class QualityLog:

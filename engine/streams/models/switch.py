@@ -8,6 +8,7 @@ import structlog
 
 from engine import metrics as table
 from engine.features.churn.evaluation import Quality
+from engine.features.churn.quality import recency_rule
 from engine.features.churn.scoring import Scorer
 from engine.features.churn.snapshot import Progress, Snapshot
 from engine.metrics import Metrics
@@ -114,6 +115,9 @@ class ModelSwitch:
                 value = getattr(quality, name)
                 if value is not None:
                     metrics.set(metric, value, group)
+        rule = recency_rule(newest.recent)
+        if rule is not None:
+            metrics.set(table.MODEL_RULE_LOG_LOSS, rule.log_loss)
         _show_deciles(metrics, newest.recent.get("all", Quality(0)))
         if newest.progress is not None:
             _show_progress(metrics, newest.progress)

@@ -35,6 +35,12 @@ def test_page_says_what_was_predicted_and_what_came() -> None:
     page = report_page(report)
     assert all(text in page for text in ("version 3", "95 % interval", "Drift", "never acted on", "<svg"))
     assert page.count("&lt;vip&gt;") == 3  # all time, last months, plot
+    bands = page[page.index("Risk bands") : page.index("By segment")]
+    for quality in (report.model.validation["all"], report.model.recent["all"]):
+        assert len(quality.bands) == 4
+        for band in quality.bands:
+            assert f"{band.low:.0%} to {band.high:.0%}" in bands
+            assert f">{band.observed:.1%}<" in bands
     assert "By segment" in page
     assert ">new<" not in page
     assert "None has been judged yet" in page  # of the groups without rows
@@ -67,6 +73,7 @@ def test_prior_has_a_page_too() -> None:
     assert report.recency_rule is None
     assert "None has been judged yet" in report_page(report)
     assert "By segment" not in report_page(report)
+    assert "Risk bands" not in report_page(report)
 
 
 def test_interval_is_wilsons() -> None:

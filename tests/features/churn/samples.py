@@ -43,8 +43,9 @@ def random_stats(rows: int, seed: int = 1) -> tuple[PurchaseStats, npt.NDArray[n
 def random_activity(rows: int, seed: int = 1) -> npt.NDArray[np.float64]:
     """What random customers did besides buying, (8, rows); every third did nothing."""
     rng = np.random.default_rng(seed)
-    counts = (rng.poisson(3.0, (3, rows)), rng.poisson(20.0, (3, rows)) + 3, rng.integers(1, 6, (2, rows)))
-    columns = np.vstack((*counts, rng.uniform(0.0, 200.0, rows))).astype(np.float64)
+    lately, before = rng.poisson(3.0, (3, rows)), rng.poisson(20.0, (3, rows)) + 3
+    answers = rng.integers(1, 6, (2, rows))
+    columns = np.vstack((before, lately, answers, rng.uniform(0.0, 200.0, rows))).astype(np.float64)
     columns[:6, ::3] = 0.0
     columns[6:8, ::3] = NO_SCORE
     activity = activity_features(columns)

@@ -56,7 +56,7 @@ def test_silence_raises_and_a_fresh_order_lowers_the_risk() -> None:
 
 def test_what_else_a_customer_does_is_said_in_a_marketers_words() -> None:
     """Where the model learned of visits and answers, they are parts; elsewhere they are not named."""
-    activity = activity_features(np.array([[1.0, 0, 0, 50, 0, 0, 1, -1, 300]]).T)
+    activity = activity_features(np.array([[50.0, 0, 0, 1, 0, 0, 1, -1, 300]]).T)
     assert activity is not None
     prior = shipped_prior()
     silent = explain_risk(prior, REGULAR, LAST_S + DAY_S, 0.01, activity)
@@ -80,7 +80,7 @@ def test_what_else_a_customer_does_is_said_in_a_marketers_words() -> None:
     total = sum(part.log_odds for part in explained.contributions)
     typical = np.log(explained.typical_risk / (1.0 - explained.typical_risk))
     assert total == pytest.approx(np.log(score / (1.0 - score)) - typical, abs=1e-9)
-    down = activity_features(np.array([[0.0, 0, 0, 50, 0, 0, 1, -1, 300]]).T)
+    down = activity_features(np.array([[50.0, 0, 0, 0, 0, 0, 1, -1, 300]]).T)
     fewer = explain_risk(snapshot, REGULAR, LAST_S + DAY_S, 0.01, down)
     assert {part.what: part.log_odds for part in fewer.contributions}["visits"] > visits.log_odds
 
