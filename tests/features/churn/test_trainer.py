@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -230,6 +231,19 @@ def test_fit_that_fails_keeps_the_last_parameters() -> None:
     assert core.mbg == TrainerCore(ONE).mbg
     assert core.report().mbg_failed > 0
     assert core.report().mbg_fitted == 0
+
+
+def test_mbg_is_fitted_monthly() -> None:
+    """Once in thirty days of stream time, from the first day with rows on; the start is the last fit."""
+    core, fitted = TrainerCore(ONE), []
+    for end_s, rows in DAYS:
+        before = core.mbg
+        core.add_block(0, rows)
+        core.advance(0, end_s)
+        if core.mbg != before:
+            fitted.append(end_s // DAY_S)
+    assert len(fitted) == core.report().mbg_fitted >= 6
+    assert {later - earlier for earlier, later in pairwise(fitted)} == {30}
 
 
 def test_empty_input_is_harmless() -> None:
