@@ -139,7 +139,7 @@ class Worker:
     @property
     def sending(self) -> bool:
         """Whether it is between making actions durable and having sent them, in transactions."""
-        relay = self.handler.holdings.relay
+        relay = self.handler.finishing.relay
         return relay is not None and relay.at_work
 
     def now_ms(self) -> int:

@@ -76,7 +76,7 @@ class Finishing:
         self._health = health
         self._at_work = at_work
         self._now_ms = now_ms
-        self._relay: Relay | None = None
+        self.relay: Relay | None = None
         self.task: asyncio.Task[Refusal | None] | None = None
         self.busy: Mapping[str, CustomerState] = {}
         self._tracing: Tracing | None = None
@@ -95,7 +95,7 @@ class Finishing:
         """
         on = settings.kafka.transactions == "yes"
         relay = Relay(transactions, self._store, self._holdings, Sink(settings), self._tally, on=on)
-        self._relay = self._holdings.relay = relay
+        self.relay, self._holdings.on_taken = relay, relay.recover
 
     def begin(
         self, step: Step, outcome: Outcome, states: Mapping[str, CustomerState], effects: Effects
@@ -113,8 +113,8 @@ class Finishing:
             self._holdings.owned[number].timers.move(name, 0 if gone else states[name].due_ms)
         self.busy = states
         trace = None if self._tracing is None else self._begin_trace(self._tracing, step, outcome, effects)
-        if self._relay is not None:
-            effects.outboxes.update(self._relay.pack(outcome, effects.actions, effects.writes))
+        if self.relay is not None:
+            effects.outboxes.update(self.relay.pack(outcome, effects.actions, effects.writes))
         self.task = asyncio.create_task(self._finish(step, outcome, effects, trace), name="engage-finish")
 
     async def settle(self, *refusals: Refusal) -> None:
@@ -185,7 +185,7 @@ class Finishing:
             now_ms = None if self._now_ms is None else self._now_ms()
             self._tally.produced(step, outcome, received_ns, now_ms)
 
-        relay = self._relay if self._relay is not None and self._relay.on else None
+        relay = self.relay if self.relay is not None and self.relay.on else None
         if relay is None:
             await self._delivery.produce(effects.actions, effects.records, on_actions)
         else:

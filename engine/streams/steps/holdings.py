@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -15,9 +15,6 @@ from engine.streams.steps.intake import Intake
 from engine.streams.steps.partitions import OwnedPartition
 from engine.streams.steps.tally import Tally
 from engine.streams.store.contract import Refusal, StateRolledBack, Store
-
-if TYPE_CHECKING:  # it asks us in turn
-    from engine.streams.transactions.relay import Relay
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +55,7 @@ class Holdings:
     Attributes:
         owned: those confirmed.
         reclaim_after_s: how long a fenced partition stays with Kafka's word alone.
-        relay: told of partitions taken; None = no actions have ever been sent in transactions.
+        on_taken: told of partitions taken; None = no actions have ever been sent in transactions.
     """
 
     def __init__(
@@ -85,7 +82,7 @@ class Holdings:
         self._fenced_at_s: dict[int, float] = {}  # given up, and Kafka has not taken them away
         self._offsets: dict[TopicPartition, int] = {}
         self.consumer: Callable[[], Consumer] | None = None
-        self.relay: Relay | None = None
+        self.on_taken: Callable[[Collection[OwnedPartition]], Awaitable[None]] | None = None
 
     async def assigned(self, partitions: frozenset[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Take partitions over: a new epoch, the stored offsets, recent ids.
@@ -244,8 +241,8 @@ class Holdings:
 
     async def _recover(self, numbers: Collection[int]) -> None:
         """Send what became durable under other owners and did not reach Kafka."""
-        if self.relay is not None:
-            await self.relay.recover([self.owned[number] for number in sorted(numbers)])
+        if self.on_taken is not None:
+            await self.on_taken([self.owned[number] for number in sorted(numbers)])
 
     def _drop(self, number: int) -> None:
         if self.owned.pop(number, None) is not None:
