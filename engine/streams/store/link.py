@@ -142,7 +142,7 @@ class ServerLink:
 
     async def close(self) -> None:
         """See `Link`."""
-        await self._connection.disconnect()
+        await self._hang_up()  # every reply is in, or nobody waits for it
         await self._client.aclose()
         await asyncio.sleep(0)  # a connection that was cut is closed in the loop's next turn
 

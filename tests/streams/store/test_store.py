@@ -236,7 +236,7 @@ async def test_a_commit_repeated_after_a_lost_reply_counts_once(
     """When a commit went through and its reply was lost, repeating it changes nothing, not even the ids."""
     store = new_store()
     epochs = [(await store.acquire(partition)).epoch for partition in (0, 1)]
-    await store.commit([PartitionWrite(1, epochs[1], ids=b"0")])
+    await store.commit([PartitionWrite(0, epochs[0]), PartitionWrite(1, epochs[1], ids=b"0")])
     backing.lose_next_reply()
     writes = [
         PartitionWrite(p, epoch, states={b"a": b"1"}, ids=b"12345678") for p, epoch in enumerate(epochs)
@@ -256,6 +256,7 @@ async def test_an_old_commit_arriving_late_is_fenced(
     """A commit given up after a lost reply cannot undo what the next owner writes."""
     old, new = new_store(), new_store()
     epoch = (await old.acquire(0)).epoch
+    await old.commit([PartitionWrite(0, epoch, offsets={"t": 1})])  # the server knows the script by now
     backing.lose_next_reply()
     write = PartitionWrite(0, epoch, states={b"a": b"old"}, offsets={"t": 5})
     with pytest.raises(TransientError):
