@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from engine.features.churn.evaluation import Quality
     from engine.features.churn.snapshot import Snapshot, Trial
     from engine.streams.models.desk import ModelDesk
-    from engine.streams.models.topic import ModelBoard
+    from engine.streams.models.topic import Desk, ModelBoard
 
 _HELP = """Look at the churn model, and decide which one scores.
 
@@ -53,6 +53,7 @@ def list_versions(settings: Settings, as_json: AsJson = False) -> None:
             {
                 "live": 0 if board.live is None else board.live.version,
                 "frozen": board.frozen,
+                "decided": None if board.desk is None else _decided(board.desk),
                 "versions": [_row(board, version) for version in sorted(board.kept, reverse=True)],
             }
         )
@@ -63,7 +64,9 @@ def list_versions(settings: Settings, as_json: AsJson = False) -> None:
         typer.secho(f"{line}  {_trial(snapshot.trial)}".rstrip(), bold=state == "live")
     if not board.kept:
         typer.echo("the trainer has published no snapshot yet; the prior that ships (version 0) scores")
-    _tell_frozen(board)
+    elif board.live is None or not board.live.version:
+        typer.echo(f"live: {_name(0)}")
+    _tell_desk(board)
 
 
 @command(app, "show")
@@ -96,7 +99,7 @@ def show(
         print_json(snapshot)
     else:
         _print(snapshot)
-        _tell_frozen(board)
+        _tell_desk(board)
 
 
 @command(app, "promote")
@@ -189,15 +192,27 @@ def _report(board: ModelBoard, *, as_json: bool) -> None:
         print_json({"live": live, "frozen": board.frozen})
         return
     typer.echo(f"live: {_name(live)}")
-    _tell_frozen(board)
+    _tell_desk(board)
 
 
-def _tell_frozen(board: ModelBoard) -> None:
+def _tell_desk(board: ModelBoard) -> None:
+    """Say what operators decided last, as long as it holds."""
     desk = board.desk
-    if desk is not None and desk.frozen is not None:
-        when = datetime.fromtimestamp(desk.time_ms / 1000, UTC)
-        why = f": {desk.message}" if desk.message else ""
-        typer.echo(f"frozen on {_name(desk.frozen.version)} by {desk.author}, {when:%Y-%m-%d %H:%M} UTC{why}")
+    if desk is None:
+        return
+    if desk.frozen is not None:
+        what = f"frozen on {_name(desk.frozen.version)}"
+    elif board.replaced is not None and board.live is not None:
+        what = f"{_name(board.live.version)} was promoted over {_name(board.replaced)}"
+    else:
+        return
+    when = datetime.fromtimestamp(desk.time_ms / 1000, UTC)
+    why = f": {desk.message}" if desk.message else ""
+    typer.echo(f"{what} by {desk.author}, {when:%Y-%m-%d %H:%M} UTC{why}")
+
+
+def _decided(desk: Desk) -> dict[str, object]:
+    return {"author": desk.author, "time": desk.time_ms, "message": desk.message}
 
 
 def _name(version: int) -> str:
@@ -205,12 +220,14 @@ def _name(version: int) -> str:
 
 
 def _print(snapshot: Snapshot) -> None:
+    from engine.features.churn.quality import fit_to_act  # noqa: PLC0415
+
     typer.secho(f"churn model, {_name(snapshot.version)}", bold=True)
     facts = {
         "risk": f"no purchase within {snapshot.horizon_days} days",
         "knows until": _day(snapshot.cut_off_s),
         "labels": f"{snapshot.labels_came_back:,} came back, {snapshot.labels_gone:,} did not",
-        "prior": f"{snapshot.prior_share:.0%} of the hazard",
+        "prior": f"{snapshot.prior_share:.0%} of the hazard" if snapshot.version else "it is the prior",
         "trial": _trial(snapshot.trial) or "none",
         "made by": f"engage {snapshot.engine_version}, river {snapshot.river_version}",
         "features": f"{len(snapshot.features)}, hash {snapshot.features_hash}",
@@ -220,6 +237,7 @@ def _print(snapshot: Snapshot) -> None:
     for group, quality in snapshot.validation.items():
         if quality.rows:
             typer.echo(f"  {group:<12} {_quality(quality)}")
+    typer.echo(f"  {'to act on?':<12} {fit_to_act(snapshot.validation)}")
 
 
 def _day(time_s: int) -> str:

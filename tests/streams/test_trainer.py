@@ -295,7 +295,14 @@ def test_while_frozen_the_trainer_learns_and_nothing_switches(site: Site, blocks
     assert (again.live.version, again.frozen) == (2, False)
     before = desk.roll_back(None).live
     assert before is not None
-    assert before.version == 1
+    assert before.version == 0, "that is what 2 was promoted over"
+    with pytest.raises(EngineError, match=r"nothing was before it.*promote N"):
+        desk.roll_back(None)
+    for version in (1, 0):
+        desk.promote(version)
+    back = desk.roll_back(None).live
+    assert back is not None
+    assert back.version == 1
     for wrong, match in ((1, "live already"), (9, "no version 9; kept are: 1, 2")):
         with pytest.raises(EngineError, match=match):
             desk.promote(wrong)

@@ -148,7 +148,8 @@ def _calibrations(model: ModelResult, colour: str) -> str:
     return (
         f"<div style='display:flex;flex-wrap:wrap;gap:2rem'>{drawn}</div>"
         "<p class=soft>Each point is a tenth of the rows; the bar is the 95 % interval of its "
-        "observed share.</p>"
+        "observed share, its rows taken as independent; those of one customer are alike, so the true one is "
+        "wider.</p>"
     )
 
 

@@ -54,9 +54,10 @@ def calibration(deciles: Sequence[Decile], colour: str) -> str:
             f"({low:.1%} to {high:.1%})"
         )
         x, y = x_of(tenth.predicted), y_of(tenth.observed)
+        bar = f"M{x - 5:.1f} {y_of(low):.1f}h10m-5 0V{y_of(high):.1f}m-5 0h10"
         parts.append(
-            f'<path d="M{x:.1f} {y_of(low):.1f}V{y_of(high):.1f}" stroke="{colour}" stroke-width="2"/>'
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{colour}"><title>{html.escape(label)}</title>'
+            f'<path d="{bar}" stroke="{colour}" stroke-width="1.5" fill="none"/>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"><title>{html.escape(label)}</title>'
             "</circle>"
         )
     parts.append(_axis("predicted share that stays away", _LEFT + span / 2, _SIDE - 6))

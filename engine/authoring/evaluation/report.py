@@ -14,7 +14,7 @@ from engine.authoring.intervals import share_interval
 from engine.authoring.page_parts import document, escaped, html_table
 from engine.features.churn.evaluation import Quality
 from engine.features.churn.explanation import MIN_BAND_ROWS
-from engine.features.churn.quality import RecencyRule, recency_rule
+from engine.features.churn.quality import RecencyRule, fit_to_act, recency_rule
 from engine.features.churn.snapshot import Snapshot
 
 DAY_S: Final = 86_400
@@ -96,6 +96,7 @@ def report_page(report: ModelReport) -> str:
             "at the time, judged when the horizon had passed.</p>"
         ),
         _tiles(report),
+        f"<p><b>To act on?</b> {escaped(fit_to_act(model.validation).capitalize())}.</p>",
         *(_group(report, group, title) for group, title in GROUPS.items()),
         _bands(model),
         _segments(model),

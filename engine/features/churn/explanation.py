@@ -39,7 +39,7 @@ _SPEND: Final = 3
 
 _PURCHASES: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("time since the last order", ("recency_d", "just_purchased")),
-    ("number of orders", ("repeats",)),
+    ("times ordered", ("repeats",)),
     ("time since the first order", ("tenure_d",)),
     ("usual time between orders", ("mean_gap_d", "gap_sd_d")),
     ("orders of the last weeks", ("decayed_counts",)),
@@ -94,6 +94,7 @@ class RiskExplanation(msgspec.Struct, frozen=True):
         model: version of the model; 0 is the one that ships.
         contributions: largest first; they add up to the difference of the two risks' log-odds.
         band: the band of risks this one falls in, judged on matured labels; None before there are enough.
+        judged: how many risks of that band have been judged so far.
     """
 
     risk: float
@@ -102,6 +103,7 @@ class RiskExplanation(msgspec.Struct, frozen=True):
     model: int
     contributions: tuple[Contribution, ...]
     band: Band | None
+    judged: int
 
 
 def explain_risk(
@@ -146,7 +148,8 @@ def explain_risk(
         horizon_days=snapshot.horizon_days,
         model=snapshot.version,
         contributions=tuple(parts),
-        band=_band(snapshot, risk),
+        band=_band(snapshot, risk, MIN_BAND_ROWS),
+        judged=0 if (most := _band(snapshot, risk, 1)) is None else most.rows,
     )
 
 
@@ -212,7 +215,7 @@ def _texts(basis: Basis) -> tuple[str, ...]:
     count = int(basis.repeats[0]) + 1
     return (
         _days(basis.recency_d[0]),
-        f"{count} order{'s' if count != 1 else ''}",
+        "once" if count == 1 else f"{count} times",
         _days(basis.tenure_d[0]),
         _days(basis.mean_gap_d[0]),
         f"{float(basis.decayed[1, 0]):.1f} lately",
@@ -237,12 +240,12 @@ def _days(days: float) -> str:
     return f"{whole:,} day{'s' if whole != 1 else ''}"
 
 
-def _band(snapshot: Snapshot, risk: float) -> Band | None:
-    """Return the judged band of a risk: of the last months if they suffice, else of the whole time."""
+def _band(snapshot: Snapshot, risk: float, least: int) -> Band | None:
+    """Return the judged band of a risk: of the last months if it has enough rows there, else of all time."""
     for validation in (snapshot.recent, snapshot.validation):
         quality = validation.get("all", Quality(0))
         for band in quality.bands:
-            if band.low <= risk < band.high and band.rows >= MIN_BAND_ROWS:
+            if band.low <= risk < band.high and band.rows >= least:
                 return band
     return None
 
@@ -265,7 +268,9 @@ def risk_lines(explained: RiskExplanation) -> list[str]:
             f" {band.observed:.0%} truly stayed away ({band.rows:,} judged)"
         )
     else:
+        judged = f"{explained.judged:,} have been judged" if explained.judged else "none has been judged"
         lines.append(
-            "  how many of those with such a risk truly stay away is not known yet: no labels matured"
+            f"  how many of those with such a risk truly stay away is not known yet: {judged}, it takes"
+            f" {MIN_BAND_ROWS}"
         )
     return lines

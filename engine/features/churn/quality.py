@@ -23,6 +23,10 @@ NO_SEGMENT: Final = "no segment"
 _SEGMENT: Final = "segment:"
 BUCKET_DAYS: Final = 30
 RECENT_BUCKETS: Final = 3
+ENOUGH_ROWS: Final = 2_000
+"""Judged risks, of customers one can still act on, before anybody should act on the score."""
+FAR_OFF: Final = 0.1
+"""Mean difference of risks and shares that stayed away: beyond it a risk is not to be taken at its word."""
 
 
 class RecencyRule(msgspec.Struct, frozen=True):
@@ -61,6 +65,26 @@ def recency_rule(groups: Mapping[str, Quality]) -> RecencyRule | None:
         silent_rows, silent_gone = sides[1]
         auc = 0.5 * (1 + silent_gone / gone - (silent_rows - silent_gone) / back)
     return RecencyRule(auc, lost / every.rows)
+
+
+def fit_to_act(groups: Mapping[str, Quality]) -> str:
+    """Say whether the risks are good enough to act on, by what has been judged of rows one can still act on.
+
+    Args:
+        groups: quality by group of rows, as `GROUPS`.
+    """
+    found = groups.get("actionable", Quality(0))
+    if found.rows < ENOUGH_ROWS:
+        return (
+            f"not yet: {found.rows:,} risks of customers one can still act on have been judged, wait for "
+            f"{ENOUGH_ROWS:,}"
+        )
+    loss, base, error = found.log_loss, found.base_log_loss, found.calibration_error
+    if loss is not None and base is not None and loss >= base:
+        return f"no: log-loss {loss:.3f} is no better than the base rate's {base:.3f}"
+    if error is not None and error > FAR_OFF:
+        return f"only to sort by: the shares that stayed away differ from the risks by {error:.0%} on average"
+    return f"yes: {found.rows:,} risks of customers one can still act on were judged, and hold"
 
 
 def _entropy(share: float) -> float:

@@ -17,15 +17,17 @@ KNOWN: Final = {
     "customer": (
         "customer_id", "customer", "customerid", "user_id", "userid", "user", "client_id", "client",
         "member_id", "account_id", "buyer_id", "cust_id", "shopper_id", "visitor_id",
+        "客户", "客户id", "用户id",
     ),
     "time": (
         "time", "timestamp", "event_time", "order_time", "purchase_time", "order_date", "purchase_date",
         "invoice_date", "transaction_date", "order_purchase_timestamp", "created_at", "datetime",
-        "date", "day",
+        "date", "day", "ordered_at", "purchased_at", "时间", "日期", "下单时间",
     ),
     "amount": (
         "amount", "total", "order_total", "order_amount", "total_amount", "revenue", "sales", "spend",
         "value", "monetary_value", "payment_value", "total_price", "price",
+        "金额",
     ),
     "type": ("type", "event_type", "event"),
     "id": ("id", "order_id", "orderid", "event_id", "transaction_id", "invoice_no", "invoice"),
@@ -103,12 +105,14 @@ class Cells:
 
     Args:
         wanted: time format and zone.
+        latest_ms: times after it are refused.
 
     Raises:
         ConfigError: the zone does not exist.
     """
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: Wanted, latest_ms: int = LATEST_MS) -> None:
+        self._latest_ms = latest_ms
         self._format = wanted.time_format
         try:
             self._zone = ZoneInfo(wanted.time_zone)
@@ -129,6 +133,10 @@ class Cells:
             known = self._time_ms(cell)
             if not EARLIEST_MS <= known <= LATEST_MS:
                 raise ValueError(f"time {cell!r} lies outside 1990 to 2106; is it another unit or format?")
+            if known > self._latest_ms:
+                raise ValueError(
+                    f"time {cell!r} has not come yet; mend the row, or leave such rows out with --skip-bad"
+                )
             if len(self._known) < 1_000_000:
                 self._known[cell] = known
         return known

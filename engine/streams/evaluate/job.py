@@ -16,6 +16,7 @@ from engine.authoring.evaluation.references import CHOSEN_ON_CDNOW, GRID, Trees
 from engine.authoring.evaluation.result import BASE, BG, MBG, OURS, RULE, TREES, Evaluation, judge
 from engine.authoring.evaluation.rows import Rows
 from engine.errors import EngineError
+from engine.events import MAX_AMOUNT
 from engine.features.churn.blocks import customer_keys
 from engine.features.churn.hazard import FEATURE_COUNT
 from engine.features.churn.purchases import DAY_S
@@ -24,6 +25,12 @@ from engine.settings import Settings
 from engine.streams.evaluate.log import PurchaseLog
 from engine.streams.evaluate.run import Run, days_in, run_log
 
+_MANY: Final = 0.1
+_ALIKE: Final = (
+    "rows have customer, time and amount of another: each counts as a purchase; if they are copies, name a "
+    "column of ids with --id"
+)
+_SILENCE_MS: Final = 45 * DAY_S * 1000
 SET_ASIDE: Final = 4
 """One of so many customers is set aside to tune LightGBM on, and judged by nobody."""
 Bools = npt.NDArray[np.bool_]
@@ -166,9 +173,9 @@ def _check_length(log: PurchaseLog, from_day: int, horizon: int) -> None:
     days, needed = days_in(log), from_day + horizon + 1
     if days < needed:
         raise EngineError(
-            f"nothing can be judged: the log spans {days} days, and it takes {needed}: {from_day} to "
-            "learn in "
-            f"(--from-day) and {horizon} until the first label is known (churn.horizon_days)"
+            f"nothing can be judged: the log spans {days} day{'s' if days > 1 else ''}, and it takes "
+            f"{needed}: {from_day} to learn in (--from-day), {horizon} until the first label is known "
+            "(churn.horizon_days), and one to judge"
         )
 
 
@@ -193,8 +200,11 @@ def _notes(log: PurchaseLog, rows: Rows, request: Request, aside: Bools | None, 
         (seen.unsorted, "rows were older than the one before them: put into time order"),
         (seen.bad, "rows could not be read: left out"),
         (seen.others, "other events went through the pipeline too"),
+        (seen.cut, f"amounts were {MAX_AMOUNT:,.0f} or more: taken as that"),
+        (seen.alike if seen.alike > seen.rows * _MANY else 0, _ALIKE),
     )
     notes += [f"{count:,} {what}." for count, what in told if count]
+    notes += _silences(log)
     if seen.columns and "amount" not in seen.columns:
         notes.append("No column of amounts: every purchase counts as one of nothing.")
     if not len(rows):
@@ -210,6 +220,17 @@ def _notes(log: PurchaseLog, rows: Rows, request: Request, aside: Bools | None, 
             "no fit converged."
         )
     return notes
+
+
+def _silences(log: PurchaseLog) -> list[str]:
+    """Say where a part of the log may be missing."""
+    pauses = np.diff(log.time_ms)
+    if not len(pauses) or pauses.max() < _SILENCE_MS:
+        return []
+    longest = int(pauses.argmax())
+    days = pauses[longest] / (DAY_S * 1000)
+    what = f"From {_day(int(log.time_ms[longest]))} on nothing happened for {days:,.0f} days."
+    return [f"{what} If a part of the log is missing, all who bought then count as having stayed away."]
 
 
 def _counter(tell: Callable[[int], None]) -> Callable[[], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import ConfigError, InvalidEvent
-from engine.events import EVENT_TYPES, LATEST_MS, MAX_ID_BYTES, Event
+from engine.events import EVENT_TYPES, LATEST_MS, MAX_AMOUNT, MAX_ID_BYTES, Event
 from engine.streams.evaluate.columns import Cells, Wanted, find_columns
 from engine.streams.wire.parquet import parquet_rows
 from engine.validation import read_fields
@@ -28,6 +29,17 @@ REFUND: Final = "order.refunded"
 _PURCHASES: Final = frozenset({PURCHASE, "order", "purchase", "transaction", "sale"})
 _REFUNDS: Final = frozenset({REFUND, "refund", "return"})
 _EVERY: Final = 20_000
+_ZONES_MS: Final = 86_400_000  # a time without a zone may be this far ahead of ours
+_COMPRESSED: Final = "is compressed; unpack it first, as in gunzip"
+_BEGINNINGS: Final = {
+    b"\x1f\x8b": _COMPRESSED,
+    b"BZh": _COMPRESSED,
+    b"\x28\xb5\x2f\xfd": _COMPRESSED,
+    b"PK\x03\x04": "is a zip archive or a spreadsheet; save it as CSV",
+    b"\xff\xfe": "is UTF-16; convert it, as in iconv -f utf-16 -t utf-8",
+    b"\xfe\xff": "is UTF-16; convert it, as in iconv -f utf-16 -t utf-8",
+}
+_PARQUET: Final = b"PAR1"
 
 Numbered = Iterator[tuple[int, dict[str, Any]]]
 
@@ -43,6 +55,8 @@ class LogNotes(msgspec.Struct):
         repeated: rows whose id came before; they count once and are not among the rows.
         unsorted: rows older than the one before them.
         bad: rows left out (`--skip-bad`).
+        cut: rows whose amount is the engine's largest; it may have been more.
+        alike: rows of a log without ids that have customer, time and amount of another.
         columns: role to the column it was read from.
     """
 
@@ -53,6 +67,8 @@ class LogNotes(msgspec.Struct):
     repeated: int = 0
     unsorted: int = 0
     bad: int = 0
+    cut: int = 0
+    alike: int = 0
     columns: dict[str, str] = {}
 
 
@@ -98,7 +114,7 @@ class _Reader:
 
     def __init__(self, wanted: Wanted, progress: Callable[[int], None], *, skip_bad: bool) -> None:
         self.wanted = wanted
-        self.cells = Cells(wanted)
+        self.cells = Cells(wanted, time.time_ns() // 10**6 + _ZONES_MS)
         self.skip_bad = skip_bad
         self.progress = progress
         self.notes = LogNotes()
@@ -163,24 +179,38 @@ class _Reader:
             notes.others += 1
         elif is_refund(amount):
             notes.refunds += 1
+            notes.cut += amount == -MAX_AMOUNT
         else:
+            notes.cut += amount == MAX_AMOUNT
             notes.purchases += 1
         self.customers.append(self.names.setdefault(customer, len(self.names)))
         self.time_ms.append(time_ms)
         self.amount.append(amount)
 
     def close(self) -> PurchaseLog:
-        time_ms = np.array(self.time_ms, np.int64)
+        time_ms, amount = np.array(self.time_ms, np.int64), np.array(self.amount, np.float64)
+        customers = np.array(self.customers, np.int64)
+        if "id" not in self.notes.columns:
+            self.notes.alike = _alike(customers, time_ms, amount)
         order = np.argsort(time_ms, kind="stable")
         place = {int(old): new for new, old in enumerate(order.tolist())} if self.other else {}
         return PurchaseLog(
             list(self.names),
-            np.array(self.customers, np.int64)[order],
+            customers[order],
             time_ms[order],
-            np.array(self.amount, np.float64)[order],
+            amount[order],
             {place[row]: event for row, event in self.other.items()},
             self.notes,
         )
+
+
+def _alike(*columns: npt.NDArray[Any]) -> int:
+    """Count rows that are like another one before them."""
+    order = np.lexsort(columns)
+    same = np.ones(max(0, len(order) - 1), np.bool_)
+    for column in columns:
+        same &= np.diff(column[order]) == 0
+    return int(np.count_nonzero(same))
 
 
 def is_refund(amount: float) -> bool:
@@ -243,11 +273,25 @@ def _text(cell: Any) -> str:
 
 
 def _kind_of(path: Path) -> str:
+    """Tell what a file is by its name, unless its beginning says otherwise."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
+    try:
+        with path.open("rb") as file:
+            begins = file.read(4)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    for beginning, what in _BEGINNINGS.items():
+        if begins.startswith(beginning):
+            raise ConfigError(f"{path} {what}")
     kind = SUFFIXES.get(path.suffix.lower())
     if kind is None:
         raise ConfigError(f"{path}: name it by what it holds: {', '.join(SUFFIXES)}")
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
+    if (kind == "parquet") != (begins == _PARQUET) and begins:
+        what = "is no Parquet file" if kind == "parquet" else "is a Parquet file"
+        raise ConfigError(f"{path} {what}; name it by what it holds: {', '.join(SUFFIXES)}")
+    if kind == "csv" and begins.startswith(b"{"):
+        raise ConfigError(f"{path} looks like JSON Lines; name it .jsonl then")
     return kind
 
 
@@ -261,7 +305,8 @@ def _csv_rows(path: Path) -> Numbered:
             for row in reader:
                 yield reader.line_num, row
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8; convert it, as in iconv -f latin1 -t utf-8") from None
+        how = "iconv -f gb18030 -t utf-8, or -f latin1: whatever it was written in"
+        raise ConfigError(f"{path}: not UTF-8; convert it: {how}") from None
     except (OSError, csv.Error) as error:
         raise ConfigError(f"cannot read {path}: {error}") from None
 

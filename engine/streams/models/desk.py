@@ -57,7 +57,8 @@ class ModelDesk:
                 raise EngineError("the trainer has published no snapshot yet; there is nothing to promote")
             version = max(board.kept)
         chosen = self._chosen(board, version)
-        return self._write(board, chosen, message, frozen=board.frozen)
+        promoted = version, 0 if board.live is None else board.live.version
+        return self._write(board, chosen, message, frozen=board.frozen, promoted=promoted)
 
     def roll_back(self, version: int | None, message: str = "") -> ModelBoard:
         """Bring back a version (None = what was live before) and hold it, or the trainer's next would follow.
@@ -67,9 +68,7 @@ class ModelDesk:
         """
         board = self.read()
         if version is None:
-            live = board.live
-            before = None if live is None else board.before(live.version)
-            version = 0 if before is None else before.version
+            version = self._before(board)
         return self._write(board, self._chosen(board, version), message, frozen=True)
 
     def freeze(self, message: str = "") -> ModelBoard:
@@ -81,7 +80,8 @@ class ModelDesk:
         board = self.read()
         if board.frozen:
             raise EngineError("the model is frozen already; `engage model freeze --off` lets it go on")
-        return self._write(board, board.live or self._prior(), message, frozen=True)
+        live, held = board.live or self._prior(), board.desk.promoted if board.desk is not None else None
+        return self._write(board, live, message, frozen=True, promoted=held)
 
     def thaw(self, message: str = "") -> ModelBoard:
         """Let the trainer decide again; what is live stays until a snapshot passes its trial against it.
@@ -93,7 +93,22 @@ class ModelDesk:
         live = board.live
         if not board.frozen or live is None:
             raise EngineError("the model is not frozen")
-        return self._write(board, live, message, frozen=False)
+        held = board.desk.promoted if board.desk is not None else None
+        return self._write(board, live, message, frozen=False, promoted=held)
+
+    @staticmethod
+    def _before(board: ModelBoard) -> int:
+        """Return what was live before: what a promotion replaced, else the version before."""
+        if board.replaced is not None:
+            return board.replaced
+        live = board.live
+        if live is None or not live.version:
+            raise EngineError(
+                "the prior that ships (version 0) is live, nothing was before it; `engage model promote N`"
+                " makes another one live, `engage model list` tells which there are"
+            )
+        before = board.before(live.version)
+        return 0 if before is None else before.version
 
     def _chosen(self, board: ModelBoard, version: int) -> Snapshot:
         live = board.live
@@ -109,14 +124,22 @@ class ModelDesk:
     def _prior(self) -> Snapshot:
         return shipped_prior(self._settings.churn.horizon_days)
 
-    def _write(self, board: ModelBoard, chosen: Snapshot, message: str, *, frozen: bool) -> ModelBoard:
+    def _write(
+        self,
+        board: ModelBoard,
+        chosen: Snapshot,
+        message: str,
+        *,
+        frozen: bool,
+        promoted: tuple[int, int] | None = None,
+    ) -> ModelBoard:
         horizon_days = self._settings.churn.horizon_days
         if chosen.horizon_days != horizon_days:
             raise ConfigError(
                 f"version {chosen.version} is for {chosen.horizon_days} days,"
                 f" churn.horizon_days is {horizon_days}"
             )
-        desk = Desk(chosen if frozen else None, self._author, now_ms(), message)
+        desk = Desk(chosen if frozen else None, self._author, now_ms(), message, promoted)
         records: dict[bytes, bytes | None] = {}
         if not frozen:
             records[MODEL_KEY] = encode_snapshot(chosen)

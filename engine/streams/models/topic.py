@@ -54,12 +54,14 @@ class Desk(msgspec.Struct, frozen=True):
         author: who.
         time_ms: when, wall clock.
         message: why.
+        promoted: the version they made live instead of another one, and that other one; None = they did not.
     """
 
     frozen: Snapshot | None
     author: str = ""
     time_ms: int = 0
     message: str = ""
+    promoted: tuple[int, int] | None = None
 
 
 def kept_key(version: int) -> bytes:
@@ -126,8 +128,15 @@ class ModelBoard:
         """Return the oldest versions beyond so many; what is live and what was before stay."""
         live = self.live
         before = None if live is None else self.before(live.version)
-        needed = {each.version for each in (live, before) if each is not None}
+        needed = {each.version for each in (live, before) if each is not None} | {self.replaced}
         return [version for version in sorted(self.kept)[:-keep] if version not in needed]
+
+    @property
+    def replaced(self) -> int | None:
+        """The version that operators promoted another one over, while that one is live."""
+        promoted = None if self.desk is None else self.desk.promoted
+        live = 0 if self.live is None else self.live.version
+        return promoted[1] if promoted is not None and promoted[0] == live else None
 
     def before(self, version: int) -> Snapshot | None:
         """Return the snapshot that went live before a version, as far as it is kept."""

@@ -51,7 +51,7 @@ def test_silence_raises_and_a_fresh_order_lowers_the_risk() -> None:
     fresh = explain_risk(shipped_prior(), REGULAR, LAST_S + DAY_S, 0.01)
     parts = {part.what: part.log_odds for part in fresh.contributions}
     assert parts["time since the last order"] < 0.0
-    assert parts["number of orders"] < 0.0
+    assert parts["times ordered"] < 0.0
 
 
 def test_what_else_a_customer_does_is_said_in_a_marketers_words() -> None:
@@ -89,7 +89,9 @@ def test_a_band_says_how_many_truly_left() -> None:
     """The band of the risk is named once it has been judged on enough rows, else that nothing is known."""
     at_s = LAST_S + 300 * DAY_S
     risk = explain_risk(shipped_prior(), REGULAR, at_s, 0.01).risk
-    assert explain_risk(judged((Band(0.0, 1.0, 40, 0.7, 0.7),)), REGULAR, at_s, 0.01).band is None
+    few = explain_risk(judged((Band(0.0, 1.0, 40, 0.7, 0.7),)), REGULAR, at_s, 0.01)
+    assert few.band is None
+    assert risk_lines(few)[-1].endswith("is not known yet: 40 have been judged, it takes 100")
     band = Band(risk - 0.1, risk + 0.1, 900, risk, 0.9)
     explained = explain_risk(judged((band,)), REGULAR, at_s, 0.01)
     assert explained.band == band
@@ -99,7 +101,7 @@ def test_a_band_says_how_many_truly_left() -> None:
     assert "(model 7;" in text
     assert "time since the last order: 300 days, typically" in text
     unknown = explain_risk(shipped_prior(), REGULAR, at_s, 0.01)
-    assert "not known yet" in risk_lines(unknown)[-1]
+    assert "not known yet: none has been judged" in risk_lines(unknown)[-1]
 
 
 def test_the_page_shows_what_is_said() -> None:

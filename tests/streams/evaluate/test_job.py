@@ -154,6 +154,7 @@ def test_a_year_of_silence_and_huge_amounts() -> None:
     log.amount[5] = 1e12
     found = evaluate(from_purchases(log), Settings(), Request("gap", alone=True), Quiet())
     assert np.isfinite(found.models[0].quality["all"].log_loss or np.nan)
+    assert any("nothing happened for 366 days" in note for note in found.notes)
 
 
 def test_a_log_that_is_too_short_says_how_long_it_must_be() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pyarrow as pa
@@ -111,3 +112,37 @@ def test_empty_logs(tmp_path: Path) -> None:
             log_of(tmp_path, text)
     with pytest.raises(ConfigError, match="name it by what it holds"):
         log_of(tmp_path, "x", "orders.xlsx")
+
+
+def test_what_has_not_come_yet_is_refused(tmp_path: Path) -> None:
+    """One wrong year would lengthen the log by years in which nobody buys."""
+    with pytest.raises(ConfigError, match=r"orders\.csv:3: time '2095-01-01' has not come yet.*--skip-bad"):
+        log_of(tmp_path, "customer,time,amount\na,2026-01-01,5\nb,2095-01-01,7\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("orders.csv", gzip.compress(b"customer,time\n"), "is compressed; unpack it"),
+        ("orders.csv.gz", gzip.compress(b"customer,time\n"), "is compressed; unpack it"),
+        ("orders.csv", b"PK\x03\x04....", "is a zip archive or a spreadsheet; save it as CSV"),
+        ("orders.csv", "customer,time\n".encode("utf-16"), "is UTF-16; convert it"),
+        ("orders.csv", "customer,time\n王,2026-01-01\n".encode("gb18030"), "iconv -f gb18030"),
+        ("orders.csv", b'{"customer": "a"}\n', r"looks like JSON Lines; name it \.jsonl"),
+        ("orders.csv", b"PAR1....", "is a Parquet file; name it by what it holds"),
+        ("orders.parquet", b"customer,time\n", "is no Parquet file; name it by what it holds"),
+    ],
+)
+def test_a_file_that_is_something_else(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    """Its beginning says so, and the error what to do."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=said):
+        read_log([tmp_path / name])
+
+
+def test_rows_that_may_be_copies_are_counted(tmp_path: Path) -> None:
+    """Only where no column of ids tells copies from purchases; amounts beyond the bound are counted, too."""
+    rows = "a,2026-01-01,5,1\na,2026-01-01,5,2\na,2026-01-01,6,3\nb,2026-01-01,5e15,4\n"
+    notes = log_of(tmp_path, f"customer,time,amount,number\n{rows}").notes
+    assert (notes.alike, notes.cut) == (1, 1)
+    assert log_of(tmp_path, f"customer,time,amount,id\n{rows}").notes.alike == 0
