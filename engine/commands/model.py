@@ -237,7 +237,7 @@ def _print(snapshot: Snapshot) -> None:
     for group, quality in snapshot.validation.items():
         if quality.rows:
             typer.echo(f"  {group:<12} {_quality(quality)}")
-    typer.echo(f"  {'to act on?':<12} {fit_to_act(snapshot.validation)}")
+    typer.echo(f"  {'to act on?':<12} {fit_to_act(snapshot.recent, snapshot.validation)}")
 
 
 def _day(time_s: int) -> str:

@@ -96,7 +96,7 @@ def report_page(report: ModelReport) -> str:
             "at the time, judged when the horizon had passed.</p>"
         ),
         _tiles(report),
-        f"<p><b>To act on?</b> {escaped(fit_to_act(model.validation).capitalize())}.</p>",
+        f"<p><b>To act on?</b> {escaped(fit_to_act(model.recent, model.validation).capitalize())}.</p>",
         *(_group(report, group, title) for group, title in GROUPS.items()),
         _bands(model),
         _segments(model),

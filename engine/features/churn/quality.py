@@ -67,13 +67,16 @@ def recency_rule(groups: Mapping[str, Quality]) -> RecencyRule | None:
     return RecencyRule(auc, lost / every.rows)
 
 
-def fit_to_act(groups: Mapping[str, Quality]) -> str:
+def fit_to_act(recent: Mapping[str, Quality], all_time: Mapping[str, Quality]) -> str:
     """Say whether the risks are good enough to act on, by what has been judged of rows one can still act on.
 
     Args:
-        groups: quality by group of rows, as `GROUPS`.
+        recent: quality of the last months by group of rows, as `GROUPS`; counts if it has enough rows.
+        all_time: the same of all time.
     """
-    found = groups.get("actionable", Quality(0))
+    found = recent.get("actionable", Quality(0))
+    if found.rows < ENOUGH_ROWS:
+        found = all_time.get("actionable", Quality(0))
     if found.rows < ENOUGH_ROWS:
         return (
             f"not yet: {found.rows:,} risks of customers one can still act on have been judged, wait for "

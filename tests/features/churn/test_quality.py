@@ -27,4 +27,6 @@ def judged(rows: int, log_loss: float = 0.4, error: float = 0.02) -> Quality:
 )
 def test_fit_to_act(quality: Quality, said: str) -> None:
     """It takes enough judged rows of customers one can still act on, a gain, and risks that hold."""
-    assert re.match(said, fit_to_act({"all": Quality(10**6), "actionable": quality}))
+    assert re.match(said, fit_to_act({}, {"all": Quality(10**6), "actionable": quality}))
+    worse = {"actionable": judged(ENOUGH_ROWS, log_loss=0.6)}
+    assert fit_to_act(worse, {"actionable": judged(10**6)}).startswith("no: ")
