@@ -33,12 +33,10 @@ pytestmark = [pytest.mark.ops, pytest.mark.faults, pytest.mark.timeout(3_600)]
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "tasks.md"
 JOURNEY = Path(__file__).parent.parent / "simulation" / "journeys" / "receipt.yaml"
-RATE = int(os.environ.get("DRILL_RATE", "300"))  # events/s
-FAST = 10_000  # from here on fewer sections, each with no more events than these, however long it takes
-BURST = 200_000
-MODEST = 100
+STEADY, FAST, MODEST = 300, 10_000, 100  # events/s
+BURST, NO_END = 200_000, 10**9  # most events in a section, however long it takes
 # Primes: orders are spread over all of them. Each comes again within a minute or so.
-CUSTOMERS, FEW = 19_997 if RATE < FAST else 99_991, 2_003
+MANY, CUSTOMERS, FEW = 99_991, 19_997, 2_003
 SECTION_S = 1_200.0
 UNDER_LOAD = (
     "Scale out and in",
@@ -210,17 +208,23 @@ def shop(folder: Path, bootstrap: str, **more: str) -> Iterator[tuple[Shell, dic
 
 @pytest.mark.kafka
 @pytest.mark.skipif(redis_binary() is None, reason="needs redis-server")
-def test_the_tasks_under_load(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("rate", "names", "burst", "customers"),
+    [(STEADY, UNDER_LOAD, NO_END, CUSTOMERS), (FAST, UNDER_FAST_LOAD, BURST, MANY)],
+    ids=["300 a second", "10,000 a second"],
+)
+def test_the_tasks_under_load(
+    tmp_path: Path, rate: int, names: Sequence[str], burst: int, customers: int
+) -> None:
     """While events come in, sections of the page: each order gets its receipt, and always with one id.
 
     The engine may fall behind meanwhile, and catches up. Without load, the sections that need rest follow.
     """
     blocks = sections()
-    names, burst = (UNDER_LOAD, 10**9) if RATE < FAST else (UNDER_FAST_LOAD, BURST)
     more = {"ENGAGE_KAFKA_GROUP_PROTOCOL": "consumer"}
     server = ApacheKafka(tmp_path / "kafka", bench=True)
     with server as kafka, shop(tmp_path, kafka.bootstrap, **more) as (shell, ports):
-        with Load(kafka.bootstrap, RATE, burst, CUSTOMERS) as load:
+        with Load(kafka.bootstrap, rate, burst, customers) as load:
             walk(shell, blocks, kafka, names, load)
             load.end()
             say(shell.type("until engage partitions check; do sleep 1; done"))
@@ -242,7 +246,7 @@ def test_an_upgrade_and_the_way_back(tmp_path: Path) -> None:
         shell.type(
             "stop_workers\nstart_worker 6067\nuntil curl -sf 127.0.0.1:6067/readyz; do sleep 0.5; done"
         )
-        with Load(broker.bootstrap, MODEST, 10**9, FEW) as load:
+        with Load(broker.bootstrap, MODEST, NO_END, FEW) as load:
             for number, block in enumerate(sections()["Upgrade and roll back"]):
                 shell.type(block)
                 say(f"block {number}: {load.sent} events sent")
