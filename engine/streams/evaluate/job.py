@@ -201,7 +201,7 @@ def _notes(log: PurchaseLog, rows: Rows, request: Request, aside: Bools | None, 
         (seen.bad, "rows could not be read: left out"),
         (seen.others, "other events went through the pipeline too"),
         (seen.cut, f"amounts were {MAX_AMOUNT:,.0f} or more: taken as that"),
-        (seen.alike if seen.alike > seen.rows * _MANY else 0, _ALIKE),
+        (seen.alike if seen.alike > seen.purchases * _MANY else 0, _ALIKE),
     )
     notes += [f"{count:,} {what}." for count, what in told if count]
     notes += _silences(log)

@@ -56,7 +56,7 @@ class LogNotes(msgspec.Struct):
         unsorted: rows older than the one before them.
         bad: rows left out (`--skip-bad`).
         cut: rows whose amount is the engine's largest; it may have been more.
-        alike: rows of a log without ids that have customer, time and amount of another.
+        alike: purchases of a log without ids that have customer, time and amount of another.
         columns: role to the column it was read from.
     """
 
@@ -191,7 +191,9 @@ class _Reader:
         time_ms, amount = np.array(self.time_ms, np.int64), np.array(self.amount, np.float64)
         customers = np.array(self.customers, np.int64)
         if "id" not in self.notes.columns:
-            self.notes.alike = _alike(customers, time_ms, amount)
+            orders = np.ones(len(time_ms), np.bool_)
+            orders[list(self.other)] = False
+            self.notes.alike = _alike(customers[orders], time_ms[orders], amount[orders])
         order = np.argsort(time_ms, kind="stable")
         place = {int(old): new for new, old in enumerate(order.tolist())} if self.other else {}
         return PurchaseLog(
