@@ -39,6 +39,9 @@ RebalanceHook = Callable[[frozenset[TopicPartition], frozenset[TopicPartition]],
 SEEK_PATIENCE_S = 5.0
 ANSWER_PATIENCE_S = 2.0
 
+#: Without a poll for so long librdkafka may have fetched all it holds: only the brokers know the ends then.
+HELD_UP_S = 2.0
+
 
 class BatchConsumer:
     """Consumer of all event topics of one worker.
@@ -160,12 +163,16 @@ class BatchConsumer:
         """
         await self._in_thread(self._hold, frozenset(partitions), "resume")
 
+    async def look(self) -> None:
+        """Note how far the partitions reach, also while a batch is in flight and so nobody polls."""
+        await self._in_thread(self._look)
+
     def end_offset(self, partition: TopicPartition) -> int:
-        """Offset after the last record of a partition, as of the last poll; -1 when unknown."""
+        """Offset after the last record of a partition, as last noted; -1 when unknown."""
         return self._marks.end_offset(partition)
 
     def lag(self) -> dict[TopicPartition, int]:
-        """Records of each assigned partition that are not durable yet, as of the last poll."""
+        """Records of each assigned partition that are not durable yet, as last noted."""
         return self._marks.behind(self._assigned, {**self._starts, **self._durable})
 
     def begin_close(self) -> None:
@@ -208,6 +215,12 @@ class BatchConsumer:
         if len(records) <= len(rest):
             judge(record.error() for record in (first, *rest))
         return self._without_touched(records) if self._touched else records
+
+    def _look(self) -> None:
+        if self._consumer is None:
+            return
+        idle_s = (time.perf_counter_ns() - self.stats.last_poll_ns) / 1e9
+        self._marks.look(self._consumer, self._assigned, ask=idle_s > HELD_UP_S)
 
     def _without_touched(self, records: list[Message]) -> list[Message]:
         """Drop what a rebalance inside `consume` overtook, and read it again from the listener's offsets."""

@@ -1,32 +1,37 @@
-"""How far partitions reach: their first and end offsets as of the last poll, and what lies between."""
+"""How far partitions reach: their first and end offsets as last noted, and what lies between."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
 
-from confluent_kafka import Consumer
+import confluent_kafka
+from confluent_kafka import Consumer, KafkaException
 
 from engine.streams.kafka import TopicPartition, named
 
 #: How often they are looked at.
 MARKS_EVERY_S = 0.25
+
+#: How long brokers are asked for them, all partitions together.
+ASK_PATIENCE_S = 0.5
 _UNKNOWN = (-1, -1)
 
 
 class Marks:
-    """First and end offset of each partition, as the last fetch told them."""
+    """First and end offset of each partition, as the last fetch or the brokers told them."""
 
     def __init__(self) -> None:
         self._marks: dict[TopicPartition, tuple[int, int]] = {}
         self._due = 0.0
 
-    def look(self, consumer: Consumer, assigned: Collection[TopicPartition]) -> None:
+    def look(self, consumer: Consumer, assigned: Collection[TopicPartition], *, ask: bool = False) -> None:
         """Note where partitions begin and end, if it is time to; from the thread that polls.
 
         Args:
             consumer: knows it from its fetches.
             assigned: the partitions to ask for.
+            ask: ask the brokers, within `ASK_PATIENCE_S`; what is not answered is as the fetches told it.
         """
         now = time.monotonic()
         if now < self._due:
@@ -34,7 +39,10 @@ class Marks:
         self._due = now + MARKS_EVERY_S
         marks = {}
         for partition in assigned:
-            low, end = consumer.get_watermark_offsets(named([partition])[0], cached=True)
+            place = named([partition])[0]
+            left_s = now + ASK_PATIENCE_S - time.monotonic()
+            found = _asked(consumer, place, left_s) if ask and left_s > 0 else None
+            low, end = found or consumer.get_watermark_offsets(place, cached=True)
             marks[partition] = max(-1, low), max(-1, end)
         self._marks = marks
 
@@ -56,3 +64,13 @@ class Marks:
             low, end = self._marks.get(partition, _UNKNOWN)
             behind[partition] = max(0, end - max(0, low, done.get(partition, 0)))
         return behind
+
+
+def _asked(
+    consumer: Consumer, place: confluent_kafka.TopicPartition, timeout_s: float
+) -> tuple[int, int] | None:
+    try:
+        found: tuple[int, int] | None = consumer.get_watermark_offsets(place, timeout=timeout_s)
+    except KafkaException:
+        return None
+    return found

@@ -28,6 +28,9 @@ ASK_REDIS_EVERY_S = 15.0
 class Behind(Protocol):
     """What is asked of the consumer."""
 
+    async def look(self) -> None:
+        """Note how far the partitions reach now."""
+
     def lag(self) -> dict[TopicPartition, int]:
         """Return the records of each partition that are not durable yet."""
 
@@ -73,12 +76,26 @@ class Watch:
 
     async def run(self) -> None:
         """Look until cancelled."""
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._watch_kafka())
+            both.create_task(self._watch_redis())
+
+    async def _watch_kafka(self) -> None:
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
             with contextlib.suppress(Exception):
-                self.look(self._consumer().lag())
+                await self._look_at(self._consumer())
             self._tell_silences()
+
+    async def _watch_redis(self) -> None:  # apart: a server that hangs lets a question wait for seconds
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
             await self._redis()
+
+    async def _look_at(self, consumer: Behind) -> None:
+        with contextlib.suppress(TimeoutError):  # a rebalance that waits for Redis, say: as last seen
+            await asyncio.wait_for(consumer.look(), WATCH_EVERY_S)
+        self.look(consumer.lag())
 
     def look(self, lag: Mapping[TopicPartition, int]) -> None:
         """Bring lag and lateness up to date.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import time
 import urllib.error
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from prometheus_client.parser import text_string_to_metric_families
 
 from engine.streams.local.stack import ApacheKafka, ValkeyServer
 from tests.faults.harness import Deployment, end_offsets
@@ -65,12 +68,25 @@ class Site:
 
     def ready(self, number: int) -> tuple[int, str]:
         """Ask a worker whether it is ready: status and text; 0 while it does not listen."""
+        return self.ask(number, "readyz")
+
+    def lag(self, number: int) -> tuple[float, float]:
+        """Ask a worker how far it is behind: records of all its partitions, and the oldest's age in s."""
+        found: dict[str, list[float]] = {"engage_lag_records": [], "engage_lag_seconds": []}
+        for family in text_string_to_metric_families(self.ask(number, "metrics")[1]):
+            if family.name in found:
+                found[family.name] = [sample.value for sample in family.samples]
+        records, seconds = found.values()
+        return sum(records), max(seconds, default=0.0)
+
+    def ask(self, number: int, path: str) -> tuple[int, str]:
+        """Ask a worker over HTTP: status and text; 0 while it does not listen."""
         log = (self.live.folder / f"live-{number}.log").read_text(errors="replace")
         ports = re.findall(r"worker listens.*?port\S*?=\D*?(\d+)", re.sub(r"\x1b\[[0-9;]*m", "", log))
         if not ports:
             return 0, log[-500:]
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{ports[-1]}/readyz", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{ports[-1]}/{path}", timeout=5) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -126,6 +142,26 @@ def test_redis_gone_for_ten_seconds(site: Site, worker: subprocess.Popen[bytes])
     site.valkey.start()
     site.wait_done()
     until(lambda: site.ready(0)[0] == 200, 10, lambda: site.ready(0))
+    site.check_actions()
+
+
+def test_redis_hangs(site: Site, worker: subprocess.Popen[bytes]) -> None:
+    """While Redis takes connections and answers nothing, what waits in Kafka is told: records and seconds."""
+    site.send()
+    site.wait_done()
+    pid = site.valkey.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for _ in range(2):
+            site.send()
+        until(lambda: site.lag(0)[0] == 2 * EVENTS, 15, lambda: site.lag(0))
+        until(lambda: site.lag(0)[1] > 5, 15, lambda: site.lag(0))
+        assert worker.poll() is None
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    site.wait_done()
+    until(lambda: site.lag(0) == (0, 0), 10, lambda: site.lag(0))
     site.check_actions()
 
 

@@ -99,6 +99,32 @@ async def test_lag_can_be_asked_in_the_middle_of_a_rebalance(lane: Lane) -> None
     assert worker.revocations
 
 
+async def test_lag_grows_while_a_batch_is_held_up(lane: Lane) -> None:
+    """What comes while a batch waits for its store counts as behind, also what librdkafka has no room for."""
+    worker = Worker(lane.settings(queued_max_kbytes=1, batch_max_records=10))
+    held_up, released = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        held_up.set()
+        await released.wait()
+
+    worker.before_batch = wait
+    values = await produce(worker.settings, lane.topics, 10)
+    async with worker.running() as app:
+        await asyncio.wait_for(held_up.wait(), 20)
+        for start in range(10, 60, 10):
+            values += await produce(worker.settings, lane.topics, 10, start)
+            deadline_s = time.monotonic() + 10
+            while sum(app.batches.lag().values()) < len(values):
+                assert time.monotonic() < deadline_s, app.batches.lag()
+                await asyncio.sleep(0.3)
+                await app.batches.look()
+        assert not worker.seen
+        released.set()
+        await until(lambda: len(worker.seen) >= len(values), "all records seen")
+    assert_once_in_order(worker.seen, values)
+
+
 def _all_places(lane: Lane) -> set[Place]:
     return {(topic, number) for topic in lane.topics for number in range(lane.partitions)}
 

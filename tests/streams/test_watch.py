@@ -55,23 +55,26 @@ def test_a_topic_with_records_to_read_is_not_silent(
 
 async def test_a_silence_is_logged_once(waiting: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long it lasts, one warning names topic and partition; while it is short, none does."""
-    monkeypatch.setattr(watch, "WATCH_EVERY_S", 0)
-    now_s, told = 0.0, []
+    monkeypatch.setattr(watch, "WATCH_EVERY_S", 0.001)
+    now_s, told, enough = 0.0, [], asyncio.Event()
 
-    async def ping() -> None:
+    async def look() -> None:
         nonlocal now_s
         now_s += 10
         told.append(len(logs))
-        if now_s > 60:
-            raise asyncio.CancelledError
+        if len(told) == 7:
+            enough.set()
 
-    consumer: Any = SimpleNamespace(lag=lambda: {("clicks", 0): 1, SILENT: 0})
-    store: Any = SimpleNamespace(ping=ping, health=MemoryStore().health)
+    consumer: Any = SimpleNamespace(look=look, lag=lambda: {("clicks", 0): 1, SILENT: 0})
     health = WorkerHealth(lambda: now_s)
-    looking = watch.Watch(lambda: consumer, {}, waiting, store, Metrics(), health, live=False)
-    with capture_logs() as logs, pytest.raises(asyncio.CancelledError):
-        await looking.run()
-    assert told == [0, 0, 0, 0, 1, 1, 1]
+    looking = watch.Watch(lambda: consumer, {}, waiting, MemoryStore(), Metrics(), health, live=False)
+    with capture_logs() as logs:
+        task = asyncio.create_task(looking.run())
+        await asyncio.wait_for(enough.wait(), 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert told[:7] == [0, 0, 0, 0, 0, 1, 1]
     assert (logs[0]["topic"], logs[0]["partition"], logs[0]["log_level"]) == (*SILENT, "warning")
 
 
@@ -105,6 +108,24 @@ def test_lag_is_told_by_partition_in_records_and_in_seconds() -> None:
     assert metrics.by_label(table.LAG_AGE, "partition") == {"0": 5.0, "1": 0.0, "2": 1.0}
     seen.look({("clicks", 1): 1})
     assert metrics.by_label(table.LAG_AGE, "partition") == {"1": 5.0}, "the others went to another worker"
+
+
+async def test_lag_is_looked_at_while_redis_hangs(waiting: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question Redis does not answer holds up no other; nor does a rebalance that waits."""
+    monkeypatch.setattr(watch, "WATCH_EVERY_S", 0.001)
+    metrics = Metrics()
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    consumer: Any = SimpleNamespace(look=hang, lag=lambda: {("clicks", 0): 7})
+    store: Any = SimpleNamespace(ping=hang)
+    health = WorkerHealth(lambda: 0.0)
+    looking = watch.Watch(lambda: consumer, {}, waiting, store, metrics, health, live=False)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(looking.run(), 0.2)
+    assert health.lag_records == 7
+    assert metrics.by_label(table.LAG, "partition") == {"0": 7}
 
 
 def test_late_timers_are_told_also_in_the_middle_of_a_step() -> None:

@@ -101,6 +101,7 @@ class Holdings:
                 if (topic, number) in partitions:
                     starts[topic, number] = offset
         await self._recover({number for _, number in partitions})
+        self._tally.rebalanced()
         self._health.rebalance_ended(tuple(sorted(self.owned)))
         log.info("partitions assigned", partitions=sorted(self.owned))
         return starts
@@ -111,6 +112,7 @@ class Holdings:
         for number in {partition for _, partition in partitions}:
             self._drop(number)
             self._fenced_at_s.pop(number, None)
+        self._tally.rebalanced()
         self._health.rebalance_ended(tuple(sorted(self.owned)))
         log.info("partitions revoked", partitions=sorted({number for _, number in partitions}), lost=lost)
 

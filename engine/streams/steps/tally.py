@@ -118,8 +118,11 @@ class Tally:
 
     def owned(self, owned: Mapping[int, OwnedPartition]) -> None:
         """The owned partitions changed."""
-        self._metrics.add(table.REBALANCES)
         self._segments(owned)
+
+    def rebalanced(self) -> None:
+        """Kafka gave partitions or took some away, however many at once."""
+        self._metrics.add(table.REBALANCES)
 
     def cache(self, wanted: int, missed: int) -> None:
         """States were looked up."""

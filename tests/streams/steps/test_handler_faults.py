@@ -289,6 +289,17 @@ async def test_the_worker_waits_for_redis(stage: Stage, *, lost: bool) -> None:
     assert stage.health.obstacles(stage.settings) == []
 
 
+async def test_a_rebalance_counts_once(stage: Stage) -> None:
+    """However many partitions come or go with it."""
+    metrics = stage.handler._tally._metrics
+    before = metrics.value(table.REBALANCES)
+    places = frozenset(stage.log)
+    assert len({number for _, number in places}) > 1
+    await stage.handler.on_revoked(places, lost=False)
+    await stage.handler.on_assigned(places)
+    assert metrics.value(table.REBALANCES) == before + 2
+
+
 async def test_partitions_added_while_it_runs_stop_it(stage: Stage) -> None:
     """A partition that is new would begin empty, with customers who have state elsewhere: none is taken."""
     count = stage.settings.topics.partitions
