@@ -16,6 +16,10 @@ class ConfigError(EngineError):
     """A setting is missing, malformed or outside its range; the process must not start."""
 
 
+class AccessError(ConfigError):
+    """Kafka or Redis refuses our login, our certificate or our user's request; waiting does not help."""
+
+
 class InvalidEvent(EngineError):  # noqa: N818 - the field's word for a record that goes to the dead letters
     """A record that can never be processed; it goes to the dead letters.
 

@@ -98,6 +98,9 @@ OUTBOXES = _counter(
 PRODUCE_ERRORS = _counter("produce_errors", "records", "Records Kafka did not acknowledge at first.")
 
 PARTITIONS = _gauge("partitions", "partitions", "Partitions this worker owns.")
+EVENT_PARTITIONS = _gauge(
+    "event_partitions", "partitions", "Partitions each event topic has, whoever owns them."
+)
 LAG = _gauge(
     "lag_records", "records", "Records of a partition, over all topics, not durable yet.", "partition"
 )

@@ -124,7 +124,14 @@ DASHBOARDS: dict[str, list[Panel]] = {
     "kafka": [
         Panel("Lag by partition", "short", {"{{partition}}": "sum by (partition) (engage_lag_records)"}),
         Panel("Lag by partition, time", "s", {"{{partition}}": "max by (partition) (engage_lag_seconds)"}),
-        Panel("Partitions owned", "short", {"{{instance}}": "sum by (instance) (engage_partitions)"}),
+        Panel(
+            "Partitions owned",
+            "short",
+            {
+                "{{instance}}": "sum by (instance) (engage_partitions)",
+                "there are": "max(engage_event_partitions)",
+            },
+        ),
         Panel("Rebalances", "ops", {"{{instance}}": _rate("engage_rebalances_total", "instance")}),
         Panel("Behind without progress", "s", {"{{instance}}": "max by (instance) (engage_stalled_seconds)"}),
         Panel(

@@ -20,7 +20,7 @@ from engine.commands.base import (
 )
 from engine.commands.findings import Finding, kafka_findings
 from engine.commands.redis_server import FEWEST_KEYS
-from engine.errors import ConfigError, EngineError, RuleErrors, TransientError
+from engine.errors import AccessError, ConfigError, EngineError, RuleErrors, TransientError
 from engine.settings import Settings
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
             subject="kafka",
             verdict="unreachable",
             text=str(error),
-            remedy="check kafka.bootstrap_servers and kafka.security_protocol; no Kafka? `engage stack`",
+            remedy="check kafka.bootstrap_servers and kafka.security_protocol"
+            + _or_local(settings, "kafka.bootstrap_servers"),
         )
         return
     except ConfigError as error:
@@ -90,6 +91,9 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
     )
     try:
         partitions = check_topics(kafka, kafka.topics, [spec.name for spec in specs])
+    except AccessError as error:
+        yield _refusal("topics", error)
+        return
     except (ConfigError, TransientError) as error:
         text, _, remedy = str(error).partition("; ")
         verdict: Literal["missing", "failed"] = "missing" if isinstance(error, TransientError) else "failed"
@@ -129,7 +133,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
             subject="redis",
             verdict="unreachable",
             text=str(error),
-            remedy="check redis.url; without Redis: `engage stack`",
+            remedy="is it up, and is redis.url its address?" + _or_local(settings, "redis.url"),
         )
         return
     except ConfigError as error:
@@ -146,6 +150,11 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         if verdict == "ok"
         else "synchronise both machines with NTP: waits and quiet hours go by the clock",
     )
+
+
+def _or_local(settings: Settings, name: str) -> str:
+    """Return how to do without a server of one's own, unless somebody has named one."""
+    return "" if name in settings.origins else "; to try the engine out: `engage stack` starts one"
 
 
 def _refusal(subject: str, error: ConfigError) -> Finding:

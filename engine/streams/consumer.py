@@ -26,7 +26,7 @@ from engine.errors import EngineError
 from engine.streams.batch import Batch, ConsumerStats, PartitionListener, check_together
 from engine.streams.kafka import KafkaSettings, TopicPartition, consumer_config, keys, named
 from engine.streams.marks import Marks
-from engine.streams.security.refusals import given_up, judge, tell
+from engine.streams.security.refusals import given_up, has_moved_on, judge, tell
 
 logger = logging.getLogger(__name__)
 
@@ -333,11 +333,10 @@ class BatchConsumer:
         if error is None:
             self.stats.last_commit_ns = time.perf_counter_ns()
             return
-        # Only a mirror for lag monitors: where to go on is in the state store. During a rebalance some
-        # brokers refuse it as a matter of course; the next one carries it.
+        # Only a mirror for lag monitors: where to go on is in the state store.
         self.stats.commits_failed += 1
         self._mirrored.clear()
-        level = logging.INFO if error.code() == KafkaError.REBALANCE_IN_PROGRESS else logging.WARNING
+        level = logging.INFO if has_moved_on(error) else logging.WARNING
         logger.log(level, "offsets not mirrored to kafka: %s", error.str())
 
     def _on_error(self, error: KafkaError) -> None:

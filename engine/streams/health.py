@@ -60,6 +60,7 @@ class WorkerHealth:
         rules_error: why the rules could not be loaded; empty when they are.
         lag_records: records behind the end of the owned partitions.
         partitions: owned partitions.
+        all_partitions: how many each event topic has.
         waiting_records: those of them that wait for a silent topic, on the replay clock.
         assigned: whether the group has given this worker its partitions, be it none, at least once.
         clock_ms: the engine's clock.
@@ -75,6 +76,7 @@ class WorkerHealth:
     lag_records: int = 0
     waiting_records: int = 0
     partitions: tuple[int, ...] = ()
+    all_partitions: int = 0
     assigned: bool = False
     clock_ms: int = 0
     model: dict[str, Any] = field(default_factory=dict)
@@ -331,6 +333,7 @@ class HealthServer:
         """Bring the gauges that mirror the health up to date."""
         health = self._health
         self._metrics.set(table.PARTITIONS, len(health.partitions))
+        self._metrics.set(table.EVENT_PARTITIONS, health.all_partitions)
         self._metrics.set(table.STALLED, health.stalled_s())
         self._metrics.set(table.CLOCK, health.clock_ms / 1000)
         self._metrics.set(table.READY, 0 if health.obstacles(self._settings) else 1)

@@ -156,3 +156,5 @@ def configure_logs(settings: Settings) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    # There are no tables: its "Recovery rebalancing again" at the start of a second worker means nothing.
+    logging.getLogger("faust.tables.recovery").setLevel(logging.ERROR)

@@ -26,7 +26,7 @@ COPIES = 3
 MAX_BROKERS_ASKED = 16
 LONG_SESSION_MS = 10_000
 _UNKNOWN_TEXT = "cannot be seen by this user"
-_GIVE = "give it DescribeConfigs: `engage topics acls`"
+_GIVE = "look as the role viewer or operator; `engage topics acls` gives them DescribeConfigs"
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,8 @@ class TopView:
         p50_ms: of record received to batch committed.
         p99_ms: of the same.
         lag: records behind.
+        partitions: how many these workers own.
+        all_partitions: how many there are.
         events_history: events a second at the last looks, oldest first.
         p99_history: ms, at the same looks; 0 where nothing was measured.
         stages: stage, p50 and p99 in ms.
@@ -108,6 +110,8 @@ class TopView:
     p50_ms: float | None
     p99_ms: float | None
     lag: int
+    partitions: int
+    all_partitions: int
     events_history: tuple[float, ...]
     p99_history: tuple[float, ...]
     stages: tuple[tuple[str, float | None, float | None], ...]
@@ -161,6 +165,8 @@ class Watch:
             p50_ms=latency["50"],
             p99_ms=latency["99"],
             lag=sum(line.lag for line in lines),
+            partitions=sum(line.partitions for line in lines),
+            all_partitions=max((_all_partitions(look) for look in looks), default=0),
             events_history=tuple(events for events, _ in self._history),
             p99_history=tuple(p99_ms for _, p99_ms in self._history),
             stages=tuple(_stages(together)),
@@ -192,6 +198,10 @@ def _line(name: str, look: Look, grown: Samples, passed_s: float) -> WorkerLine:
         p99_ms=latency["99"],
         lag=int(total(samples, table.LAG)),
     )
+
+
+def _all_partitions(look: Look) -> int:
+    return 0 if look.samples is None else int(total(look.samples, table.EVENT_PARTITIONS))
 
 
 def _stages(grown: Samples) -> Iterator[tuple[str, float | None, float | None]]:

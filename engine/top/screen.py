@@ -83,7 +83,7 @@ def plain_line(view: TopView) -> str:
     return (
         f"{ready} of {len(view.workers)} workers ready | {view.events_per_s:,.0f} events/s | "
         f"{view.actions_per_s:,.1f} actions/s | p50 {_ms(view.p50_ms)} p99 {_ms(view.p99_ms)} ms | "
-        f"{view.lag:,} behind"
+        f"{view.lag:,} behind | {view.partitions} of {view.all_partitions} partitions owned"
     )
 
 
@@ -98,6 +98,9 @@ def _header(view: TopView, width: int) -> RenderableType:
     second.append(f"{view.actions_per_s:>9,.1f}", "bold green").append(" actions/s   ")
     behind = _NOBODY if _silent(view) else f"{view.lag:,} behind"
     second.append(f"p50 {_ms(view.p50_ms)} ms   ").append(behind, "dim" if not view.lag else "")
+    if not _silent(view):
+        owned = f"   {view.partitions} of {view.all_partitions} partitions owned"
+        second.append(owned, "dim" if view.partitions == view.all_partitions else "bold red")
     return Panel(Group(text, second), title="engage top", title_align="left", box=box.ROUNDED)
 
 

@@ -6,6 +6,8 @@ so that the test need not wait five minutes; no expression and no threshold is t
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -52,7 +54,7 @@ def wait_for(address: str, name: str, *, gone: bool = False) -> None:
 @pytest.mark.prometheus
 @pytest.mark.timeout(900)
 def test_a_fault_is_told(tmp_path: Path) -> None:
-    """Poison records, Redis that does not write to disk, gets full, goes away: each is told, till mended."""
+    """Poison records, Redis that does not write, gets full, hangs, goes away: each is told, till mended."""
     port = free_port()
     settings = {"ENGAGE_CLOCK": "live", "ENGAGE_TOPICS_PARTITIONS": "4", "ENGAGE_HTTP_PORT": str(port)}
     with EmbeddedBroker() as broker, ValkeyServer(tmp_path / "valkey") as valkey:
@@ -86,6 +88,13 @@ def test_a_fault_is_told(tmp_path: Path) -> None:
             client.config_set("maxmemory", int(used * 1.1))
             wait_for(address, "EngageRedisMemoryHigh")
             client.config_set("maxmemory", 0)
+
+            pid = valkey.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGSTOP)  # it takes connections and answers nothing
+            wait_for(address, "EngageLagGrowing")
+            os.kill(pid, signal.SIGCONT)
+            wait_for(address, "EngageLagGrowing", gone=True)
 
             valkey.kill9()
             wait_for(address, "EngageWorkerNotReady")

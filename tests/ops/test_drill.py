@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import re
-import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -24,9 +22,12 @@ from engine.config import load_settings
 from engine.streams.kafka import KafkaSettings, create_topics
 from engine.streams.local.redis import redis_binary
 from engine.streams.local.stack import ApacheKafka, EmbeddedBroker
+from engine.streams.store.users import USERS, acl_file
 from engine.streams.topics import topic_specs
+from tests.certificates import Authority
 from tests.faults.harness import Deployment, read_all
 from tests.ops.load import Load
+from tests.ops.shell import Shell, free_ports
 from tests.ops.versions import install_newer
 
 pytestmark = [pytest.mark.ops, pytest.mark.faults, pytest.mark.timeout(3_600)]
@@ -37,7 +38,6 @@ STEADY, FAST, MODEST = 300, 10_000, 100  # events/s
 BURST, NO_END = 200_000, 10**9  # most events in a section, however long it takes
 # Primes: orders are spread over all of them. Each comes again within a minute or so.
 MANY, CUSTOMERS, FEW = 99_991, 19_997, 2_003
-SECTION_S = 1_200.0
 UNDER_LOAD = (
     "Scale out and in",
     "Drain a worker",
@@ -58,6 +58,7 @@ UNDER_FAST_LOAD = (
     "Back up Redis",
     "Lost Redis",
 )
+ON_REDIS = ("Back up Redis", "Lost Redis", "Move Redis to another server")
 AT_REST = ("Rotate credentials", "Widen partitions")
 
 
@@ -82,83 +83,6 @@ def test_every_section_is_tried() -> None:
     assert {name for name, blocks in sections().items() if name and blocks} == {*UNDER_LOAD, *AT_REST}
 
 
-class Shell:
-    """A bash in which the page is typed; a command that fails ends it.
-
-    Args:
-        folder: where one is.
-        environment: of the shell; `engage` is on its PATH.
-        ports: what to put in place of the page's ports.
-    """
-
-    def __init__(self, folder: Path, environment: dict[str, str], ports: dict[str, str]) -> None:
-        self._ports = ports
-        self._folder = folder
-        self._process = subprocess.Popen(
-            ["bash", "--noprofile", "--norc"],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            bufsize=1,
-            start_new_session=True,
-        )
-        self._lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
-        self.type("set -eu -o pipefail\nWORKERS=''")
-
-    def type(self, block: str) -> str:
-        """Type commands; return what they print."""
-        assert self._process.stdin is not None
-        for port, free in self._ports.items():
-            block = block.replace(port, free)
-        step = self._folder / "step.sh"  # sourced, so that no command reads on in what is to be typed next
-        step.write_text(block, "utf-8")
-        self._process.stdin.write(f"source {step} < /dev/null\nprintf '\\n@@ done\\n'\n")
-        self._process.stdin.flush()
-        said: list[str] = []
-        end = time.monotonic() + SECTION_S
-        with suppress(queue.Empty):
-            while (line := self._lines.get(timeout=max(0.0, end - time.monotonic()))) != "@@ done\n":
-                said.append(line)
-                if not line:
-                    break
-            else:
-                return "".join(said)
-        raise AssertionError(f"{block}\n--- printed\n{''.join(said)[-4000:]}")
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with suppress(ValueError):  # closed
-            for line in self._process.stdout:
-                self._lines.put(line)
-        self._lines.put("")
-
-    def close(self) -> None:
-        """End the shell and the workers it has started; they are a process group of their own."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(5)
-        with suppress(OSError):
-            self._process.stdin.close()
-        self._process.stdout.close()
-
-
-@contextmanager
-def free_ports(*names: str) -> Iterator[dict[str, str]]:
-    """Provide a free port for each of the page's."""
-    with ExitStack() as held:
-        found = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in names]
-        ports = {name: str(server.getsockname()[1]) for name, server in zip(names, found, strict=True)}
-    yield ports
-
-
 def prepare(deployment: Deployment, folder: Path, bootstrap: str) -> None:
     """Make what the sections speak of: a poison record, a customer to erase, a day to send again."""
     settings = load_settings(environ=deployment.environment)
@@ -177,19 +101,76 @@ def prepare(deployment: Deployment, folder: Path, bootstrap: str) -> None:
     (folder / "day.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in (*day, *day[:5])), "utf-8")
 
 
+@dataclass(frozen=True)
+class Access:
+    """How Redis is reached: without anything, unless told.
+
+    Args:
+        scheme: of its URL.
+        port: how its configuration file names the port.
+        lines: more of that file.
+        settings: of the workers, besides the URL.
+        names: of the shell, as the page asks for them.
+        client: for redis-py.
+    """
+
+    scheme: str = "redis"
+    port: str = "port"
+    lines: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    client: Mapping[str, Any] = field(default_factory=dict)
+
+
+PLAIN = Access()
+
+
+def over_tls(folder: Path) -> Access:
+    """Return the way to a Redis over TLS that knows a user for each role."""
+    authority = Authority(folder)
+    issued, users = authority.issue("redis"), folder / "users.acl"
+    passwords = {user.name: f"hunter2-{user.name}" for user in USERS}
+    users.write_text(acl_file("engage", passwords))
+    return Access(
+        scheme="rediss",
+        port="port 0\ntls-port",
+        lines=f"tls-cert-file {issued.certificate}\ntls-key-file {issued.key}\n"
+        f"tls-ca-cert-file {authority.file}\ntls-auth-clients no\ntls-replication yes\naclfile {users}\n"
+        f"masteruser engage-admin\nmasterauth {passwords['admin']}\n",
+        settings={
+            "ENGAGE_REDIS_USER": "engage-worker",
+            "ENGAGE_REDIS_PASSWORD": passwords["worker"],
+            "ENGAGE_REDIS_CA_FILE": str(authority.file),
+        },
+        names={
+            "REDIS_AS": f"--cacert {authority.file} --user engage-admin",
+            "REDISCLI_AUTH": passwords["admin"],
+        },
+        client={
+            "ssl": True,
+            "ssl_ca_certs": str(authority.file),
+            "username": "engage-admin",
+            "password": passwords["admin"],
+        },
+    )
+
+
 @contextmanager
-def shop(folder: Path, bootstrap: str, **more: str) -> Iterator[tuple[Shell, dict[str, str]]]:
+def shop(
+    folder: Path, bootstrap: str, more: Mapping[str, str], access: Access = PLAIN
+) -> Iterator[tuple[Shell, dict[str, str]]]:
     """Provide a shell where the page's first lines have been typed, on a Redis of its own, and its ports."""
     with free_ports("6066", "6067", "6379", "6380") as ports:
-        url = f"redis://127.0.0.1:{ports['6379']}"
+        url = f"{access.scheme}://127.0.0.1:{ports['6379']}"
         conf, data = folder / "redis.conf", folder / "redis"
         data.mkdir()
         conf.write_text(
-            f"port {ports['6379']}\nbind 127.0.0.1\ndir {data}\nappendonly yes\nmaxmemory-policy noeviction\n"
+            f"{access.port} {ports['6379']}\nbind 127.0.0.1\ndir {data}\nappendonly yes\n"
+            f"maxmemory-policy noeviction\n{access.lines}"
         )
-        settings = {"ENGAGE_RULES_PATHS": str(JOURNEY), "ENGAGE_WATCHDOG_NO_PROGRESS_S": "300", **more}
-        deployment = Plain("engage", bootstrap, f"{url}/0", folder, settings)
-        names = {"REDIS": url, "DATA": str(data), "CONF": str(conf)}
+        settings = {"ENGAGE_RULES_PATHS": str(JOURNEY), "ENGAGE_WATCHDOG_NO_PROGRESS_S": "300"}
+        deployment = Plain("engage", bootstrap, f"{url}/0", folder, settings | {**access.settings, **more})
+        names = {"REDIS": url, "DATA": str(data), "CONF": str(conf), **access.names}
         names["NEW"] = str(install_newer(folder / "new"))
         names["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         shell = Shell(folder, deployment.environment | names, ports)
@@ -202,7 +183,7 @@ def shop(folder: Path, bootstrap: str, **more: str) -> Iterator[tuple[Shell, dic
         finally:
             with suppress(redis.RedisError):
                 for port in (ports["6379"], ports["6380"]):
-                    redis.Redis(port=int(port)).shutdown(nosave=True)
+                    redis.Redis(port=int(port), **access.client).shutdown(nosave=True)
             shell.close()
 
 
@@ -223,7 +204,7 @@ def test_the_tasks_under_load(
     blocks = sections()
     more = {"ENGAGE_KAFKA_GROUP_PROTOCOL": "consumer"}
     server = ApacheKafka(tmp_path / "kafka", bench=True)
-    with server as kafka, shop(tmp_path, kafka.bootstrap, **more) as (shell, ports):
+    with server as kafka, shop(tmp_path, kafka.bootstrap, more) as (shell, ports):
         with Load(kafka.bootstrap, rate, burst, customers) as load:
             walk(shell, blocks, kafka, names, load)
             load.end()
@@ -242,7 +223,7 @@ def test_an_upgrade_and_the_way_back(tmp_path: Path) -> None:
     The same section as above, on the embedded broker: no JVM is needed.
     """
     more = {"ENGAGE_TOPICS_PARTITIONS": "4", "ENGAGE_KAFKA_SESSION_TIMEOUT_MS": "6000"}
-    with EmbeddedBroker() as broker, shop(tmp_path, broker.bootstrap, **more) as (shell, _):
+    with EmbeddedBroker() as broker, shop(tmp_path, broker.bootstrap, more) as (shell, _):
         shell.type(
             "stop_workers\nstart_worker 6067\nuntil curl -sf 127.0.0.1:6067/readyz; do sleep 0.5; done"
         )
@@ -250,6 +231,26 @@ def test_an_upgrade_and_the_way_back(tmp_path: Path) -> None:
             for number, block in enumerate(sections()["Upgrade and roll back"]):
                 shell.type(block)
                 say(f"block {number}: {load.sent} events sent")
+            load.end()
+            say(shell.type("until engage partitions check; do sleep 1; done"))
+        assert not load.refused
+        account(broker.bootstrap, load, set())
+
+
+@pytest.mark.skipif(redis_binary() is None, reason="needs redis-server")
+def test_redis_over_tls(tmp_path: Path) -> None:
+    """What is done to Redis is done to one with TLS and users as well, by the same commands."""
+    more = {"ENGAGE_TOPICS_PARTITIONS": "4", "ENGAGE_KAFKA_SESSION_TIMEOUT_MS": "6000"}
+    with (
+        EmbeddedBroker() as broker,
+        shop(tmp_path, broker.bootstrap, more, over_tls(tmp_path)) as (shell, _),
+    ):
+        with Load(broker.bootstrap, MODEST, NO_END, FEW) as load:
+            for name in (*ON_REDIS, "Rotate credentials"):
+                load.go()
+                for block in sections()[name][:1]:
+                    shell.type(block)
+                say(f"{name}: {load.sent} events sent")
             load.end()
             say(shell.type("until engage partitions check; do sleep 1; done"))
         assert not load.refused

@@ -262,6 +262,7 @@ EVENT = ("send", "order.placed", "-c", "c1", "-f", "order_id=o1", "-f", "amount=
         ("author", ("rules", "history"), False),
         ("author", EVENT, True),
         ("nobody", ("topics", "check"), True),
+        ("nobody", ("doctor",), True),
         ("trainer", EVENT, True),
     ],
 )
@@ -272,6 +273,15 @@ def test_a_role_does_its_work_and_nothing_else(
     output = engage(environment(secure, role), *command, exit_code=2 if refused else 0)
     if refused:
         assert "engage topics acls" in output
+
+
+def test_who_may_not_see_settings_is_told_who_may(secure: SecureKafka, valkey: ValkeyServer) -> None:
+    """The worker's user needs no right to read settings: the doctor asks for another user, not for it."""
+    output = engage(environment(secure, "worker", ENGAGE_REDIS_URL=valkey.url), "doctor")
+    assert "cannot be seen by this user" in output
+    assert "look as the role viewer or operator" in output
+    output = engage(environment(secure, "viewer", ENGAGE_REDIS_URL=valkey.url), "doctor")
+    assert "cannot be seen" not in output
 
 
 def test_rights_that_are_missing_are_named_before_the_start(secure: SecureKafka) -> None:
@@ -313,6 +323,7 @@ def test_an_operator_widens_partitions(secure: SecureKafka, valkey: ValkeyServer
     assert "kafka refuses access" in told
     assert "engage topics acls" in told
     assert "2 partitions" in run("viewer", "topics", "check"), "refused before anything is changed"
+    assert "5 records" in run("viewer", "partitions", "check", exit_code=1)
     done = run("operator", *widen)
     assert "are in 4 partitions" in done
     assert "5 records" in run("operator", "partitions", "check", exit_code=1)

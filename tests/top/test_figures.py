@@ -29,6 +29,7 @@ def page(
     counted.set(table.LAG, lag, "3")
     counted.set(table.LAG_AGE, lag / 100, "3")
     counted.set(table.PARTITIONS, 4)
+    counted.set(table.EVENT_PARTITIONS, 8)
     counted.set(table.RULES_VERSION, rules)
     counted.add(table.DEAD_LETTERS, dead, "not_decodable")
     counted.add(table.REBALANCES, rebalances)
@@ -51,6 +52,7 @@ def test_rates_and_percentiles_are_of_the_time_between_two_looks() -> None:
     assert view.p99_ms is not None
     assert 8 <= view.p99_ms <= 10
     assert [worker.partitions for worker in view.workers] == [4, 4]
+    assert (view.partitions, view.all_partitions) == (8, 8)
     assert view.events_history == (1500,)
     assert {name: p50 for name, p50, _ in view.stages}["decode"] is None
 
@@ -94,4 +96,5 @@ def test_a_worker_that_does_not_answer_counts_nothing() -> None:
     watch.take([Look(0.0, page(10)), Look(0.0, None)])
     view = watch.take([Look(1.0, page(30)), Look(1.0, None)])
     assert [worker.state for worker in view.workers] == ["ready", "does not answer"]
+    assert (view.partitions, view.all_partitions) == (4, 8), "its partitions have nobody we know of"
     assert view.events_per_s == 20

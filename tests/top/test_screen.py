@@ -27,10 +27,12 @@ def test_the_screen_fits_and_shows_the_figures(width: int, height: int) -> None:
     console = Console(file=out, width=width, height=height, force_terminal=True, color_system=None)
     console.print(Screen(view, lambda at_s: NOON + dt.timedelta(seconds=at_s)))
     shown = out.getvalue()
-    for text in ("1,000", "10.0.0.7:6066", "ready", "welcome", "consent", "12:00:02", "rules version 2"):
+    figures = ("1,000", "4 of 8 partitions", "welcome", "consent")
+    for text in (*figures, "10.0.0.7:6066", "ready", "12:00:02", "rules version 2"):
         assert text in shown
     assert max(map(len, shown.splitlines())) <= width
     assert "1 of 1 workers ready | 1,000 events/s" in plain_line(view)
+    assert plain_line(view).endswith("| 4 of 8 partitions owned")
 
 
 def test_of_silent_workers_nothing_is_said() -> None:
@@ -44,6 +46,7 @@ def test_of_silent_workers_nothing_is_said() -> None:
     shown = out.getvalue()
     assert "no worker answers" in shown
     assert "none is behind" not in shown
+    assert "partitions owned" not in shown
     (line,) = [each for each in shown.splitlines() if "does not answer" in each and "6066" in each][:1]
     assert line.count("–") == 5
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-from engine.errors import ConfigError, EngineError, TransientError
+from engine.errors import AccessError, ConfigError, EngineError, TransientError
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +19,15 @@ _RIGHTS = frozenset(
         KafkaError.GROUP_AUTHORIZATION_FAILED,
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+_MOVED_ON = frozenset(
+    {
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.STALE_MEMBER_EPOCH,
+        KafkaError.FENCED_MEMBER_EPOCH,
     }
 )
 _AUTHENTICATION, _SSL = KafkaError._AUTHENTICATION, KafkaError._SSL  # noqa: SLF001 - confluent's names
@@ -74,18 +83,23 @@ def refused(error: KafkaError, bootstrap: str) -> ConfigError:
     text = _plain(error)
     if error.code() in _LOGIN:
         text = f"kafka at {bootstrap!r} refuses our login: {text}"
-        return ConfigError(f"{text}; check user and password (kafka.sasl_*) or client (kafka.oauth_*)")
+        return AccessError(f"{text}; check user and password (kafka.sasl_*) or client (kafka.oauth_*)")
     if _is_tls(error):
         text = f"kafka at {bootstrap!r}: no TLS connection: {text}"
-        return ConfigError(f"{text}; check kafka.ca_file, kafka.certificate_file and kafka.key_file")
+        return AccessError(f"{text}; check kafka.ca_file, kafka.certificate_file and kafka.key_file")
     if error.code() in _RIGHTS:
-        return ConfigError(f"kafka refuses access: {text}; `engage topics acls` shows each role's rights")
+        return AccessError(f"kafka refuses access: {text}; `engage topics acls` shows each role's rights")
     return ConfigError(f"kafka client refuses its settings: {text}; `engage config show` has them")
 
 
 def is_refusal(error: KafkaError) -> bool:
     """Tell whether the error is about credentials, certificates or rights: trying again does not help."""
     return error.code() in _RIGHTS | _LOGIN or _is_tls(error)
+
+
+def has_moved_on(error: KafkaError) -> bool:
+    """Tell whether offsets were refused because the group has other members by now: they carry them."""
+    return error.code() in _MOVED_ON
 
 
 def failed(error: KafkaError, bootstrap: str, what: str) -> EngineError:
@@ -174,7 +188,7 @@ def refuse_hidden(admin: AdminClient, topics: Sequence[str], timeout_s: float) -
         timeout_s: how long the brokers may take.
 
     Raises:
-        ConfigError: names those that are hidden.
+        AccessError: names those that are hidden.
     """
     hidden = []
     for name, future in admin.describe_topics(TopicCollection(topics), request_timeout=timeout_s).items():
@@ -185,7 +199,7 @@ def refuse_hidden(admin: AdminClient, topics: Sequence[str], timeout_s: float) -
                 hidden.append(name)
     if hidden:
         names = ", ".join(hidden)
-        raise ConfigError(
+        raise AccessError(
             f"kafka: this user may not see {names}; `engage topics acls` shows each role's rights"
         )
 

@@ -72,6 +72,7 @@ class Holdings:
         self._intake = intake
         self._tally = tally
         self._health = health
+        health.all_partitions = partitions
         self._topics = tuple(topics)
         self._paused: set[TopicPartition] = set()
         self.owned: dict[int, OwnedPartition] = {}

@@ -26,7 +26,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from engine.errors import ConfigError, StateError, TransientError
+from engine.errors import AccessError, StateError, TransientError
 
 Command = Sequence[bytes | str | int]
 _pack: Callable[[Any], bytes] = cast("Any", hiredis.pack_command)  # its stub allows one argument only
@@ -83,7 +83,7 @@ async def open_link(url: str, timeout_s: float, options: Mapping[str, Any] | Non
         The link.
 
     Raises:
-        ConfigError: if the server refuses our login, or either side the other's certificate.
+        AccessError: if the server refuses our login, or either side the other's certificate.
         TransientError: if the server does not answer.
     """
     link = ServerLink(url, timeout_s, options or {})
@@ -124,6 +124,7 @@ class ServerLink:
         self._connection = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
         self._timeout_s = timeout_s
         self._url = url
+        self._has_answered = False
         self._turn = asyncio.Lock()
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
@@ -134,7 +135,7 @@ class ServerLink:
                     return await self._exchange(commands)
             except _GONE as error:
                 await self._hang_up()
-                raise no_answer(self._url, error) from error
+                raise no_answer(self._url, error, had_answered=self._has_answered) from error
             except BaseException:
                 # Replies may still be on their way: the next command must not read them.
                 await self._hang_up()
@@ -168,11 +169,12 @@ class ServerLink:
                 replies.append(await connection.read_response())
             except ResponseError as error:
                 replies.append(error)
+        self._has_answered = True
         return replies
 
 
 class ClusterLink:
-    """A Redis Cluster; the commands of one call go to their nodes at the same time.
+    """A Redis Cluster that has answered already; the commands of one call go to their nodes at the same time.
 
     Args:
         url: address of any node.
@@ -200,11 +202,11 @@ class ClusterLink:
             await self._client.initialize()
             replies = await asyncio.gather(*map(self._send_one, commands), return_exceptions=True)
         except _GONE as error:
-            raise no_answer(self._url, error) from error
+            raise no_answer(self._url, error, had_answered=True) from error
         for reply in replies:
             if isinstance(reply, BaseException) and not isinstance(reply, ResponseError):
                 if isinstance(reply, _GONE):
-                    raise no_answer(self._url, reply) from reply
+                    raise no_answer(self._url, reply, had_answered=True) from reply
                 raise reply
         return replies
 
@@ -234,23 +236,24 @@ def address_of(url: str) -> str:
     return parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
 
 
-def no_answer(url: str, error: BaseException) -> ConfigError | TransientError:
+def no_answer(url: str, error: BaseException, *, had_answered: bool = False) -> AccessError | TransientError:
     """What to raise when an exchange failed: waiting helps, unless credentials or certificates are wrong.
 
     Args:
         url: of the server; the text has its host and port, and no password.
         error: of redis-py or below.
+        had_answered: whether it answered us before: then client and port agree about TLS.
     """
     address = address_of(url)
     if isinstance(error, AuthenticationError):
-        return ConfigError(f"redis at {address!r} refuses our login; check redis.user and redis.password")
+        return AccessError(f"redis at {address!r} refuses our login; check redis.user and redis.password")
     if isinstance(error, NoPermissionError):
         return _lacks(error)
     tls = _tls_error(error)
     if tls is not None:
         text = f"redis at {address!r}: no TLS connection: {tls}"
-        return ConfigError(f"{text}; check redis.url (rediss://?), redis.ca_file and redis.certificate_file")
-    hint = _tls_hint(url, error)
+        return AccessError(f"{text}; check redis.url (rediss://?), redis.ca_file and redis.certificate_file")
+    hint = "" if had_answered else _tls_hint(url, error)
     return TransientError(f"redis at {address!r} does not answer: {type(error).__name__}{hint}")
 
 
@@ -288,8 +291,8 @@ def _tls_error(error: BaseException) -> str | None:
     return None
 
 
-def _lacks(error: NoPermissionError) -> ConfigError:
-    return ConfigError(
+def _lacks(error: NoPermissionError) -> AccessError:
+    return AccessError(
         f"redis: this user lacks a right: {error}; `engage redis acl` writes those of each role"
     )
 
@@ -305,7 +308,7 @@ def checked(reply: Any) -> Any:
 
     Raises:
         TransientError: if the server cannot carry it out now.
-        ConfigError: if our user may not.
+        AccessError: if our user may not.
         StateError: if it never will.
     """
     if not isinstance(reply, ResponseError):

@@ -42,9 +42,9 @@ USERS = (
     ),
     User(
         "viewer",
-        "operators who look: `engage customer show`, `explain`, `doctor`",
+        "operators who look: `engage customer show`, `explain`, `doctor`, `partitions check`",
         (f"%R~{_PARTITIONS}",),
-        (*_ALIVE, "get", "hget"),
+        (*_ALIVE, "get", "hget", "hgetall"),
     ),
     User(
         "operator",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -230,6 +231,23 @@ async def test_a_port_without_tls_is_told(secure: SecureRedis) -> None:
     await store.close()
 
 
+async def test_where_the_link_has_worked_tls_is_no_question(secure: SecureRedis) -> None:
+    """A server that stands still later on is told as that, without a guess at the settings."""
+    store = RedisStore.of(settings_of(secure, "worker", ENGAGE_REDIS_TIMEOUT_MS="1000").redis)
+    await store.ping()
+    pid = secure.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for _ in range(2):  # the second on a connection that could not be made
+            with pytest.raises(TransientError, match=r"does not answer: TimeoutError$"):
+                await store.ping()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    await store.ping()
+    await store.close()
+
+
 def test_a_password_is_changed_without_a_gap(secure: SecureRedis) -> None:
     """A user has two passwords while processes change over; then the old one is taken away."""
     with secure.client("admin") as admin, secure.client("worker") as before:
@@ -284,6 +302,7 @@ def test_a_worker_and_a_trainer_run_as_their_users(
         while seen and worker.poll() is None and time.monotonic() < deadline:
             shown = CliRunner().invoke(app, ["customer", "show", ANNA, "--json"], env=viewer)
             seen = shown.exit_code
+        checked = CliRunner().invoke(app, ["partitions", "check"], env=viewer)
         listens = re.search(r"worker listens.*port=(\d+)", _PLAIN.sub("", log.read_text()))
         assert listens is not None, log.read_text()
         pages = [_page(int(listens[1]), path) for path in ("metrics", "status", "readyz", "healthz")]
@@ -292,6 +311,7 @@ def test_a_worker_and_a_trainer_run_as_their_users(
     finally:
         end(worker)
     assert not seen, (shown.output, log.read_text())
+    assert "everything has been worked on" in checked.output, checked.output
     assert SECRET not in log.read_text() + shown.output
     assert "engage_events_total" in pages[0]
     assert not [page for page in (*pages, log.read_text()) if ANNA in page or SECRET in page]
