@@ -240,6 +240,15 @@ def test_a_file_with_a_wrong_line_sends_nothing(run: Run, servers: str, tmp_path
     assert "1 sent" in piped.output
 
 
+def test_a_packed_file_is_told_as_that(tmp_path: Path) -> None:
+    """Not as so many lines that are no JSON."""
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(b"\x1f\x8b\x08\x00packed")
+    result = CliRunner().invoke(app, ["send", "--file", str(file)])
+    assert result.exit_code == 2
+    assert "events.jsonl is compressed; unpack it first" in result.output.replace("\n", "")
+
+
 def test_a_file_of_mended_dead_letters_is_checked_first(run: Run, servers: str, tmp_path: Path) -> None:
     """A record that is still wrong holds the whole file back, unless it is to be left out."""
     right = {**EVENT, "customer_id": "c1", "time": int(time.time() * 1000)}

@@ -190,6 +190,10 @@ def _open(file: Path) -> IO[bytes]:
 
 
 def _count_valid(file: Path, now_ms: int | None, wrong: list[str]) -> int:
+    from engine.streams.wire.file_kind import beginning_of  # noqa: PLC0415
+
+    if file.is_file():
+        beginning_of(file)  # one that is packed would be wrong line by line
     with _open(file) as lines:
         return sum(1 for _ in _valid(lines, now_ms, wrong))
 

@@ -20,6 +20,7 @@ from engine.streams.partition import partition_of
 from engine.streams.reader import TopicReader
 from engine.streams.wire.avro import Registry
 from engine.streams.wire.codec import Decoder, encode_json
+from engine.streams.wire.file_kind import file_kind
 from engine.streams.wire.parquet import parquet_rows
 from engine.streams.wire.watermark import END_OF_STREAM_MS, watermark_ms
 from engine.validation import read_fields
@@ -76,7 +77,7 @@ class LogReader:
         Raises:
             ConfigError: a file cannot be read, or is of no kind known.
         """
-        kinds = [_kind_of(path) for path in paths]
+        kinds = [file_kind(path, SUFFIXES) for path in paths]
         writer = LogWriter(
             [path if kind == "json" else spool for path, kind in zip(paths, kinds, strict=True)]
         )
@@ -198,15 +199,6 @@ class LogReader:
             counts[place] = counts.get(place, 0) + 1
         self._places = {}
         return writer.close(self.invalid, counts)
-
-
-def _kind_of(path: Path) -> str:
-    kind = SUFFIXES.get(path.suffix.lower())
-    if kind is None:
-        raise ConfigError(f"{path}: name it by what it holds: {', '.join(SUFFIXES)}")
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
-    return kind
 
 
 def _family_of(value: bytes) -> tuple[Family, bytes]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from engine.errors import ConfigError, InvalidEvent
 from engine.events import EVENT_TYPES, LATEST_MS, MAX_AMOUNT, MAX_ID_BYTES, Event
 from engine.streams.evaluate.columns import Cells, Wanted, find_columns
+from engine.streams.wire.file_kind import file_kind
 from engine.streams.wire.parquet import parquet_rows
 from engine.validation import read_fields
 
@@ -30,17 +31,6 @@ _PURCHASES: Final = frozenset({PURCHASE, "order", "purchase", "transaction", "sa
 _REFUNDS: Final = frozenset({REFUND, "refund", "return"})
 _EVERY: Final = 20_000
 _ZONES_MS: Final = 86_400_000  # a time without a zone may be this far ahead of ours
-_COMPRESSED: Final = "is compressed; unpack it first, as in gunzip"
-_BEGINNINGS: Final = {
-    b"\x1f\x8b": _COMPRESSED,
-    b"BZh": _COMPRESSED,
-    b"\x28\xb5\x2f\xfd": _COMPRESSED,
-    b"PK\x03\x04": "is a zip archive or a spreadsheet; save it as CSV",
-    b"\xff\xfe": "is UTF-16; convert it, as in iconv -f utf-16 -t utf-8",
-    b"\xfe\xff": "is UTF-16; convert it, as in iconv -f utf-16 -t utf-8",
-}
-_PARQUET: Final = b"PAR1"
-
 Numbered = Iterator[tuple[int, dict[str, Any]]]
 
 
@@ -128,7 +118,7 @@ class _Reader:
 
     def read(self, path: Path) -> None:
         columns: dict[str, str] = {}
-        for line, row in _ROWS[_kind_of(path)](path):
+        for line, row in _ROWS[file_kind(path, SUFFIXES)](path):
             if not columns:
                 columns = find_columns([name for name in row if name], self.wanted, path.name)
                 self.notes.columns = columns
@@ -272,29 +262,6 @@ def _text(cell: Any) -> str:
     if isinstance(cell, float) and cell.is_integer():
         cell = int(cell)
     return "" if cell is None else str(cell).strip()
-
-
-def _kind_of(path: Path) -> str:
-    """Tell what a file is by its name, unless its beginning says otherwise."""
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
-    try:
-        with path.open("rb") as file:
-            begins = file.read(4)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    for beginning, what in _BEGINNINGS.items():
-        if begins.startswith(beginning):
-            raise ConfigError(f"{path} {what}")
-    kind = SUFFIXES.get(path.suffix.lower())
-    if kind is None:
-        raise ConfigError(f"{path}: name it by what it holds: {', '.join(SUFFIXES)}")
-    if (kind == "parquet") != (begins == _PARQUET) and begins:
-        what = "is no Parquet file" if kind == "parquet" else "is a Parquet file"
-        raise ConfigError(f"{path} {what}; name it by what it holds: {', '.join(SUFFIXES)}")
-    if kind == "csv" and begins.startswith(b"{"):
-        raise ConfigError(f"{path} looks like JSON Lines; name it .jsonl then")
-    return kind
 
 
 def _csv_rows(path: Path) -> Numbered:

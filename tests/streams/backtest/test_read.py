@@ -137,6 +137,9 @@ def test_parquet_without_its_library_is_one_clear_line(
     [
         ("log.csv", b"a,b", "name it by what it holds"),
         ("log.avro", b"nonsense", "not an Avro object container file"),
+        ("log.avro", b"Obj\x01nonsense", "not an Avro object container file"),
+        ("log.jsonl", b"Obj\x01nonsense", "is an Avro object container file; name it"),
+        ("log.jsonl", b"\x1f\x8b\x08\x00", "is compressed; unpack it first"),
         ("log.parquet", b"nonsense", "not a Parquet file"),
         ("log.jsonl", b"\n\n", "holds no event"),
     ],

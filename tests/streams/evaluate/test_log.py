@@ -125,12 +125,12 @@ def test_what_has_not_come_yet_is_refused(tmp_path: Path) -> None:
     [
         ("orders.csv", gzip.compress(b"customer,time\n", mtime=0), "is compressed; unpack it"),
         ("orders.csv.gz", gzip.compress(b"customer,time\n", mtime=0), "is compressed; unpack it"),
-        ("orders.csv", b"PK\x03\x04....", "is a zip archive or a spreadsheet; save it as CSV"),
+        ("orders.csv", b"PK\x03\x04....", "is a zip archive or a spreadsheet; save it"),
         ("orders.csv", "customer,time\n".encode("utf-16"), "is UTF-16; convert it"),
         ("orders.csv", "customer,time\n王,2026-01-01\n".encode("gb18030"), "iconv -f gb18030"),
         ("orders.csv", b'{"customer": "a"}\n', r"looks like JSON Lines; name it \.jsonl"),
         ("orders.csv", b"PAR1....", "is a Parquet file; name it by what it holds"),
-        ("orders.parquet", b"customer,time\n", "is no Parquet file; name it by what it holds"),
+        ("orders.parquet", b"customer,time\n", "is not a Parquet file; name it by what it holds"),
     ],
 )
 def test_a_file_that_is_something_else(tmp_path: Path, name: str, content: bytes, said: str) -> None:
