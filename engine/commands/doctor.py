@@ -127,7 +127,7 @@ def _shape(settings: Settings, partitions: int) -> Iterator[Finding]:
 
 def _redis(settings: Settings) -> Iterator[Finding]:
     try:
-        health, fsync, skew_ms = asyncio.run(_ask_redis(settings))
+        health, fsync, reads_back, skew_ms = asyncio.run(_ask_redis(settings))
     except TransientError as error:
         yield Finding(
             subject="redis",
@@ -141,6 +141,12 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         return
     yield Finding(subject="redis", verdict="ok", text=f"{health.server} {health.version} answers")
     yield from _redis_findings(health, fsync)
+    if reads_back is False:
+        yield _bad(
+            "failed",
+            "its user default may not write: after a restart it would not read its append-only file back",
+            "`engage redis acl` writes the users anew, with default off but entitled; then ACL LOAD",
+        )
     verdict: Literal["ok", "warning"] = "ok" if abs(skew_ms) <= MAX_SKEW_MS else "warning"
     yield Finding(
         subject="clock",
@@ -162,8 +168,11 @@ def _refusal(subject: str, error: ConfigError) -> Finding:
     return Finding(subject=subject, verdict="refused", text=text, remedy=remedy)
 
 
-async def _ask_redis(settings: Settings) -> tuple[StoreHealth, str | None, int]:
-    """Return what it says of itself, how often it syncs (None: we may not ask), how far its clock is off."""
+async def _ask_redis(settings: Settings) -> tuple[StoreHealth, str | None, bool | None, int]:
+    """Return what it says of itself, how often it syncs, whether it reads its file back, its clock's skew.
+
+    The second and third are None where we may not ask.
+    """
     from engine.streams.store.redis import RedisStore  # noqa: PLC0415
 
     store = RedisStore.of(settings.redis)
@@ -172,7 +181,7 @@ async def _ask_redis(settings: Settings) -> tuple[StoreHealth, str | None, int]:
         health = await store.health()
         middle_ms = (before_ms + time.time() * 1000) / 2
         fsync = (await store.configuration()).get("appendfsync")
-        return health, fsync, round(health.clock_ms - middle_ms)
+        return health, fsync, await store.reads_back(), round(health.clock_ms - middle_ms)
     finally:
         await store.close()
 

@@ -37,7 +37,16 @@ _PLAIN_REPLIES = (
     *("SCAN", "TIME", "ZMSCORE", "ZRANGE", "ZSCAN"),
 )
 # Where a command names the key that decides about its node: the first argument, unless it is listed here.
-_KEY_PLACES = {"EVAL": 3, "EVALSHA": 3, "SCAN": 3, "CONFIG": None, "INFO": None, "PING": None, "TIME": None}
+_KEY_PLACES = {
+    "ACL": None,
+    "EVAL": 3,
+    "EVALSHA": 3,
+    "SCAN": 3,
+    "CONFIG": None,
+    "INFO": None,
+    "PING": None,
+    "TIME": None,
+}
 _GONE = (RedisError, RedisClusterException, OSError, TimeoutError)
 _TRANSIENT = (ClusterDownError, MasterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
 # TLS alerts and errors that name a wrong certificate, or a peer that does not speak TLS.

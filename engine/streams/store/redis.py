@@ -167,6 +167,14 @@ class RedisStore:
         found = reply if isinstance(reply, list) else []
         return {key.decode(): value.decode() for key, value in zip(found[::2], found[1::2], strict=True)}
 
+    async def reads_back(self) -> bool | None:
+        """Tell whether the server reads its append-only file back when it starts; None where we may not ask.
+
+        Many versions judge what is in it by the rights of the user `default`, whether that is on or off.
+        """
+        (reply,) = await self._send([("ACL", "DRYRUN", "default", "SET", self._key(0, b"meta"), "")])
+        return None if isinstance(reply, Exception) else bool(reply == b"OK")
+
     async def health(self) -> StoreHealth:
         """See `Store`."""
         replies = await self._send([("INFO",), ("TIME",)])

@@ -25,6 +25,7 @@ from engine.config import load_settings
 from engine.errors import ConfigError, TransientError
 from engine.settings import Settings
 from engine.streams.kafka import TopicSpec, create_topics
+from engine.streams.local.redis import redis_binary
 from engine.streams.local.stack import EmbeddedBroker, RedisServer, ValkeyServer
 from engine.streams.store.contract import PartitionWrite
 from engine.streams.store.redis import RedisStore
@@ -184,6 +185,53 @@ class MutualRedis(SecureRedis):
         words = super()._command()
         words[words.index("--tls-auth-clients") + 1] = "yes"
         return words
+
+
+def kinds() -> list[type[RedisServer | ValkeyServer]]:
+    """Return the servers there are here."""
+    return [ValkeyServer, *([RedisServer] if redis_binary() is not None else [])]
+
+
+@pytest.mark.parametrize("kind", kinds())
+async def test_the_state_outlives_a_restart(kind: type[RedisServer | ValkeyServer], tmp_path: Path) -> None:
+    """A server with these users, killed and started again, reads back what transactions and scripts wrote."""
+    users = tmp_path / "users.acl"
+    users.write_text(acl_file("engage", PASSWORDS))
+
+    class Guarded(kind):  # type: ignore[misc,valid-type]
+        def _command(self) -> list[str]:
+            return [*super()._command(), "--aclfile", str(users)]
+
+    with Guarded(tmp_path / "data") as server:
+
+        def environ(role: str) -> dict[str, str]:
+            login = {"ENGAGE_REDIS_USER": f"engage-{role}", "ENGAGE_REDIS_PASSWORD": PASSWORDS[role]}
+            return {"ENGAGE_REDIS_URL": server.url, **login}
+
+        async def store_of(role: str) -> RedisStore:
+            return RedisStore.of(load_settings(environ=environ(role)).redis)
+
+        store = await store_of("worker")
+        epoch = (await store.acquire(7)).epoch
+        write = PartitionWrite(7, epoch, states={b"a": b"1", b"b": b"2"}, timers={b"a": 5}, offsets={"t": 9})
+        await store.commit([write])
+        await store.close()
+        await asyncio.sleep(1.5)  # everysec
+        server.kill9()
+        server.restart()
+        store = await store_of("worker")
+        again = await store.acquire(7)
+        assert again.epoch > epoch
+        assert again.offsets == {"t": 9}
+        assert await store.load({7: [b"a", b"b"]}) == {7: [b"1", b"2"]}
+        assert await store.due(7, 10, 5) == [(b"a", 5)]
+        await store.close()
+        operator = await store_of("operator")
+        assert await operator.reads_back() is True
+        await operator.close()
+        viewer = await store_of("viewer")
+        assert await viewer.reads_back() is None, "it may not ask"
+        await viewer.close()
 
 
 async def test_a_client_shows_its_certificate(tmp_path: Path) -> None:
