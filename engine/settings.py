@@ -198,6 +198,16 @@ class WatchdogSettings(Section, frozen=True, kw_only=True):
             high=86_400,
         ),
     ] = 120
+    redis_s: Annotated[
+        int,
+        about(
+            "The process ends, for others to have its partitions, when Redis has not answered for this long; "
+            "started anew, it waits for Redis before it joins. 0 never.",
+            unit="s",
+            low=0,
+            high=86_400,
+        ),
+    ] = 300
     rebalancing_s: Annotated[
         int, about("A rebalance that takes longer counts as ill.", unit="s", low=5, high=3600)
     ] = 60

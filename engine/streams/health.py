@@ -62,6 +62,7 @@ class WorkerHealth:
         partitions: owned partitions.
         all_partitions: how many each event topic has.
         waiting_records: those of them that wait for a silent topic, on the replay clock.
+        in_group: whether it has asked the group for partitions; before that, it keeps nobody from any.
         assigned: whether the group has given this worker its partitions, be it none, at least once.
         clock_ms: the engine's clock.
         model: passport of the live churn model, as plain data.
@@ -77,11 +78,13 @@ class WorkerHealth:
     waiting_records: int = 0
     partitions: tuple[int, ...] = ()
     all_partitions: int = 0
+    in_group: bool = False
     assigned: bool = False
     clock_ms: int = 0
     model: dict[str, Any] = field(default_factory=dict)
     rules: dict[str, Any] = field(default_factory=dict)
     _rebalancing_since_s: float | None = None
+    _redis_away_since_s: float | None = None
     _progress_s: float = 0.0
     _silent: dict[TopicPartition, _Silence] = field(default_factory=dict)
 
@@ -104,6 +107,10 @@ class WorkerHealth:
         elif step == "decode":
             self.registry_error = error
         else:
+            if not error:
+                self._redis_away_since_s = None
+            elif not self.redis_error:
+                self._redis_away_since_s = self.now_s()
             self.redis_error = error
 
     def silent(self, clocks_ms: Mapping[TopicPartition, int]) -> None:
@@ -145,6 +152,8 @@ class WorkerHealth:
         self._progress_s = min(self._progress_s + seconds, now_s)
         if self._rebalancing_since_s is not None:
             self._rebalancing_since_s = min(self._rebalancing_since_s + seconds, now_s)
+        if self._redis_away_since_s is not None:
+            self._redis_away_since_s = min(self._redis_away_since_s + seconds, now_s)
 
     def rebalancing_s(self) -> float:
         """Return for how long the group has been changing; 0 when it is not."""
@@ -161,6 +170,10 @@ class WorkerHealth:
             return 0.0
         return self.now_s() - self._progress_s
 
+    def redis_away_s(self) -> float:
+        """Return for how long Redis has not answered; 0 when it does."""
+        return 0.0 if self._redis_away_since_s is None else self.now_s() - self._redis_away_since_s
+
     def ills(self, settings: Settings) -> list[str]:
         """Return what a restart would help against; empty when healthy."""
         found = []
@@ -173,15 +186,21 @@ class WorkerHealth:
                 f"{self.lag_records} records behind and nothing committed for {stalled_s:.0f} s"
                 f" (limit {limits.no_progress_s} s)"
             )
+        away_s = self.redis_away_s()
+        if limits.redis_s and self.in_group and away_s > limits.redis_s:
+            found.append(
+                f"redis has not answered for {away_s:.0f} s (limit {limits.redis_s} s);"
+                " another worker may reach it"
+            )
         return found
 
     def obstacles(self, settings: Settings) -> list[str]:
         """Return why the worker cannot work just now; empty when ready."""
         found = self.ills(settings)
         if self.redis_error:
-            found.append(f"redis: {self.redis_error}")
+            found.append(_of("redis", self.redis_error))
         if self.kafka_error:
-            found.append(f"kafka: {self.kafka_error}")
+            found.append(_of("kafka", self.kafka_error))
         if self.registry_error:
             found.append(f"schema registry: {self.registry_error}")
         if self.rules_error:
@@ -196,6 +215,10 @@ class WorkerHealth:
                 " the others wait for its next record or watermark"
             )
         return found
+
+
+def _of(server: str, error: str) -> str:
+    return error if error.startswith(server) else f"{server}: {error}"
 
 
 class RecentRates:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 RULES_TIMEOUT_S = 60.0
+REDIS_PAUSE_S = 0.5  # between two questions, while it is not there
 
 
 # A tenth of the default: the poll, produce and model threads get the interpreter back sooner.
@@ -68,12 +69,12 @@ def run_worker(settings: Settings) -> None:
 
 async def _run(settings: Settings) -> None:
     kafka = kafka_settings(settings, "engage-worker")
+    await _log_in(settings)
     settings = _checked(settings, kafka)
     follower = _follow_rules(settings, kafka)
     pipeline = await asyncio.to_thread(_first_pipeline, settings, follower)
     metrics, health = Metrics(), WorkerHealth(now_s=time.monotonic)
     store = RedisStore.of(settings.redis)
-    await _log_in(store)
     producers = Producers(ActionProducer(kafka), ActionProducer(kafka))
     decoder = Decoder(settings.clock, open_registry(settings))
     handler = Handler(settings, pipeline, store, producers, decoder.decode, metrics, health)
@@ -109,7 +110,7 @@ async def _run(settings: Settings) -> None:
     if live:  # on the replay clock the rules stay, and no step but the log's is taken
         background.append(asyncio.create_task(handler.walk().run(), name="engage-arming"))
     try:
-        await transport.run(app)
+        await transport.run(app, ready=lambda: _redis_answers(store, health))
     finally:
         for task in background:
             task.cancel()
@@ -137,16 +138,31 @@ def _checked(settings: Settings, kafka: KafkaSettings) -> Settings:
     return msgspec.structs.replace(settings, topics=topics)
 
 
-async def _log_in(store: RedisStore) -> None:
+async def _redis_answers(store: RedisStore, health: WorkerHealth) -> None:
+    """Wait for Redis before partitions are asked for: who can't reach it would keep them, and do nothing."""
+    while True:
+        try:
+            await store.ping()
+            await store.check_rights()
+        except TransientError as error:
+            health.trouble("ping", str(error))
+            await asyncio.sleep(REDIS_PAUSE_S)
+        else:
+            health.trouble("ping", "")
+            health.in_group = True
+            return
+
+
+async def _log_in(settings: Settings) -> None:
     """Refuse to start with credentials or rights that do not do; Redis' absence is waited out later."""
+    store = RedisStore.of(settings.redis)
     try:
         await store.ping()
         await store.check_rights()
     except TransientError as error:
         log.warning("redis is not there yet", error=str(error))
-    except ConfigError:
+    finally:
         await store.close()
-        raise
 
 
 def _tune_interpreter() -> None:

@@ -165,6 +165,24 @@ def test_redis_hangs(site: Site, worker: subprocess.Popen[bytes]) -> None:
     site.check_actions()
 
 
+def test_a_worker_without_redis_takes_no_partition(site: Site, worker: subprocess.Popen[bytes]) -> None:
+    """One that alone cannot reach Redis leaves all partitions to others, says why, and stops when told."""
+    lost = site.live.start_worker(7, {"ENGAGE_REDIS_URL": "redis://127.0.0.1:1/0"})
+    try:
+        until(lambda: site.ready(7)[0] == 503, 40, lambda: site.ready(7))
+        assert "redis at '127.0.0.1:1' does not answer" in site.ready(7)[1]
+        site.send()
+        site.wait_done()
+        time.sleep(3)  # an hour would show no more: it has not asked the group for anything
+        assert msgspec.json.decode(site.ask(0, "status")[1])["partitions"] == [0, 1, 2, 3]
+        assert lost.poll() is None
+    finally:
+        lost.terminate()
+        assert lost.wait(20) == 0
+    assert worker.poll() is None
+    site.check_actions()
+
+
 def test_kafka_killed_and_started_again(site: Site, worker: subprocess.Popen[bytes]) -> None:
     """When the broker dies and comes back, the worker goes on by itself, and nothing is lost."""
     site.send()

@@ -151,6 +151,25 @@ def test_the_step_that_fails_names_the_server() -> None:
         assert worker.health.obstacles(SETTINGS) == []
 
 
+def test_a_worker_that_cannot_reach_redis_makes_room_for_others() -> None:
+    """After minutes, and only in the group: one that waits to join keeps nobody from a partition."""
+    worker = Worker()
+    for step in ("ping", "commit"):
+        worker.health.trouble(step, "gone")
+        worker.clock.now_s += 151
+    assert worker.health.ills(SETTINGS) == []
+    worker.health.in_group = True
+    (ill,) = worker.health.ills(SETTINGS)
+    assert ill.startswith("redis has not answered for 302 s (limit 300 s)")
+    never = load_settings({"watchdog.redis_s": "0"}, environ={})
+    assert worker.health.ills(never) == []
+    worker.health.paused(100.0)
+    assert worker.health.ills(SETTINGS) == []
+    worker.clock.now_s += 200
+    worker.health.trouble("commit", "")
+    assert worker.health.ills(SETTINGS) == []
+
+
 async def test_the_watchdog_ends_a_stuck_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lag without progress past the limit ends the process with the documented exit code."""
     monkeypatch.setattr(health, "SAMPLE_EVERY_S", 0.01)
