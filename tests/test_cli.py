@@ -240,6 +240,34 @@ def test_a_file_with_a_wrong_line_sends_nothing(run: Run, servers: str, tmp_path
     assert "1 sent" in piped.output
 
 
+@pytest.mark.parametrize(
+    ("words", "output", "told"),
+    [
+        (["config", "show"], "/dev/full", "error: the output: No space left on device"),
+        (
+            ["rules", "new", "--name", "welcome-again", "--folder", "/dev/null/no"],
+            "/dev/null",
+            "error: /dev/null/no",
+        ),
+    ],
+)
+def test_what_cannot_be_written_is_told_in_a_line(words: list[str], output: str, told: str) -> None:
+    """A full disk or a folder that is none is no defect: exit code 1, no traceback."""
+    with Path(output).open("w", encoding="utf-8") as out:
+        done = subprocess.run(
+            [sys.executable, "-m", "engine.cli", *words],
+            stdout=out,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1, done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_packed_file_is_told_as_that(tmp_path: Path) -> None:
     """Not as so many lines that are no JSON."""
     file = tmp_path / "events.jsonl"

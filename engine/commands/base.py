@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import inspect
 import os
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from engine.streams.kafka import KafkaSettings
+
+#: Where a file or the output cannot be written: not a defect, and told in a line.
+_DISK = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.EISDIR,
+    errno.ENOENT,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EROFS,
+}
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -170,6 +183,11 @@ def with_exit_code(work: Callable[[], None]) -> None:
         # The reader, as in `engage tail actions | head`, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        where = error.filename or "the output"
+        raise complain(f"{where}: {error.strerror}", EXIT_FAILED) from None
     except Exception as error:
         message = unreachable(error)
         if message is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import sys
@@ -115,6 +116,21 @@ class MessageLimit:
         return held is not None
 
 
+class LossyStream:
+    """Standard error; what cannot be written is dropped, for a full disk under a log must stop no worker."""
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with contextlib.suppress(OSError, ValueError):  # full, gone; closed
+            return sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand on what can be handed on."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
 def configure_logs(settings: Settings) -> None:
     """Send the engine's logs, and those of its libraries, to standard error.
 
@@ -122,6 +138,7 @@ def configure_logs(settings: Settings) -> None:
         settings: the section `log`.
     """
     level = logging.getLevelNamesMapping()[settings.log.level.upper()]
+    stream = LossyStream()
     limit = MessageLimit(settings.log.lines_per_message)
     shared: list[Any] = [
         Pseudonyms(settings.log),
@@ -142,10 +159,10 @@ def configure_logs(settings: Settings) -> None:
     structlog.configure(
         processors=[limit, *shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.addFilter(limit.filter)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,7 @@ from engine.metrics import Metrics
 from engine.pipeline.core import Pipeline
 from engine.settings import Settings
 from engine.streams import transport
-from engine.streams.health import HealthServer, WorkerHealth
+from engine.streams.health import WATCHDOG_EXIT_CODE, HealthServer, WorkerHealth
 from engine.streams.kafka import KafkaSettings, check_topics
 from engine.streams.logs import configure_logs
 from engine.streams.models.switch import ModelSwitch
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 RULES_TIMEOUT_S = 60.0
+END_S = 10.0  # for what is left once all is done
 REDIS_PAUSE_S = 0.5  # between two questions, while it is not there
 
 
@@ -64,7 +67,20 @@ def run_worker(settings: Settings) -> None:
         EngineError: it can't start (topics, rules, settings), or can't go on.
     """
     configure_logs(settings)
-    uvloop.run(_run(settings))
+    # Where Faust could not stop in order (an error in the middle of it), its agents swallow being cancelled.
+    last = threading.Timer(END_S, os._exit, (WATCHDOG_EXIT_CODE,))
+    last.daemon = True
+    try:
+        uvloop.run(_run_to_the_end(settings, last))
+    finally:
+        last.cancel()
+
+
+async def _run_to_the_end(settings: Settings, last: threading.Timer) -> None:
+    try:
+        await _run(settings)
+    finally:
+        last.start()
 
 
 async def _run(settings: Settings) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -110,3 +113,15 @@ def test_both_libraries_are_limited_and_critical_lines_are_not() -> None:
     assert lines.count("redis is away") == 2
     assert [line for line in lines if line.startswith("try")] == ["try 0", "try 1"]
     assert sum(line.startswith("the end") for line in lines) == 1000
+
+
+def test_a_full_disk_under_the_log_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that cannot be written are lost, the engine's and its libraries', and nothing is raised."""
+    with Path("/dev/full").open("w", encoding="utf-8", buffering=1) as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        configure_logs(Settings())
+        structlog.get_logger("full").warning("said to nobody", much="x" * 20_000)
+        logging.getLogger("library").warning("nor this")
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            full.close()
