@@ -14,6 +14,7 @@ import redis
 from typer.testing import CliRunner, Result
 
 from engine.cli import app
+from engine.commands.base import visible
 from engine.features.churn.rate import GlobalRate
 from engine.features.churn.snapshot import shipped_prior
 from engine.features.state import CustomerState
@@ -266,6 +267,15 @@ def test_what_cannot_be_written_is_told_in_a_line(words: list[str], output: str,
     assert done.returncode == 1, done.stderr
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_texts_of_others_move_no_cursor() -> None:
+    """Control characters and turned directions are shown, not obeyed; languages and their spaces stay."""
+    assert visible("\x1b]0;pwned\x07\x1b[31mRED\u202etxt") == "\\x1b]0;pwned\\x07\\x1b[31mRED\\u202etxt"
+    assert visible("a\nb\tc", keep="\n\t") == "a\nb\tc"
+    assert visible("a\nb") == "a\\nb"
+    for text in ("王　小明", "É\u00a0à", "👩\u200d👧", "مرحبا"):
+        assert visible(text) == text
 
 
 def test_a_packed_file_is_told_as_that(tmp_path: Path) -> None:

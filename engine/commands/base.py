@@ -8,6 +8,7 @@ import errno
 import functools
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -36,6 +37,9 @@ _DISK = {
     errno.ENOTDIR,
     errno.EROFS,
 }
+
+#: Control characters, line separators, and what turns the direction of the text around it.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -203,6 +207,18 @@ def unreachable(error: Exception) -> str | None:
     if type(error).__name__ == "KafkaException" or library == "cimpl":
         return f"kafka does not answer: {error.args[0].str() if error.args else error}"
     return None
+
+
+def visible(text: str, keep: str = "") -> str:
+    """Return a text of customers or senders so that it moves no cursor, colours nothing and hides nothing.
+
+    Args:
+        text: as it came.
+        keep: control characters that are wanted, such as line ends.
+    """
+    return _CONTROLS.sub(
+        lambda found: found[0] if found[0] in keep else found[0].encode("unicode_escape").decode(), text
+    )
 
 
 def complain(message: str, code: int) -> typer.Exit:

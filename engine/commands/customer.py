@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine.commands.base import EXIT_FAILED, AsJson, command, complain, kafka_settings, print_json
+from engine.commands.base import EXIT_FAILED, AsJson, command, complain, kafka_settings, print_json, visible
 from engine.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def show(
 
 
 def _print(view: CustomerView, *, everything: bool) -> None:
-    typer.secho(view.customer_id, bold=True)
+    typer.secho(visible(view.customer_id), bold=True)
     facts = {
         "first seen": _moment(view.first_seen_ms),
         "signed up": _moment(view.signup_ms),
@@ -100,7 +100,7 @@ def _is_telling(feature: FeatureValue) -> bool:
 def _print_profile(profile: dict[str, Any]) -> None:
     for name in ("time_zone", "locale", "last_channel"):
         if profile[name]:
-            typer.echo(f"  {name.replace('_', ' '):<12} {profile[name]}")
+            typer.echo(visible(f"  {name.replace('_', ' '):<12} {profile[name]}"))
     consents = {
         name: f"{'given' if at_s > 0 else 'withdrawn'} {_moment(abs(at_s) * 1000)}"
         for name, at_s in profile["consents"].items()
@@ -145,7 +145,7 @@ def _print_pairs(heading: str, pairs: dict[str, Any]) -> None:
     if pairs:
         _heading(heading)
         for name, value in pairs.items():
-            typer.echo(f"  {name:<24} {value}")
+            typer.echo(visible(f"  {name:<24} {value}"))
 
 
 def _heading(text: str) -> None:

@@ -20,12 +20,15 @@ from engine.commands.base import (
     complain_of_lines,
     kafka_settings,
     print_json,
+    visible,
 )
 from engine.errors import ConfigError
 from engine.settings import Settings
 
 if TYPE_CHECKING:
     from engine.streams.wire.letters import DeadLetter, Selection
+
+_LAYOUT = "\n\t"  # of a value
 
 _app = typer.Typer(
     help="Look at records that could not be worked on; send them again after a fix.",
@@ -72,7 +75,9 @@ def list_letters(
         moment = datetime.fromtimestamp(max(letter.set_aside_ms, 0) / 1000, UTC)
         origin = f"{letter.origin.topic} {letter.origin.partition}/{letter.origin.offset}"
         typer.secho(f"{letter.position:<10}", bold=True, nl=False)
-        typer.echo(f" {moment:%Y-%m-%d %H:%M:%S}  {letter.reason:<20} {origin}: {letter.detail}")
+        typer.echo(
+            f" {moment:%Y-%m-%d %H:%M:%S}  {visible(f'{letter.reason:<20} {origin}: {letter.detail}')}"
+        )
     counts = ", ".join(
         f"{count} {reason}" for reason, count in Counter(letter.reason for letter in letters).most_common()
     )
@@ -97,13 +102,13 @@ def show(
         _print_line(letter)
         return
     origin = letter.origin
-    typer.echo(f"reason   {letter.reason}")
-    typer.echo(f"detail   {letter.detail}")
+    typer.echo(visible(f"reason   {letter.reason}"))
+    typer.echo(visible(f"detail   {letter.detail}"))
     typer.echo(f"origin   {origin.topic}, partition {origin.partition}, offset {origin.offset}")
     if letter.exception:
         typer.echo(f"raised   {letter.exception}")
-    typer.echo(f"key      {_text(letter.key)}")
-    typer.echo(f"value    {_text(letter.value)}")
+    typer.echo(f"key      {visible(_text(letter.key))}")
+    typer.echo(f"value    {visible(_text(letter.value), keep=_LAYOUT)}")
 
 
 @command(_app, "replay")

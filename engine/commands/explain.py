@@ -16,6 +16,7 @@ from engine.commands.base import (
     complain,
     kafka_settings,
     print_json,
+    visible,
 )
 from engine.commands.rules import running_rules
 from engine.errors import ConfigError
@@ -147,4 +148,4 @@ def _of_customer(settings: Settings, fired: Decision, span_ms: int) -> tuple[Dec
 
 def _print(lines: list[tuple[str, str]]) -> None:
     for text, style in lines:
-        typer.secho(text, bold=style == "head", dim=style == "dim", fg=_COLOURS.get(style))
+        typer.secho(visible(text), bold=style == "head", dim=style == "dim", fg=_COLOURS.get(style))

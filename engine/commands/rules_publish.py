@@ -242,6 +242,7 @@ def _operate(
 ) -> None:
     desk = _desk(settings, author)
     _show_status(desk.operate(partial(_asked, ask, desk)), as_json=as_json)
+    _warn_of_files(settings)
 
 
 def _asked(
@@ -289,8 +290,13 @@ def _report(settings: Settings, version: Version, *, as_json: bool) -> None:
     elif version.share < 1:
         more = f"{(1 + version.share) / 2:.0%}" if version.share > 0.25 else "25%"
         typer.echo(f"more customers: `engage rules stage {more}`; all: `engage rules stage 100%`")
+    _warn_of_files(settings)
+
+
+def _warn_of_files(settings: Settings) -> None:
     if settings.rules.source == "files":
-        typer.echo('workers of these settings take rules from files: set rules.source = "topic"')
+        what = "workers of these settings take rules from files and do not hear of it"
+        typer.secho(f'{what}: set rules.source = "topic"', fg="yellow", err=True)
 
 
 def _journeys(publish: Publish) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 import typer
 
-from engine.commands.base import AsJson, command, kafka_settings, one_of, print_json
+from engine.commands.base import AsJson, command, kafka_settings, one_of, print_json, visible
 from engine.settings import Settings
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ def _show_action(message: Message) -> None:
     action = decode_action(message.value())
     typer.secho(f"{_instant(action.time)}  ", dim=True, nl=False)
     typer.secho(f"{action.channel:<8}", fg="green", nl=False)
-    typer.echo(f" {action.customer_id}  {action.journey} / {action.template}: {action.reason.text}")
+    what = f" {action.customer_id}  {action.journey} / {action.template}: {action.reason.text}"
+    typer.echo(visible(what))
 
 
 def _show_decision(message: Message) -> None:
@@ -114,7 +115,8 @@ def _show_decision(message: Message) -> None:
     guard = f" ({decision.reason.guard})" if decision.reason.guard else ""
     typer.secho(f"{_instant(decision.time)}  ", dim=True, nl=False)
     typer.secho(f"{decision.outcome:<12}", fg="yellow", nl=False)
-    typer.echo(f" {decision.customer_id}  {decision.journey} {decision.step}{guard}: {decision.reason.text}")
+    what = f" {decision.customer_id}  {decision.journey} {decision.step}{guard}: {decision.reason.text}"
+    typer.echo(visible(what))
 
 
 def _show_dead_letter(message: Message) -> None:
@@ -122,8 +124,8 @@ def _show_dead_letter(message: Message) -> None:
     place = f"{message.partition()}:{message.offset()}"
     origin = ":".join(headers.get(f"engage-{part}", "?") for part in ("topic", "partition", "offset"))
     typer.secho(f"{place}  ", dim=True, nl=False)
-    typer.secho(f"{headers.get('engage-reason', '?')}", fg="red", nl=False)
-    typer.echo(f"  from {origin}: {headers.get('engage-detail', '')}")
+    typer.secho(visible(headers.get("engage-reason", "?")), fg="red", nl=False)
+    typer.echo(visible(f"  from {origin}: {headers.get('engage-detail', '')}"))
 
 
 _SHOWN: dict[str, Callable[[Message], None]] = {

@@ -13,6 +13,7 @@ from engine.top.scrape import Samples, add_up, by_label, difference, percentiles
 
 HISTORY = 60  # looks
 NOTICES = 100
+_RECENT = 6  # of them; a count that grows among these goes on in its line
 
 _COUNTED = (
     (table.REBALANCES, "rebalances"),
@@ -23,7 +24,7 @@ _COUNTED = (
     (table.MODEL_REFUSED, "model snapshots refused"),
 )
 _COUNTED_BY = (
-    (table.RETRIES, "step", "tries again of {}: a server does not answer"),
+    (table.RETRIES, "step", "tries of {} failed: a server does not answer"),
     (table.DEAD_LETTERS, "reason", "dead letters: {}"),
 )
 
@@ -133,6 +134,7 @@ class Watch:
     _last: dict[str, Look] = field(default_factory=dict)
     _history: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=HISTORY))
     _notices: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=NOTICES))
+    _counted: dict[str, int] = field(default_factory=dict)  # of the newest notices, by their text
 
     def take(self, looks: Sequence[Look]) -> TopView:
         """Take a look at every worker in, and return what is to be seen.
@@ -150,7 +152,8 @@ class Watch:
             grown.append(more)
             lines.append(_line(name, look, more, passed_s))
             if before is not None:
-                self._notices.extendleft((look.at_s, f"{name}: {text}") for text in _notices(before, look))
+                for count, text in _notices(before, look):
+                    self._tell(look.at_s, name, count, text)
             self._last[name] = look
         now = add_up(look.samples for look in looks if look.samples is not None)
         together = add_up(grown)
@@ -175,6 +178,18 @@ class Watch:
             worst=_worst(now),
             notices=tuple(self._notices),
         )
+
+    def _tell(self, at_s: float, worker: str, count: int, text: str) -> None:
+        """Add a notice; one like another that is still among the newest takes its place, with both counts."""
+        what = f"{worker}: {{}}{text}"
+        newest = [notice for _, notice in list(self._notices)[:_RECENT]]
+        before = self._counted.get(what, 0)
+        old = what.format(f"{before} ")
+        if count and before and old in newest:
+            del self._notices[newest.index(old)]
+            count += before
+        self._counted[what] = count
+        self._notices.appendleft((at_s, what.format(f"{count} " if count else "")))
 
 
 def _growth(before: Look | None, look: Look) -> tuple[Samples, float]:
@@ -229,32 +244,33 @@ def _worst(now: Samples) -> tuple[tuple[str, int, float], ...]:
     return tuple(sorted((each for each in found if each[1]), key=lambda each: (-each[2], -each[1], each[0])))
 
 
-def _notices(before: Look, look: Look) -> Iterator[str]:
-    """Yield what happened to a worker between two looks."""
+def _notices(before: Look, look: Look) -> Iterator[tuple[int, str]]:
+    """Yield what happened to a worker between two looks: how often, 0 where it is no count, and what."""
     if before.samples is None or look.samples is None:
         if (before.samples is None) != (look.samples is None):
-            yield SILENT if look.samples is None else "answers again"
+            yield 0, SILENT if look.samples is None else "answers again"
         return
     if before.obstacles != look.obstacles:
-        yield f"not ready: {'; '.join(look.obstacles)}" if look.obstacles else "ready"
+        yield 0, f"not ready: {'; '.join(look.obstacles)}" if look.obstacles else "ready"
     yield from _counted(difference(before.samples, look.samples), look.samples)
-    yield from _switched(
-        "rules", *(int(total(each, table.RULES_VERSION)) for each in (before.samples, look.samples))
+    versions = [int(total(each, table.RULES_VERSION)) for each in (before.samples, look.samples)]
+    models = [by_label(each, table.MODEL_VERSION, "which") for each in (before.samples, look.samples)]
+    yield from ((0, text) for text in _switched("rules", *versions))
+    yield from (
+        (0, text) for text in _switched("churn model", *(int(each.get("live", 0)) for each in models))
     )
-    models = (by_label(each, table.MODEL_VERSION, "which") for each in (before.samples, look.samples))
-    yield from _switched("churn model", *(int(each.get("live", 0)) for each in models))
 
 
-def _counted(grown: Samples, now: Samples) -> Iterator[str]:
+def _counted(grown: Samples, now: Samples) -> Iterator[tuple[int, str]]:
     """Yield what has been counted that should not happen all the time."""
     for metric, text in _COUNTED:
         if count := int(total(grown, metric)):
             owned = f", now {int(total(now, table.PARTITIONS))} partitions"
-            yield f"{count} {text}{owned if metric is table.REBALANCES else ''}"
+            yield count, f"{text}{owned if metric is table.REBALANCES else ''}"
     for metric, label, text in _COUNTED_BY:
         for name, count_by in by_label(grown, metric, label).items():
             if count_by:
-                yield f"{int(count_by)} {text.format(name)}"
+                yield int(count_by), text.format(name)
 
 
 def _switched(what: str, before: int, now: int) -> Iterator[str]:

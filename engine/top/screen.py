@@ -19,7 +19,8 @@ _WIDE, _TALL = 120, 40
 _FRAME_LINES = 10  # header, the head of the workers' table, the frame of the last panel
 _STAGE_ORDER = ("total", "rules", "produce", "commit", "decode", "load")  # what matters most first
 _MISSING = "–"
-_STATE_WIDTH = 60
+_STATE_WIDTH, _LEAST_STATE = 60, 12
+_FIGURES_WIDTH = 50  # of a worker: five columns and what lies between
 _NOBODY = "no worker answers"
 
 
@@ -69,7 +70,7 @@ class Screen:
         for line in lines:
             grid.add_row(*line)
         happened = max(left, 1)
-        yield Group(_header(view, options.max_width), _workers(view), grid)
+        yield Group(_header(view, options.max_width), _workers(view, options.max_width), grid)
         yield _panel("What happened", self._notices(happened), happened)
 
     def _notices(self, most: int) -> RenderableType:
@@ -83,7 +84,7 @@ def plain_line(view: TopView) -> str:
     return (
         f"{ready} of {len(view.workers)} workers ready | {view.events_per_s:,.0f} events/s | "
         f"{view.actions_per_s:,.1f} actions/s | p50 {_ms(view.p50_ms)} p99 {_ms(view.p99_ms)} ms | "
-        f"{view.lag:,} behind | {view.partitions} of {view.all_partitions} partitions owned"
+        f"{_behind(view)}"
     )
 
 
@@ -96,12 +97,18 @@ def _header(view: TopView, width: int) -> RenderableType:
     text.append(sparkline(view.p99_history, bars), "magenta")
     second = Text(no_wrap=True, overflow="ellipsis")
     second.append(f"{view.actions_per_s:>9,.1f}", "bold green").append(" actions/s   ")
-    behind = _NOBODY if _silent(view) else f"{view.lag:,} behind"
-    second.append(f"p50 {_ms(view.p50_ms)} ms   ").append(behind, "dim" if not view.lag else "")
-    if not _silent(view):
-        owned = f"   {view.partitions} of {view.all_partitions} partitions owned"
-        second.append(owned, "dim" if view.partitions == view.all_partitions else "bold red")
+    second.append(f"p50 {_ms(view.p50_ms)} ms   ")
+    if _silent(view):
+        second.append(_NOBODY)
+    else:
+        style = "bold red" if view.partitions < view.all_partitions else "" if view.lag else "dim"
+        second.append(_behind(view), style)
     return Panel(Group(text, second), title="engage top", title_align="left", box=box.ROUNDED)
+
+
+def _behind(view: TopView) -> str:
+    """Say how much waits, and where: of partitions without an owner nobody knows."""
+    return f"{view.lag:,} behind in {view.partitions} of {view.all_partitions} partitions owned"
 
 
 def _silent(view: TopView) -> bool:
@@ -109,10 +116,12 @@ def _silent(view: TopView) -> bool:
     return all(worker.state == SILENT for worker in view.workers)
 
 
-def _workers(view: TopView) -> RenderableType:
+def _workers(view: TopView, width: int) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False)
-    table.add_column("Worker", no_wrap=True, min_width=min(max(len(each.name) for each in view.workers), 24))
-    table.add_column("State", no_wrap=True, overflow="ellipsis", max_width=_STATE_WIDTH)
+    name = min(max(len(each.name) for each in view.workers), 24)
+    most = max(_LEAST_STATE, min(_STATE_WIDTH, width - name - _FIGURES_WIDTH))
+    table.add_column("Worker", no_wrap=True, min_width=name)
+    table.add_column("State", no_wrap=True, overflow="ellipsis", max_width=most)
     for head in ("Owns", "Events/s", "p50 ms", "p99 ms", "Behind"):
         table.add_column(head, justify="right", no_wrap=True, min_width=len(head))
     for worker in view.workers:

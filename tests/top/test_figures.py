@@ -18,6 +18,7 @@ def page(
     latency_ms: float = 5.0,
     dead: int = 0,
     rebalances: int = 0,
+    retries: int = 0,
 ) -> Samples:
     """Return a worker's metrics."""
     counted = Metrics()
@@ -33,6 +34,7 @@ def page(
     counted.set(table.RULES_VERSION, rules)
     counted.add(table.DEAD_LETTERS, dead, "not_decodable")
     counted.add(table.REBALANCES, rebalances)
+    counted.add(table.RETRIES, retries, "commit")
     return read_samples(counted.render().decode())
 
 
@@ -88,6 +90,20 @@ def test_what_happened_is_told_once() -> None:
         (1.0, "1 rebalances, now 4 partitions"),
     ]
     assert view.workers[0].state == "ready"
+
+
+def test_what_goes_on_stays_one_line() -> None:
+    """An outage of minutes does not push out what came before it."""
+    watch = Watch(["a:1", "b:1"])
+    for number in range(30):
+        pages = page(10, dead=number // 20, retries=number), page(10, rebalances=int(number > 5))
+        view = watch.take([Look(float(number), each) for each in pages])
+    assert [text for _, text in view.notices] == [
+        "a:1: 29 tries of commit failed: a server does not answer",
+        "a:1: 1 dead letters: not_decodable",
+        "b:1: 1 rebalances, now 4 partitions",
+    ]
+    assert view.notices[0][0] == 29.0
 
 
 def test_a_worker_that_does_not_answer_counts_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from io import StringIO
 
 import pytest
@@ -27,12 +28,27 @@ def test_the_screen_fits_and_shows_the_figures(width: int, height: int) -> None:
     console = Console(file=out, width=width, height=height, force_terminal=True, color_system=None)
     console.print(Screen(view, lambda at_s: NOON + dt.timedelta(seconds=at_s)))
     shown = out.getvalue()
-    figures = ("1,000", "4 of 8 partitions", "welcome", "consent")
+    figures = ("1,000", "70 behind in 4 of 8 partitions owned", "welcome", "consent")
     for text in (*figures, "10.0.0.7:6066", "ready", "12:00:02", "rules version 2"):
         assert text in shown
     assert max(map(len, shown.splitlines())) <= width
     assert "1 of 1 workers ready | 1,000 events/s" in plain_line(view)
-    assert plain_line(view).endswith("| 4 of 8 partitions owned")
+    assert plain_line(view).endswith("| 70 behind in 4 of 8 partitions owned")
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_long_obstacle_leaves_room_for_the_figures(width: int) -> None:
+    """What a worker that is not ready says is cut off, not how far behind it is."""
+    watch = Watch(["10.0.0.7:6066"])
+    why = ("redis at '10.0.0.9:6379' does not answer: TimeoutError", "kafka: no partitions assigned yet")
+    watch.take([Look(0.0, page(1000))])
+    view = watch.take([Look(2.0, page(3000, lag=12_345), why)])
+    out = StringIO()
+    console = Console(file=out, width=width, height=40, force_terminal=True, color_system=None)
+    console.print(Screen(view, lambda at_s: NOON + dt.timedelta(seconds=at_s)))
+    shown = out.getvalue()
+    for text in ("Events/s", "p50 ms", "p99 ms", "Behind", "redis at", "12,345\n"):
+        assert text in re.sub(r" +\n", "\n", shown)
 
 
 def test_of_silent_workers_nothing_is_said() -> None:

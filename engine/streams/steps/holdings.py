@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 RECLAIM_AFTER_S = 60.0
 FIRST_RETRY_S = 0.05
 MAX_RETRY_S = 2.0
+TELL_AGAIN_S = 30.0  # that a server does not answer
 _T = TypeVar("_T")
 
 
@@ -205,7 +206,7 @@ class Holdings:
             step: what is tried, for metrics and readiness.
             attempt: the call, anew each time.
         """
-        wait_s = FIRST_RETRY_S
+        wait_s, tell_s = FIRST_RETRY_S, 0.0
         try:
             while True:
                 try:
@@ -213,7 +214,9 @@ class Holdings:
                 except TransientError as error:
                     self._tally.retried(step)
                     self._health.trouble(step, str(error))
-                    log.warning("waiting for a server", step=step, error=str(error), retry_in_s=wait_s)
+                    if self._health.now_s() >= tell_s:
+                        log.warning("waiting for a server", step=step, error=str(error), retry_in_s=wait_s)
+                        tell_s = self._health.now_s() + TELL_AGAIN_S
                     await asyncio.sleep(wait_s)
                     wait_s = min(2 * wait_s, MAX_RETRY_S)
         finally:
