@@ -41,6 +41,7 @@ log = structlog.get_logger(__name__)
 CHECKPOINT_EVERY_S: Final = 30.0
 LOCK_MS: Final = 15_000
 _RENEW_EVERY_S: Final = 5.0
+TELL_AGAIN_S: Final = 30.0  # that Redis does not answer
 _BATCH: Final = 200
 
 
@@ -76,7 +77,7 @@ class Trainer:
         self._models = ModelFollower(kafka, settings.topics.models)
         self._days_done = 0
         self._published_s = time.monotonic()
-        self._saved_s = self._renewed_s = 0.0
+        self._saved_s = self._renewed_s = self._tell_s = 0.0
         self.stopped = False
 
     async def run(self) -> None:
@@ -84,7 +85,7 @@ class Trainer:
 
         Raises:
             ConfigError: another trainer runs, or Redis refuses us.
-            TransientError: Redis does not answer.
+            TransientError: Redis does not answer at the start, or at the end.
         """
         await self._connect()
         consumer = Consumer(
@@ -106,11 +107,12 @@ class Trainer:
             while not self.stopped:
                 for message in consumer.consume(_BATCH, 0.2):
                     self._take(message)
-                await self._between()
+                await self._between_or_wait()
             await self._renew()
             await self._publish()
             await self._save()
             await self._ask("DEL", self._lock_key)
+            log.info("trainer stopped", version=self._core.version)
         finally:
             consumer.close()
             self._models.stop()
@@ -185,12 +187,23 @@ class Trainer:
             self._days_done += self._core.advance(partition, clock_ms // 1000)
         self._offsets[message.partition()] = message.offset() + 1
 
+    async def _between_or_wait(self) -> None:
+        """Do what is due; while Redis does not answer go on learning, and try again at the next block."""
+        try:
+            await self._between()
+        except TransientError as error:
+            if time.monotonic() >= self._tell_s:
+                log.warning("waiting for redis: nothing is saved or published meanwhile", error=str(error))
+                self._tell_s = time.monotonic() + TELL_AGAIN_S
+        else:
+            self._tell_s = 0.0
+
     async def _between(self) -> None:
-        """Renew the lock, publish, save: each when it is time."""
+        """Renew the lock, publish, save: each when it is time, and nothing without the lock."""
         now_s = time.monotonic()
         if now_s - self._renewed_s > _RENEW_EVERY_S:
-            self._renewed_s = now_s
             await self._renew()
+            self._renewed_s = now_s
         if self._days_done and now_s - self._published_s > self._settings.churn.publish_every_s:
             await self._publish()
             self._published_s = now_s

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -377,6 +377,39 @@ def test_a_checkpoint_that_cannot_be_read_is_refused(site: Site) -> None:
         with pytest.raises(StateError, match="checkpoint"):
             asyncio.run(site.trainer().run())
         assert client.get(site.state_key) == b"\xff\xff"
+
+
+def test_redis_that_does_not_answer_is_waited_for(
+    site: Site, blocks: list[OutRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile the trainer learns on, and neither saves nor publishes; nothing of it is lost."""
+    monkeypatch.setattr(module, "_RENEW_EVERY_S", 0.0)
+    monkeypatch.setattr(module, "CHECKPOINT_EVERY_S", 0.0)
+    asked = 0
+
+    async def gone(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+        raise TransientError("redis does not answer")
+
+    with site.running() as trainer, site.redis() as client:
+        wait_for(lambda: client.get(site.state_key) is not None)
+        before = client.get(site.state_key)
+        with monkeypatch.context() as away:
+            away.setattr(trainer, "_ask", gone)
+            site.send(blocks)
+            wait_for(lambda: trainer._offsets == site.ends and asked > 1)
+        assert client.get(site.state_key) == before
+        wait_for(lambda: client.get(site.state_key) != before)
+    assert same(site.published()) == expected(blocks)
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_without_redis_it_says_so(site: Site, tmp_path: Path) -> None:
