@@ -135,6 +135,11 @@ JOURNEYS = _gauge("journeys", "journeys", "Active journeys.")
 RULES_VERSION = _gauge(
     "rules_version", "version", "Published version of the rules this worker runs; 0 = from files."
 )
+RULES_FINGERPRINT = _gauge(
+    "rules_fingerprint",
+    "number",
+    "Of the files and settings a worker decides by, as at its start; workers that differ decide differently.",
+)
 RULES_WANTED = _gauge("rules_wanted_version", "version", "Published version that should be live.")
 RULES_FAILED = _gauge("rules_failed", "0 or 1", "Whether the live version could not be loaded.")
 RULES_DELAY = _gauge("rules_delay_seconds", "seconds", "Last switch: published to live on this worker.")

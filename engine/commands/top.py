@@ -29,9 +29,9 @@ def top(
 ) -> None:
     """Watch workers: rates, latency by stage, lag, journeys, worst partitions, and what happened.
 
-    Reads their pages /metrics and /readyz, so it works from wherever those can be reached:
-        engage top 10.0.0.7:6066 10.0.0.8:6066
-    A worker's HTTP server listens on 127.0.0.1 unless http.host says otherwise. Ctrl-C ends it.
+    Reads their pages /metrics and /readyz, so it works from wherever those can be reached, as in
+    `engage top 10.0.0.7:6066 10.0.0.8:6066`. A worker's HTTP server listens on 127.0.0.1 unless http.host
+    says otherwise. Ctrl-C ends it.
     """
     from engine.top.run import show, worker_url  # noqa: PLC0415 - help must be fast
 

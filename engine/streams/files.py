@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import xxhash
+
 from engine.errors import ConfigError, RuleError, RuleErrors
 from engine.features.catalog import TEXTS, range_of
 from engine.features.definitions import Definitions, load_definitions
 from engine.resources import shipped
 from engine.rules.journey import Journey
-from engine.rules.load import load_journeys, load_templates, vocabulary_of
+from engine.rules.load import journey_files, load_journeys, load_templates, vocabulary_of
 from engine.rules.policy import Policy
 from engine.rules.policy_file import load_policy
 from engine.rules.release import Release
@@ -59,6 +61,29 @@ def rules_of(
     vocabulary = vocabulary_over(settings, definitions, errors)
     rules = load_journeys(rule_paths(settings), vocabulary, warnings, errors, alone=alone)
     return rule_set_of(settings, definitions, rules.journeys)
+
+
+def fingerprint_of(settings: Settings) -> int:
+    """Return a number for what the files say now that a worker decides by, and the settings it decides by.
+
+    Published journeys are not in it, they have a version; where a file lies is not either. 48 bits: a metric
+    is a float.
+
+    Args:
+        settings: all settings.
+    """
+    kinds = {
+        "journeys": rule_paths(settings) if settings.rules.source == "files" else [],
+        "segments": [Path(settings.segments.path) if settings.segments.path else shipped("segments.yaml")],
+        "policy": [Path(settings.policy.path) if settings.policy.path else shipped("policy.yaml")],
+    }
+    told = [settings.clock, settings.default_time_zone, settings.control_group, settings.churn.horizon_days]
+    limits = settings.channels, settings.global_cap, sorted(settings.rate_limits.items())
+    hashed = xxhash.xxh3_64(repr((told, limits)).encode())
+    for kind, paths in kinds.items():
+        for content in sorted(file.read_bytes() for file in journey_files(paths)):
+            hashed.update(f"{kind} {len(content)} ".encode() + content)
+    return int(hashed.intdigest() >> 16)
 
 
 def rule_paths(settings: Settings) -> list[Path]:

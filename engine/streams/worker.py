@@ -15,11 +15,13 @@ import msgspec
 import structlog
 import uvloop
 
+from engine import metrics as table
 from engine.errors import ConfigError, TransientError
 from engine.metrics import Metrics
 from engine.pipeline.core import Pipeline
 from engine.settings import Settings
 from engine.streams import transport
+from engine.streams.files import fingerprint_of
 from engine.streams.health import WATCHDOG_EXIT_CODE, HealthServer, WorkerHealth
 from engine.streams.kafka import KafkaSettings, check_topics
 from engine.streams.logs import configure_logs
@@ -89,7 +91,7 @@ async def _run(settings: Settings) -> None:
     settings = _checked(settings, kafka)
     follower = _follow_rules(settings, kafka)
     pipeline = await asyncio.to_thread(_first_pipeline, settings, follower)
-    metrics, health = Metrics(), WorkerHealth(now_s=time.monotonic)
+    metrics, health = _metrics(settings), WorkerHealth(now_s=time.monotonic)
     store = RedisStore.of(settings.redis)
     producers = Producers(ActionProducer(kafka), ActionProducer(kafka))
     decoder = Decoder(settings.clock, open_registry(settings))
@@ -179,6 +181,12 @@ async def _log_in(settings: Settings) -> None:
         log.warning("redis is not there yet", error=str(error))
     finally:
         await store.close()
+
+
+def _metrics(settings: Settings) -> Metrics:
+    metrics = Metrics()
+    metrics.set(table.RULES_FINGERPRINT, fingerprint_of(settings))
+    return metrics
 
 
 def _tune_interpreter() -> None:
