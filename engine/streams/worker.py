@@ -69,13 +69,18 @@ def run_worker(settings: Settings) -> None:
         EngineError: it can't start (topics, rules, settings), or can't go on.
     """
     configure_logs(settings)
-    # Where Faust could not stop in order (an error in the middle of it), its agents swallow being cancelled.
-    last = threading.Timer(END_S, os._exit, (WATCHDOG_EXIT_CODE,))
+    last = threading.Timer(END_S, _end)
     last.daemon = True
     try:
         uvloop.run(_run_to_the_end(settings, last))
     finally:
         last.cancel()
+
+
+def _end() -> None:
+    """End a process that cannot: where Faust did not stop in order, its agents swallow being cancelled."""
+    log.critical("the watchdog ends the process: it was done, and could not stop")
+    os._exit(WATCHDOG_EXIT_CODE)
 
 
 async def _run_to_the_end(settings: Settings, last: threading.Timer) -> None:

@@ -134,7 +134,7 @@ class Watch:
     _last: dict[str, Look] = field(default_factory=dict)
     _history: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=HISTORY))
     _notices: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=NOTICES))
-    _counted: dict[str, int] = field(default_factory=dict)  # of the newest notices, by their text
+    _counted: dict[tuple[str, str], int] = field(default_factory=dict)  # newest, by worker and text
 
     def take(self, looks: Sequence[Look]) -> TopView:
         """Take a look at every worker in, and return what is to be seen.
@@ -181,15 +181,18 @@ class Watch:
 
     def _tell(self, at_s: float, worker: str, count: int, text: str) -> None:
         """Add a notice; one like another that is still among the newest takes its place, with both counts."""
-        what = f"{worker}: {{}}{text}"
+        what = worker, text
         newest = [notice for _, notice in list(self._notices)[:_RECENT]]
-        before = self._counted.get(what, 0)
-        old = what.format(f"{before} ")
-        if count and before and old in newest:
+        old = _said(worker, self._counted.get(what, 0), text)
+        if count and old in newest:
             del self._notices[newest.index(old)]
-            count += before
+            count += self._counted.get(what, 0)
         self._counted[what] = count
-        self._notices.appendleft((at_s, what.format(f"{count} " if count else "")))
+        self._notices.appendleft((at_s, _said(worker, count, text)))
+
+
+def _said(worker: str, count: int, text: str) -> str:
+    return f"{worker}: {count} {text}" if count else f"{worker}: {text}"
 
 
 def _growth(before: Look | None, look: Look) -> tuple[Samples, float]:
