@@ -73,7 +73,7 @@ def test_what_happened_is_told_once() -> None:
     looks = [
         Look(0.0, page(10)),
         Look(1.0, page(20, rules=3, rebalances=1)),
-        Look(2.0, page(30, rules=3, rebalances=1, dead=2), ("redis does not answer",)),
+        Look(2.0, page(30, rules=3, rebalances=1, dead=2), ("redis {x} does not answer",)),
         Look(3.0, None),
         Look(4.0, None),
         Look(5.0, page(30, rules=3, rebalances=1, dead=2)),
@@ -85,7 +85,7 @@ def test_what_happened_is_told_once() -> None:
         (5.0, "answers again"),
         (3.0, "does not answer"),
         (2.0, "2 dead letters: not_decodable"),
-        (2.0, "not ready: redis does not answer"),
+        (2.0, "not ready: redis {x} does not answer"),
         (1.0, "rules version 3 (was 0)"),
         (1.0, "1 rebalances, now 4 partitions"),
     ]
