@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -140,6 +141,9 @@ class Bench:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
+            # SIGTERM ends it as Ctrl-C does, with all it has started; in the background a shell mutes SIGINT
+            before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+            stack.callback(signal.signal, signal.SIGTERM, before)
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="loadtest-", dir=self._scratch))
             self.folder = Path(folder)
             self._say("starting Apache Kafka and Valkey")
