@@ -101,7 +101,7 @@ async def _run(settings: Settings) -> None:
     producers = Producers(ActionProducer(kafka), ActionProducer(kafka))
     decoder = Decoder(settings.clock, open_registry(settings))
     handler = Handler(settings, pipeline, store, producers, decoder.decode, metrics, health)
-    handler.finishing.relay_with(KafkaTransactions(kafka), settings)
+    _tell_of_kafka(handler, settings, kafka)
     tracing = _trace(settings, handler)
     models = ModelSwitch(settings, ModelFollower(kafka, settings.topics.models), pipeline, metrics, health)
     rules = RuleSwitch(follower, pipeline, metrics, health, handler.forget_deadlines)
@@ -186,6 +186,12 @@ async def _log_in(settings: Settings) -> None:
         log.warning("redis is not there yet", error=str(error))
     finally:
         await store.close()
+
+
+def _tell_of_kafka(handler: Handler, settings: Settings, kafka: KafkaSettings) -> None:
+    """Tell the handler what is Kafka's: where customers belong, and transactions."""
+    handler.intake.partitions = settings.topics.partitions
+    handler.finishing.relay_with(KafkaTransactions(kafka), settings)
 
 
 def _metrics(settings: Settings) -> Metrics:

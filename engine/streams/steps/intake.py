@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -18,8 +19,9 @@ import numpy as np
 from confluent_kafka import Message
 
 from engine.errors import InvalidEvent
-from engine.events import EVENT_TYPES, Event, Family, event_key
+from engine.events import EVENT_TYPES, DeadLetterReason, Event, Family, event_key
 from engine.pipeline.waves import EventRow
+from engine.streams.partition import partition_of
 from engine.streams.wire.codec import Decode
 from engine.streams.wire.watermark import END_OF_STREAM_MS, watermark_ms
 
@@ -32,6 +34,7 @@ _INVALID_MS = -1  # a broken record has no time: it leaves the merge as soon as 
 TopicPartition = tuple[str, int]
 _JSON_START = ord("{")
 _NO_ID = 2**64 - 1  # all bits the other way round: the place of an id, and no event's
+_PLACES = 65_536  # customers whose partition is remembered; to work it out takes some 2 µs
 _LIVE = "live"  # name of the one queue on the live clock
 
 
@@ -194,6 +197,10 @@ class Intake:
         decode: the codec's decoder.
         replay: whether the replay clock is on.
         ids_remembered: how many event ids a partition remembers at least.
+
+    Attributes:
+        partitions: how many each topic has. An event in another one than its customer's is set aside then: a
+            customer has one worker and one state. 0 = wherever an event lies is right.
     """
 
     def __init__(
@@ -203,6 +210,7 @@ class Intake:
         self._decode = decode
         self._replay = replay
         self._remembered = ids_remembered
+        self.partitions = 0
         self._partitions: dict[int, _Partition] = {}
         self._undecoded: list[Message] = []
 
@@ -251,7 +259,7 @@ class Intake:
             TransientError: the schema registry does not answer; call again, without records, to go on.
         """
         decode, topics, replay, partitions = self._decode, self._topics, self._replay, self._partitions
-        pending = self._undecoded
+        pending, count = self._undecoded, self.partitions
         pending.extend(records)
         done = 0
         try:
@@ -260,6 +268,8 @@ class Intake:
                 if part is not None:
                     topic = record.topic()
                     item = _decoded(record, decode, topics[topic], now_ms)
+                    if count and item.event is not None:
+                        item = _in_its_place(item, item.event.customer_id, count)
                     part.queues[topic if replay else _LIVE].append(item)
                 done += 1
         finally:
@@ -353,6 +363,23 @@ def _shares(waiting: Sequence[int], room: int) -> list[int]:
         shares[number] = max(1, min(waiting[number], room // (len(waiting) - served)))
         room = max(0, room - shares[number])
     return shares
+
+
+def _in_its_place(item: _Item, customer_id: str, partitions: int) -> _Item:
+    """Return the item, as a dead letter if it lies in another partition than its customer's."""
+    record, wanted = item.record, _place_of(customer_id, partitions)
+    if record.partition() == wanted:
+        return item
+    detail = (
+        f"it is in partition {record.partition()}, its key belongs in {wanted} of {partitions}: sent without "
+        "Kafka's own partitioner (murmur2), or before there were so many"
+    )
+    return _Item(_INVALID_MS, record, None, DeadRecord(record, DeadLetterReason.KEY_MISMATCH, detail))
+
+
+@lru_cache(_PLACES)
+def _place_of(customer_id: str, partitions: int) -> int:
+    return partition_of(customer_id.encode(), partitions)
 
 
 def _decoded(record: Message, decode: Decode, family: Family, now_ms: int) -> _Item:

@@ -289,6 +289,18 @@ async def test_the_worker_waits_for_redis(stage: Stage, *, lost: bool) -> None:
     assert stage.health.obstacles(stage.settings) == []
 
 
+async def test_a_customer_has_one_partition(stage: Stage) -> None:
+    """What another partitioner put elsewhere is set aside, with where it belongs; the rest goes on."""
+    stage.handler.intake.partitions = PARTITIONS
+    await stage.work(*(stage.record(event("order.placed", HERE, number), number % 2) for number in range(6)))
+    state = stage.state(HERE)
+    assert state is not None
+    assert len(state.values) == 3 * 13
+    told = [headers for _, headers in stage.tap.letters()]
+    assert [headers["engage-reason"] for headers in told] == ["key_mismatch"] * 3
+    assert f"it is in partition 1, its key belongs in 0 of {PARTITIONS}" in told[0]["engage-detail"]
+
+
 async def test_a_rebalance_counts_once(stage: Stage) -> None:
     """However many partitions come or go with it."""
     metrics = stage.handler._tally._metrics
