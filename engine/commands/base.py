@@ -178,7 +178,10 @@ def with_exit_code(work: Callable[[], None]) -> None:
     except ConfigError as error:
         raise complain(str(error), EXIT_USAGE) from None
     except TransientError as error:
-        raise complain(str(error), EXIT_UNREACHABLE) from None
+        refused = getattr(
+            error, "no_access", False
+        )  # of a delivery: a worker tries again, a command does not
+        raise complain(str(error), EXIT_USAGE if refused else EXIT_UNREACHABLE) from None
     except EngineError as error:
         raise complain(str(error), EXIT_FAILED) from None
     except KeyboardInterrupt:

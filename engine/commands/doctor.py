@@ -210,8 +210,8 @@ def _redis_findings(health: StoreHealth, fsync: str | None) -> Iterable[Finding]
     elif fsync is None:
         yield _bad(
             "warning",
-            "appendfsync cannot be seen by this user",
-            "look as the role operator, or with redis-cli: CONFIG GET appendfsync",
+            "appendfsync, and whether it reads its file back, cannot be seen by this user",
+            "look as the role operator, or by redis-cli: CONFIG GET appendfsync; ACL DRYRUN default SET x y",
         )
     if health.eviction_policy not in {"noeviction", None}:
         yield _bad(

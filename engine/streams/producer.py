@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from engine.errors import TransientError
 from engine.streams.kafka import KafkaSettings, producer_config
-from engine.streams.security.refusals import reason_of
+from engine.streams.security.refusals import is_refusal, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -60,12 +60,16 @@ class DeliveryError(TransientError):
         message: how many, and the first reason.
         failed: positions of the records, in the order they were taken.
         refused: positions of those among them that no retry will help, for example too large ones.
+        no_access: whether it was a right or a login that was wanting.
     """
 
-    def __init__(self, message: str, failed: tuple[int, ...], refused: tuple[int, ...]) -> None:
+    def __init__(
+        self, message: str, failed: tuple[int, ...], refused: tuple[int, ...], *, no_access: bool = False
+    ) -> None:
         super().__init__(message)
         self.failed = failed
         self.refused = refused
+        self.no_access = no_access
 
 
 class ActionProducer:
@@ -155,10 +159,13 @@ class ActionProducer:
         producer.purge()
         self._producer = None
         reason = outcome.first_error or "no acknowledgement in time"
+        if outcome.no_access:
+            reason = f"{reason}: this user may not write there; `engage topics acls` shows each role's rights"
         raise DeliveryError(
             f"{len(failed)} of {count} records not acknowledged by kafka, first: {reason}",
             failed,
             tuple(outcome.refused),
+            no_access=outcome.no_access,
         )
 
     def _open(self) -> Producer:
@@ -203,7 +210,7 @@ def wait_for_reports(producer: Producer, timeout_s: float) -> int:
 class _Outcome:
     """Delivery reports of one batch."""
 
-    __slots__ = ("delivered", "ended", "first_error", "open", "places", "refused")
+    __slots__ = ("delivered", "ended", "first_error", "no_access", "open", "places", "refused")
 
     def __init__(self, count: int) -> None:
         self.places: list[Delivered | None] = [None] * count
@@ -211,6 +218,7 @@ class _Outcome:
         self.delivered = 0
         self.ended = False
         self.first_error = ""
+        self.no_access = False
         self.refused: list[int] = []
 
     def serve(self, producer: Producer) -> None:
@@ -220,6 +228,7 @@ class _Outcome:
         except KafkaException as error:
             self.ended = True
             self.first_error = self.first_error or error.args[0].name()
+            self.no_access |= is_refusal(error.args[0])
 
     def hand_over(self, producer: Producer, index: int, record: OutRecord) -> bool:
         """Give one record to librdkafka; False while there is no room in its queue."""
@@ -244,6 +253,7 @@ class _Outcome:
 
     def _note(self, index: int, topic: str, error: KafkaError) -> None:
         self.first_error = self.first_error or f"{error.name()} on topic {topic!r}"
+        self.no_access |= is_refusal(error)
         if error.code() in REFUSALS:
             self.refused.append(index)
 

@@ -196,6 +196,8 @@ class Trainer:
                 log.warning("waiting for redis: nothing is saved or published meanwhile", error=str(error))
                 self._tell_s = time.monotonic() + TELL_AGAIN_S
         else:
+            if self._tell_s:
+                log.info("redis answers again")
             self._tell_s = 0.0
 
     async def _between(self) -> None:

@@ -16,15 +16,18 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
+import typer
 from confluent_kafka import Consumer
 from typer.testing import CliRunner, Result
 
 from engine.cli import app
+from engine.commands.base import with_exit_code
 from engine.config import load_settings
 from engine.errors import ConfigError
 from engine.settings import Settings
 from engine.streams.kafka import KafkaSettings, cluster_metadata, common_config
 from engine.streams.local.stack import ValkeyServer
+from engine.streams.producer import ActionProducer, DeliveryError
 from engine.streams.security.acls import check_rights
 from engine.streams.security.rights import roles_of
 from engine.streams.store.contract import retrying
@@ -273,6 +276,23 @@ def test_a_role_does_its_work_and_nothing_else(
     output = engage(environment(secure, role), *command, exit_code=2 if refused else 0)
     if refused:
         assert "engage topics acls" in output
+
+
+@pytest.mark.parametrize("role", ["viewer", "author"])
+async def test_a_right_to_write_that_is_missing_is_told_as_that(secure: SecureKafka, role: str) -> None:
+    """Who writes nothing is refused by the cluster, who writes elsewhere by the topic: no retry helps."""
+    settings, kafka = settings_of(environment(secure, role))
+    producer = ActionProducer(kafka)
+    with pytest.raises(DeliveryError, match="may not write there; `engage topics acls`") as error:
+        await producer.send([(settings.topics.models, b"key", b"value", None)])
+    assert error.value.no_access
+
+    def refuse() -> None:
+        raise error.value
+
+    with pytest.raises(typer.Exit) as ended:
+        with_exit_code(refuse)
+    assert ended.value.exit_code == 2
 
 
 def test_who_may_not_see_settings_is_told_who_may(secure: SecureKafka, valkey: ValkeyServer) -> None:

@@ -210,7 +210,7 @@ class Holdings:
         try:
             while True:
                 try:
-                    return await attempt()
+                    found = await attempt()
                 except TransientError as error:
                     self._tally.retried(step)
                     self._health.trouble(step, str(error))
@@ -219,6 +219,10 @@ class Holdings:
                         tell_s = self._health.now_s() + TELL_AGAIN_S
                     await asyncio.sleep(wait_s)
                     wait_s = min(2 * wait_s, MAX_RETRY_S)
+                else:
+                    if wait_s > FIRST_RETRY_S:
+                        log.info("the server answers again", step=step)
+                    return found
         finally:
             if wait_s > FIRST_RETRY_S:  # it answers again, be it with a refusal
                 self._health.trouble(step, "")
