@@ -57,16 +57,16 @@ def test_every_panel_has_data(tmp_path: Path) -> None:
                 (name, panel.title) for name, panels in DASHBOARDS.items() for panel in panels if panel.needs
             }
             for text in missing.values():
-                _ask(address, text)  # none fails, also without data
+                has_data(address, text)  # none fails, also without data
             deadline = time.monotonic() + PATIENCE_S
             while time.monotonic() < deadline:
-                missing = {key: text for key, text in missing.items() if not _ask(address, text)}
+                missing = {key: text for key, text in missing.items() if not has_data(address, text)}
                 if all(key[:2] in excused for key in missing):
                     break
                 time.sleep(0.5)
             assert not {key for key in missing if key[:2] not in excused}
 
 
-def _ask(address: str, text: str) -> bool:
+def has_data(address: str, text: str) -> bool:
     """Whether a query has data that is a number; it must not fail."""
     return any(not math.isnan(float(series["value"][1])) for series in query(address, text))
