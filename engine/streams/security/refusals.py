@@ -211,4 +211,7 @@ def _is_tls(error: KafkaError) -> bool:
 
 
 def _plain(error: KafkaError) -> str:
-    return _AFTER.sub("", _PLACE.sub("", error.str()))
+    text = error.str()
+    if "Request(" in text:  # some brokers answer with the whole request they refuse, as Java prints it
+        text = KafkaError(error.code()).str()
+    return _AFTER.sub("", _PLACE.sub("", text))
