@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from engine.streams.rules.desk import Draft, RuleDesk, Steps
 
 _AUTO = "auto"
+MAX_NAMED = 5  # fixtures that fail
 
 Author = Annotated[
     str | None,
@@ -201,7 +202,10 @@ def _require_sound(settings: Settings) -> None:
     if not found.journeys:
         raise ConfigError("no journeys found: a wrong path would take every journey out of use")
     report = run_fixtures(settings, [])
-    require_fixtures(sum(not each.passed for each in report.results) + len(report.errors))
+    failed = [f"{each.file}: {each.case.name}" for each in report.results if not each.passed]
+    for line in [*failed, *map(str, report.errors)][:MAX_NAMED]:
+        typer.echo(f"fails: {line}", err=True)
+    require_fixtures(len(failed) + len(report.errors))
 
 
 def _desk(settings: Settings, author: str | None) -> RuleDesk:

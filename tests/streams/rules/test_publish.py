@@ -100,6 +100,7 @@ def test_wrong_rules_and_rules_whose_fixtures_fail_are_refused(engage: Engage, t
     failing = engage("publish")
     assert failing.exit_code == 1
     assert "E0601" in failing.output
+    assert "fails: " in failing.output
     assert "no rules have been published yet" in engage("status").output
 
 
