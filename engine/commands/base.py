@@ -178,9 +178,8 @@ def with_exit_code(work: Callable[[], None]) -> None:
     except ConfigError as error:
         raise complain(str(error), EXIT_USAGE) from None
     except TransientError as error:
-        refused = getattr(
-            error, "no_access", False
-        )  # of a delivery: a worker tries again, a command does not
+        # a delivery that lacked a right: a worker tries again, a command does not
+        refused = getattr(error, "no_access", False)
         raise complain(str(error), EXIT_USAGE if refused else EXIT_UNREACHABLE) from None
     except EngineError as error:
         raise complain(str(error), EXIT_FAILED) from None
