@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -30,7 +30,7 @@ def tail(  # noqa: PLR0913, PLR0917 - the options of a command
     what: Annotated[Output, typer.Argument(parser=one_of(Output), help="Which output.")],
     last: Annotated[
         int,
-        typer.Option("--last", "-n", min=0, max=1_000_000, help="Start with the newest N of each partition."),
+        typer.Option("--last", "-n", min=0, max=1_000_000, help="Start with the newest N; 0 = none."),
     ] = 10,
     from_start: Annotated[bool, typer.Option("--from-start", help="Start with the oldest record.")] = False,
     follow: Annotated[
@@ -38,7 +38,9 @@ def tail(  # noqa: PLR0913, PLR0917 - the options of a command
         typer.Option("--follow/--no-follow", help="Wait for more, until Ctrl-C; or end with what is there."),
     ] = True,
     count: Annotated[int | None, typer.Option(min=1, help="End after so many.")] = None,
-    customer: Annotated[str | None, typer.Option("--customer", "-c", help="Only of this customer.")] = None,
+    customer: Annotated[
+        str | None, typer.Option("--customer", "-c", help="Only of this customer, found however old.")
+    ] = None,
     channel: Annotated[str | None, typer.Option(help="Only actions for this channel.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -49,16 +51,19 @@ def tail(  # noqa: PLR0913, PLR0917 - the options of a command
     from engine.streams.reader import TopicReader  # noqa: PLC0415
 
     topics = _topics(settings, what, channel)
-    start = None if from_start else last
+    key = None if customer is None else customer.encode()
+    start = None if from_start or (key and last) else last
     show = _as_json if as_json else _SHOWN[what]
+
+    def wanted(message: Message) -> bool:
+        return key is None or message.key() == key
+
     with TopicReader(
-        kafka_settings(settings), topics, last=start, timeout_s=settings.kafka.timeout_ms / 1000
+        kafka_settings(settings), topics, last=start, timeout_s=settings.kafka.timeout_ms / 1000, key=key
     ) as reader:
-        messages: Iterator[Message] = reader.follow() if follow else reader.until_end()
-        if customer is not None:
-            key = customer.encode()
-            messages = (message for message in messages if message.key() == key)
-        for message in itertools.islice(messages, count):
+        before = filter(wanted, reader.until_end()) if from_start else reader.newest(last, wanted)
+        after = filter(wanted, reader.follow()) if follow else ()
+        for message in itertools.islice(itertools.chain(before, after), count):
             show(message)
             sys.stdout.flush()
 

@@ -213,7 +213,7 @@ class BatchConsumer:
         rest = self._consumer.consume(self._settings.batch_max_records - 1, 0)
         records = [record for record in (first, *rest) if record.error() is None]
         if len(records) <= len(rest):
-            judge(record.error() for record in (first, *rest))
+            judge((first, *rest))
         return self._without_touched(records) if self._touched else records
 
     def _look(self) -> None:

@@ -12,8 +12,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from engine.errors import ConfigError, EngineError, TransientError
 from engine.events import Family
-from engine.streams.kafka import KafkaSettings, common_config, producer_config
-from engine.streams.producer import fetch_reports, wait_for_reports
+from engine.streams.kafka import KafkaSettings, common_config
+from engine.streams.producer import fetch_reports, open_producer, wait_for_reports
 from engine.streams.security.refusals import failed, is_refusal, refused
 from engine.streams.wire.codec import Decode
 from engine.streams.wire.letters import (
@@ -122,7 +122,7 @@ def _scan(settings: KafkaSettings, topic: str, only: tuple[int, int] | None = No
         consumer.assign([confluent_kafka.TopicPartition(topic, number, at) for number, at in starts.items()])
         yield from _until(consumer, open_ends)
     except KafkaException as error:
-        raise failed(error.args[0], settings.bootstrap, f"reading {topic} failed") from error
+        raise failed(error.args[0], settings.bootstrap, f"reading {topic} failed", topic) from error
     finally:
         consumer.close()
 
@@ -133,7 +133,7 @@ def _ends(consumer: Consumer, settings: KafkaSettings, topic: str) -> dict[int, 
         metadata = consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
         if metadata.error is not None:
             if is_refusal(metadata.error):
-                raise refused(metadata.error, settings.bootstrap)
+                raise refused(metadata.error, settings.bootstrap, topic)
             raise ConfigError(f"topic {topic} is missing in kafka; create it with `engage topics create`")
         return {
             number: consumer.get_watermark_offsets(
@@ -143,7 +143,7 @@ def _ends(consumer: Consumer, settings: KafkaSettings, topic: str) -> dict[int, 
         }
     except KafkaException as error:
         silent = f"kafka at {settings.bootstrap!r} does not answer"
-        raise failed(error.args[0], settings.bootstrap, silent) from error
+        raise failed(error.args[0], settings.bootstrap, silent, topic) from error
 
 
 def _until(consumer: Consumer, ends: dict[int, int]) -> Iterator[DeadLetter]:
@@ -240,7 +240,7 @@ def replay(settings: KafkaSettings, letters: Iterable[DeadLetter]) -> Replayed:
         ConfigError: a Kafka property is refused, or our user may not write.
         TransientError: Kafka ended the producer.
     """
-    producer = Producer(producer_config(settings))
+    producer = open_producer(settings)
     outcome = _Outcome()
     try:
         for letter in letters:

@@ -21,6 +21,9 @@ from engine.streams.kafka import KafkaSettings, producer_config
 from engine.streams.security.refusals import is_refusal, reason_of
 
 logger = logging.getLogger(__name__)
+_unheard = logging.getLogger(f"{__name__}.unheard")
+_unheard.addHandler(logging.NullHandler())
+_unheard.propagate = False
 
 Headers: TypeAlias = Mapping[str, bytes] | Sequence[tuple[str, bytes]] | None
 
@@ -171,6 +174,15 @@ class ActionProducer:
     def _open(self) -> Producer:
         self._producer = Producer(self._config, logger=logger)
         return self._producer
+
+
+def open_producer(settings: KafkaSettings) -> Producer:
+    """Open a producer for one who sends and waits; what ends it is raised, and not printed besides.
+
+    Args:
+        settings: how to reach Kafka.
+    """
+    return Producer(producer_config(settings), logger=_unheard)
 
 
 def fetch_reports(producer: Producer, timeout_s: float) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -57,6 +58,7 @@ class TopicReader:
             }
         )
         self._bootstrap = kafka.bootstrap
+        self._beyond: list[Message] = []  # what `until_end` saw behind the end
         self._ends: dict[tuple[str, int], int] = {}
         self._assign(last)
 
@@ -88,7 +90,7 @@ class TopicReader:
             if not is_refusal(found.error):
                 return []
             self._consumer.close()
-            raise refused(found.error, self._bootstrap)
+            raise refused(found.error, self._bootstrap, topic)
         if self._key is not None:
             return [partition_of(self._key, len(found.partitions))]
         return sorted(found.partitions)
@@ -147,7 +149,9 @@ class TopicReader:
         return low, high
 
     def follow(self) -> Iterator[Message]:
-        """Yield records as they come, without end."""
+        """Yield records as they come, without end; after `until_end` or `newest` from where those ended."""
+        beyond, self._beyond = self._beyond, []
+        yield from beyond
         while True:
             yield from self._poll()
 
@@ -159,8 +163,24 @@ class TopicReader:
                 quiet_since_s = time.monotonic()
                 if message.offset() < self._ends[message.topic(), message.partition()]:
                     yield message
+                else:
+                    self._beyond.append(message)
             if time.monotonic() - quiet_since_s > self._timeout_s:
                 raise TransientError(f"kafka at {self._bootstrap!r} stopped sending")
+
+    def newest(self, count: int, wanted: Callable[[Message], bool] = lambda _: True) -> list[Message]:
+        """Return the newest of the records that were there when the reader was made, oldest first.
+
+        Args:
+            count: how many of all topics and partitions together, by the time they were written.
+            wanted: which records count.
+        """
+        kept: defaultdict[tuple[str, int], deque[Message]] = defaultdict(lambda: deque(maxlen=count))
+        for message in self.until_end():
+            if wanted(message):
+                kept[message.topic(), message.partition()].append(message)
+        found = sorted((message for queue in kept.values() for message in queue), key=_written_ms)
+        return found[max(0, len(found) - count) :]
 
     def _poll(self) -> Iterator[Message]:
         first = self._consumer.poll(_POLL_S)
@@ -176,7 +196,7 @@ class TopicReader:
                 # Records between here and the end that compaction or a transaction took away do not come.
                 self._positions[place] = max(self._positions[place], message.offset())
             elif is_refusal(error):
-                raise refused(error, self._bootstrap)
+                raise refused(error, self._bootstrap, message.topic())
             elif error.fatal():
                 raise TransientError(f"kafka: {error.str()}")
 

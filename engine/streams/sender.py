@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from engine.errors import EngineError, InvalidEvent, TransientError
 from engine.events import EVENT_TYPES, DeadLetterReason, Event, Family
-from engine.streams.kafka import KafkaSettings, partition_counts, producer_config
-from engine.streams.producer import fetch_reports, wait_for_reports
+from engine.streams.kafka import KafkaSettings, partition_counts
+from engine.streams.producer import fetch_reports, open_producer, wait_for_reports
 from engine.streams.security.refusals import failed
 from engine.streams.wire.codec import encode_json
 from engine.streams.wire.watermark import END_OF_STREAM_MS, WATERMARK_HEADER
@@ -78,8 +78,9 @@ class EventSender:
     def __init__(self, kafka: KafkaSettings, topics: Mapping[str, str]) -> None:
         self._kafka = kafka
         self._topics = {Family(family): topic for family, topic in topics.items()}
-        self._producer = Producer(producer_config(kafka))
+        self._producer = open_producer(kafka)
         self._failure: KafkaError | None = None
+        self._failed_topic: str | None = None
         self._handed_over = 0
         self.acknowledged = 0
 
@@ -142,12 +143,13 @@ class EventSender:
     def _ended(self, error: KafkaException) -> EngineError:
         return failed(error.args[0], self._kafka.bootstrap, "kafka takes no events")
 
-    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+    def _delivered(self, error: KafkaError | None, record: Message) -> None:
         if error is None:
             self.acknowledged += 1
         elif self._failure is None:
-            self._failure = error
+            self._failure, self._failed_topic = error, record.topic()
 
     def _check(self) -> None:
         if self._failure is not None:
-            raise failed(self._failure, self._kafka.bootstrap, "kafka did not acknowledge every event, first")
+            what = "kafka did not acknowledge every event, first"
+            raise failed(self._failure, self._kafka.bootstrap, what, self._failed_topic)

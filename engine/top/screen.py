@@ -79,13 +79,17 @@ class Screen:
 
 
 def plain_line(view: TopView) -> str:
-    """Say the most important figures in a line, for a file or a pipe."""
-    ready = sum(worker.state == "ready" for worker in view.workers)
-    return (
-        f"{ready} of {len(view.workers)} workers ready | {view.events_per_s:,.0f} events/s | "
-        f"{view.actions_per_s:,.1f} actions/s | p50 {_ms(view.p50_ms)} p99 {_ms(view.p99_ms)} ms | "
-        f"{_behind(view)}"
-    )
+    """Say the most important figures in a line, for a file or a pipe, and why a worker is not ready."""
+    others = [f"{worker.name}: {worker.state}" for worker in view.workers if worker.state != "ready"]
+    parts = [f"{len(view.workers) - len(others)} of {len(view.workers)} workers ready"]
+    if not _silent(view):
+        parts += (
+            f"{view.events_per_s:,.0f} events/s",
+            f"{view.actions_per_s:,.1f} actions/s",
+            f"p50 {_ms(view.p50_ms)} p99 {_ms(view.p99_ms)} ms",
+            _behind(view),
+        )
+    return " | ".join((*parts, *others))
 
 
 def _header(view: TopView, width: int) -> RenderableType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import time
 
 import pytest
@@ -52,6 +53,27 @@ def test_from_the_start_the_newest_or_what_comes(
     with TopicReader(kafka, [topics["click"]], last=0) as reader:
         _send(kafka, topics, range(20, 25))
         assert len(list(itertools.islice(reader.follow(), 5))) == 5
+
+
+def test_the_newest_of_all_partitions_and_then_what_comes(
+    embedded_broker: EmbeddedBroker, topics: dict[str, str]
+) -> None:
+    """The newest N are those of all partitions together; going on, nothing is left out or repeated."""
+    kafka = KafkaSettings(embedded_broker.bootstrap)
+    for number in range(12):
+        _send(kafka, topics, range(number, number + 1))
+        time.sleep(0.002)  # a time of its own for each
+    with TopicReader(kafka, [topics["click"]], last=4) as reader:
+        _send(kafka, topics, range(12, 14))
+        newest = [json.loads(message.value())["id"] for message in reader.newest(4)]
+        assert newest == ["8", "9", "10", "11"]
+        assert {json.loads(message.value())["id"] for message in itertools.islice(reader.follow(), 2)} == {
+            "12",
+            "13",
+        }
+    with TopicReader(kafka, [topics["click"]], last=None, key=b"c2") as reader:
+        hers = reader.newest(2, lambda message: message.key() == b"c2")
+        assert [json.loads(message.value())["id"] for message in hers] == ["7", "12"]
 
 
 def test_the_end_of_a_log_is_told_to_every_partition(

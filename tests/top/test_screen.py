@@ -40,7 +40,7 @@ def test_the_screen_fits_and_shows_the_figures(width: int, height: int) -> None:
 def test_a_long_obstacle_leaves_room_for_the_figures(width: int) -> None:
     """What a worker that is not ready says is cut off, not how far behind it is."""
     watch = Watch(["10.0.0.7:6066"])
-    why = ("redis at '10.0.0.9:6379' does not answer: TimeoutError", "kafka: no partitions assigned yet")
+    why = ("redis at '10.0.0.9:6379' does not answer: no reply in time", "kafka: no partitions assigned yet")
     watch.take([Look(0.0, page(1000))])
     view = watch.take([Look(2.0, page(3000, lag=12_345), why)])
     out = StringIO()
@@ -49,6 +49,7 @@ def test_a_long_obstacle_leaves_room_for_the_figures(width: int) -> None:
     shown = out.getvalue()
     for text in ("Events/s", "p50 ms", "p99 ms", "Behind", "redis at", "12,345\n"):
         assert text in re.sub(r" +\n", "\n", shown)
+    assert plain_line(view).endswith(f"owned | 10.0.0.7:6066: {'; '.join(why)}")
 
 
 def test_of_silent_workers_nothing_is_said() -> None:
@@ -65,6 +66,7 @@ def test_of_silent_workers_nothing_is_said() -> None:
     assert "partitions owned" not in shown
     (line,) = [each for each in shown.splitlines() if "does not answer" in each and "6066" in each][:1]
     assert line.count("–") == 5
+    assert plain_line(view) == "0 of 1 workers ready | 10.0.0.7:6066: does not answer"
 
 
 def test_sparklines_go_from_nothing_to_the_highest() -> None:

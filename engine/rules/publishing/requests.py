@@ -46,6 +46,18 @@ def require_version(found: Publication, number: int) -> Version:
     return version
 
 
+def require_earlier(found: Publication) -> Version:
+    """Return the version before the one in use.
+
+    Raises:
+        Refused: there is none, or it is not known any more.
+    """
+    live = require_live(found).publish
+    if not live.base:
+        raise Refused("E0607", f"there is no version before {live.version}, the first one")
+    return require_version(found, live.base)
+
+
 def authored_of(version: Version) -> tuple[list[Authored], dict[str, str]]:
     """Return a version's journeys and other files as if an author had them, to bring them back."""
     contents = open_contents(version.record)

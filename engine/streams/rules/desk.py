@@ -29,6 +29,7 @@ from engine.rules.publishing.requests import (
     authored_of,
     changed_journeys,
     plan_migrations,
+    require_earlier,
     require_live,
     require_place,
     require_version,
@@ -111,8 +112,8 @@ class RuleDesk:
             RuleErrors: this engine can't run it any more.
         """
         found = self.read()
-        live = require_live(found)
-        version = require_version(found, live.publish.base if number is None else number)
+        require_live(found)
+        version = require_earlier(found) if number is None else require_version(found, number)
         journeys, files = authored_of(version)
         signed = self._sign(message or f"back to {version.publish.version}", 1.0, version.publish.version)
         return self._draft(found, journeys, files, signed, migrate)

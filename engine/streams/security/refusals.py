@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, Message, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from engine.errors import AccessError, ConfigError, EngineError, TransientError
@@ -73,12 +73,13 @@ class LinkErrors:
             raise refused(self._refusal, bootstrap)
 
 
-def refused(error: KafkaError, bootstrap: str) -> ConfigError:
+def refused(error: KafkaError, bootstrap: str, topic: str | None = None) -> ConfigError:
     """What to raise where settings are wrong, with what to do about it.
 
     Args:
         error: about login, TLS, a right or a property; librdkafka's texts hold no secret.
         bootstrap: the address asked.
+        topic: the one it is about, where it is about one.
     """
     text = _plain(error)
     if error.code() in _LOGIN:
@@ -88,7 +89,8 @@ def refused(error: KafkaError, bootstrap: str) -> ConfigError:
         text = f"kafka at {bootstrap!r}: no TLS connection: {text}"
         return AccessError(f"{text}; check kafka.ca_file, kafka.certificate_file and kafka.key_file")
     if error.code() in _RIGHTS:
-        return AccessError(f"kafka refuses access: {text}; `engage topics acls` shows each role's rights")
+        what = f"access to {topic!r}" if topic else "access"
+        return AccessError(f"kafka refuses {what}: {text}; `engage topics acls` shows each role's rights")
     return ConfigError(f"kafka client refuses its settings: {text}; `engage config show` has them")
 
 
@@ -102,15 +104,16 @@ def has_moved_on(error: KafkaError) -> bool:
     return error.code() in _MOVED_ON
 
 
-def failed(error: KafkaError, bootstrap: str, what: str) -> EngineError:
+def failed(error: KafkaError, bootstrap: str, what: str, topic: str | None = None) -> EngineError:
     """What to raise when a request failed: trying again may help, unless we are refused.
 
     Args:
         error: the reason.
         bootstrap: the address asked.
         what: what failed, for the text.
+        topic: the one it is about, where it is about one.
     """
-    return refused(error, bootstrap) if is_refusal(error) else TransientError(f"{what}: {error.str()}")
+    return refused(error, bootstrap, topic) if is_refusal(error) else TransientError(f"{what}: {error.str()}")
 
 
 def reason_of(error: BaseException) -> KafkaError:
@@ -159,23 +162,24 @@ def given_up(error: KafkaError) -> EngineError:
     return EngineError(f"kafka client gave up: {error.str()}")
 
 
-def judge(errors: Iterable[KafkaError | None]) -> None:
+def judge(records: Iterable[Message]) -> None:
     """Log errors that pass, raise on those that do not.
 
     Args:
-        errors: what librdkafka handed out in place of records.
+        records: what librdkafka handed out; some are errors in place of records.
 
     Raises:
         ConfigError: access is refused.
         EngineError: librdkafka gave up for good.
     """
-    for error in errors:
+    for record in records:
+        error = record.error()
         if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - confluent's name
             continue
         if error.fatal():
             raise given_up(error)
         if error.code() in _RIGHTS:
-            raise refused(error, "")
+            raise refused(error, "", record.topic())
         logger.warning("kafka: %s", error.str())
 
 

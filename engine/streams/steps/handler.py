@@ -42,7 +42,9 @@ from engine.streams.wire.codec import Decode
 
 log = structlog.get_logger(__name__)
 
-MAX_TIMERS = 5_000  # taken into one step
+# Timers taken into one step, the earliest first. Live, what came goes with them: no event waits for a million
+# timers that are due at once. On the replay clock timers come before the events behind them.
+MAX_TIMERS_LIVE, MAX_TIMERS_REPLAYED = 250, 5_000
 # From so many records in a batch on the next one is worked on while this one's effects become durable. With
 # fewer, waiting costs little, and lets the next batch grow.
 AHEAD_FROM = 200
@@ -158,27 +160,15 @@ class Handler:
         self._tally.begin(batch)
         await self._decode(batch.records)
         self._tally.stage("decode", started_ns)
-        stepped = False
-        while True:
-            now_ms = self._now_ms()
-            self.holdings.given_up.clear()
-            taken = self.intake.step(self._settings.batch.max_records, now_ms)
-            if taken is None and stepped and not self._replay:
-                break  # timers that came due meanwhile go with the next batch
-            step, stepped = taken or Step(), True
-            worked = await self._timers_before(step, now_ms)
-            if not step.records and not step.clock_ms and not worked:
-                break
-            if step.records or step.clock_ms:
-                limit = UNBOUNDED if self._replay else MAX_TIMERS
-                await self._work(step, await self._due.of(self._until_ms(step, now_ms), limit), now_ms)
-            elif not self._replay:
-                break
+        rows = len(batch.records)
         if self._replay:
+            await self._replay_steps()
             await self.holdings.balance(self._settings.batch.max_held_records)
-        elif self.arming is not None:
-            await self._arm(self.arming, self._now_ms())
-        if len(batch.records) < self.ahead_from:
+        else:
+            rows = max(rows, await self._live_steps())
+            if self.arming is not None:
+                await self._arm(self.arming, self._now_ms())
+        if rows < self.ahead_from:
             await self.settle()
         await self.holdings.reclaim()
         if self.finishing.task is None:
@@ -186,6 +176,37 @@ class Handler:
         self._tally.end(len(batch.records))
         self._at_work = False
         batch.done(self.holdings.take_offsets())
+
+    async def _live_steps(self) -> int:
+        """Work on what came and on timers that are due; return of how many rows the last step was.
+
+        Where more timers are due than a step takes, the others go with the next batches.
+        """
+        rows, stepped = 0, False
+        while True:
+            now_ms = self._now_ms()
+            self.holdings.given_up.clear()
+            taken = self.intake.step(self._settings.batch.max_records, now_ms)
+            if taken is None and stepped:
+                return rows
+            step, stepped = taken or Step(), True
+            timers = await self._due.of(self._until_ms(step, now_ms), MAX_TIMERS_LIVE)
+            if not step.records and not timers:
+                return rows
+            await self._work(step, timers, now_ms)
+            rows = step.records + len(timers)
+
+    async def _replay_steps(self) -> None:
+        """Work on what came, as far as the watermarks allow, and on the timers up to there."""
+        while True:
+            now_ms = self._now_ms()
+            self.holdings.given_up.clear()
+            step = self.intake.step(self._settings.batch.max_records, now_ms) or Step()
+            worked = await self._timers_before(step, now_ms)
+            if step.records or step.clock_ms:
+                await self._work(step, await self._due.of(dict(step.clock_ms), UNBOUNDED), now_ms)
+            elif not worked:
+                return
 
     def walk(self) -> Arming:
         """Begin to arm customers; the caller runs what is returned."""
@@ -237,17 +258,14 @@ class Handler:
     async def _timers_before(self, step: Step, now_ms: int) -> bool:
         """Work on timers that come before the step's events, so many at a time; True if there were any."""
         worked = False
-        if self._replay:
-            until_ms = dict(step.clock_ms)
-            for row in reversed(step.events):
-                until_ms[row.partition] = row.now_ms
-        else:
-            until_ms = dict.fromkeys(self.holdings.owned, now_ms)
+        until_ms = dict(step.clock_ms)
+        for row in reversed(step.events):
+            until_ms[row.partition] = row.now_ms
         # where customers compete for room, no timer may be worked on before an earlier one
-        limit = UNBOUNDED if self._replay and self.pipeline.machine.limited else MAX_TIMERS
+        limit = UNBOUNDED if self.pipeline.machine.limited else MAX_TIMERS_REPLAYED
         while True:
             due = await self._due.of(until_ms, limit)
-            if not due or (step.events and len(due) < MAX_TIMERS):
+            if not due or (step.events and len(due) < MAX_TIMERS_REPLAYED):
                 return worked
             await self._work(Step(), due, now_ms, until_ms)
             worked = True
@@ -345,7 +363,7 @@ class Handler:
             # the customer's timer alone, too: failing, it must not take the event with it
             await self._timer_alone(row.event.customer_id, number, now_ms, row.now_ms)
             await self._work(single, {}, now_ms, until_ms)
-        limit = UNBOUNDED if self._replay else MAX_TIMERS
+        limit = UNBOUNDED if self._replay else MAX_TIMERS_LIVE
         rest = dataclasses.replace(step, events=[], ids={})
         await self._work(rest, await self._due.of(until, limit), now_ms, until)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
@@ -31,6 +33,7 @@ from engine.errors import AccessError, StateError, TransientError
 Command = Sequence[bytes | str | int]
 _pack: Callable[[Any], bytes] = cast("Any", hiredis.pack_command)  # its stub allows one argument only
 _CONNECT_TIMEOUT_S = 2.0
+_WORDS = {"TimeoutError": "no reply in time", "ConnectionError": "the connection broke"}
 # Replies of these are wanted as they come, as from ServerLink; the cluster client would make them over.
 _PLAIN_REPLIES = (
     *("CONFIG GET", "CONFIG", "HGETALL", "INFO", "PING"),
@@ -263,7 +266,7 @@ def no_answer(url: str, error: BaseException, *, had_answered: bool = False) -> 
         text = f"redis at {address!r}: no TLS connection: {tls}"
         return AccessError(f"{text}; check redis.url (rediss://?), redis.ca_file and redis.certificate_file")
     hint = "" if had_answered else _tls_hint(url, error)
-    return TransientError(f"redis at {address!r} does not answer: {type(error).__name__}{hint}")
+    return TransientError(f"redis at {address!r} does not answer: {_reason(error)}{hint}")
 
 
 def _tls_hint(url: str, error: BaseException) -> str:
@@ -279,6 +282,23 @@ def _tls_hint(url: str, error: BaseException) -> str:
     if hung_up:
         return "; does it ask for a certificate? check redis.certificate_file and redis.key_file"
     return "; without TLS there? redis.url begins with redis:// then" if _is_a(error, TimeoutError) else ""
+
+
+def _reason(error: BaseException) -> str:
+    """Say in words why there was no answer; redis-py's own text would repeat the address."""
+    if "closed by server" in str(error):
+        return "it closed the connection"
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, socket.gaierror):
+            return "there is no such host"
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno).lower()
+        if isinstance(cause, OSError) and "Connect call failed" in str(cause):  # at each of its addresses
+            return "connection refused"
+        cause = cause.__cause__ or cause.__context__
+    kind = type(error).__name__
+    return _WORDS.get(kind, kind)
 
 
 def _is_a(error: BaseException, kind: type[BaseException]) -> bool:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, OffsetSpec
+from confluent_kafka.admin import AdminClient, MemberDescription, NewPartitions, OffsetSpec
 
 from engine.errors import ConfigError, TransientError
-from engine.streams.kafka import KafkaSettings, check_topics, common_config, partition_counts, producer_config
-from engine.streams.producer import fetch_reports, wait_for_reports
+from engine.streams.kafka import KafkaSettings, check_topics, common_config, partition_counts
+from engine.streams.producer import fetch_reports, open_producer, wait_for_reports
 from engine.streams.security.refusals import failed, is_refusal, refused
 
 _TIMEOUT_S = 15.0
@@ -67,7 +67,7 @@ class EventTopics:
                 return []
             raise TransientError(f"kafka does not tell of group {group!r}: {error.args[0].str()}") from error
         return [
-            f"worker {member.client_id} at {member.host} is in group {group!r}: stop it"
+            f"worker {member.client_id} at {member.host} with {_held(member)} is in group {group!r}: stop it"
             for member in found.members
         ]
 
@@ -116,13 +116,13 @@ class EventTopics:
         left = self._left(offsets, partitions)
         config = {"group.id": f"{self._kafka.group_id}-widen", "enable.auto.commit": False}
         consumer = Consumer(common_config(self._kafka) | config)
-        producer = Producer(producer_config(self._kafka))
+        producer = open_producer(self._kafka)
         taken: Counter[tuple[str, int]] = Counter()
-        refused_with: list[KafkaError] = []
+        refused_with: list[tuple[KafkaError, str]] = []
 
         def on_delivery(error: KafkaError | None, record: Message) -> None:
             if error is not None:
-                refused_with.append(error)
+                refused_with.append((error, record.topic()))
             else:
                 taken[record.topic(), record.partition()] += 1
 
@@ -134,7 +134,8 @@ class EventTopics:
         finally:
             consumer.close()
         if refused_with:
-            raise failed(refused_with[0], self._kafka.bootstrap, _NOT_TAKEN)
+            reason, topic = refused_with[0]
+            raise failed(reason, self._kafka.bootstrap, _NOT_TAKEN, topic)
         return SentOn({place: end for place, (_, end) in left.items()}, taken)
 
     def _left(
@@ -180,7 +181,7 @@ class EventTopics:
             except KafkaException as error:
                 reason = error.args[0]
                 if is_refusal(reason):
-                    raise refused(reason, self._kafka.bootstrap) from None
+                    raise refused(reason, self._kafka.bootstrap, topic) from None
                 raise ConfigError(f"kafka refuses partitions for {topic!r}: {reason.str()}") from error
         deadline_s = time.monotonic() + _TIMEOUT_S
         while not validate_only and any(
@@ -189,6 +190,11 @@ class EventTopics:
             if time.monotonic() > deadline_s:
                 raise TransientError(f"kafka does not show {partitions} partitions after {_TIMEOUT_S:.0f} s")
             time.sleep(0.1)
+
+
+def _held(member: MemberDescription) -> str:
+    held = sorted({place.partition for place in member.assignment.topic_partitions})
+    return f"partitions {', '.join(map(str, held))}" if held else "no partitions"
 
 
 def _send_again(

@@ -262,7 +262,8 @@ async def test_a_port_that_wants_tls_is_a_server_that_does_not_answer(secure: Se
     """Redis hangs up on who does not speak TLS; so does one that is just starting: no more than a hint."""
     url = secure.tls_url.replace("rediss://", "redis://")
     store = RedisStore.of(settings_of(secure, "worker", ENGAGE_REDIS_URL=url, ENGAGE_REDIS_CA_FILE="").redis)
-    with pytest.raises(TransientError, match=r"does not answer: ConnectionError; TLS there\?.*rediss://"):
+    told = r"does not answer: (it closed the connection|connection reset by peer); TLS there\?.*rediss://"
+    with pytest.raises(TransientError, match=told):
         await store.ping()
     await store.close()
 
@@ -274,7 +275,7 @@ async def test_a_port_without_tls_is_told(secure: SecureRedis) -> None:
         "ENGAGE_REDIS_TIMEOUT_MS": "1000",
     }
     store = RedisStore.of(settings_of(secure, "worker", **more).redis)
-    with pytest.raises(TransientError, match=r"does not answer: TimeoutError; without TLS.*redis://"):
+    with pytest.raises(TransientError, match=r"does not answer: no reply in time; without TLS.*redis://"):
         await store.ping()
     await store.close()
 
@@ -288,7 +289,7 @@ async def test_where_the_link_has_worked_tls_is_no_question(secure: SecureRedis)
     os.kill(pid, signal.SIGSTOP)
     try:
         for _ in range(2):  # the second on a connection that could not be made
-            with pytest.raises(TransientError, match=r"does not answer: TimeoutError$"):
+            with pytest.raises(TransientError, match=r"does not answer: no reply in time$"):
                 await store.ping()
     finally:
         os.kill(pid, signal.SIGCONT)
