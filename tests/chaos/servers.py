@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import redis
 
@@ -27,6 +28,9 @@ clock = {"LD_PRELOAD": sys.argv[1], "FAKETIME_TIMESTAMP_FILE": sys.argv[2]}
 clock |= {"FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 os.execve(sys.argv[3], sys.argv[3:], os.environ | (clock if sys.argv[1] else {}))
 """
+
+
+_SHARED_MEMORY = Path("/dev/shm")
 
 
 class LinkedKafka(ApacheKafka):
@@ -74,6 +78,7 @@ class FaultyValkey(ValkeyServer):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, rewrite_aof=False)  # a copy of the file is then a moment of the past
+        self._pids: list[int] = []
 
     def _command(self) -> list[str]:
         library = os.fspath(libfaketime() or "")
@@ -91,6 +96,20 @@ class FaultyValkey(ValkeyServer):
     def _prepare(self) -> None:
         self.set_clock(0)
         super()._prepare()
+
+    def start(self) -> Self:
+        """See `LocalServer`."""
+        super().start()
+        assert self.pid is not None
+        self._pids.append(self.pid)
+        return self
+
+    def stop(self) -> None:
+        """End it, and remove what libfaketime leaves of a process that was killed."""
+        super().stop()
+        for pid in self._pids:
+            for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
+                (_SHARED_MEMORY / name).unlink(missing_ok=True)
 
     def set_clock(self, offset_s: int) -> None:
         """Set its wall clock off; without libfaketime nothing happens."""
