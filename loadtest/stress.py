@@ -306,10 +306,11 @@ def run(bench: Bench, options: argparse.Namespace, say: Callable[[str], None]) -
 
     with bench.engine() as engine:
         bench.load(engine, options.sustained / 2, options.seconds)
-        quiet_ms = stress.quiet(engine)
-        tell(stress.hot_customer(engine, quiet_ms))
-        tell(stress.large_records(engine, quiet_ms))
-        tell(stress.overload(engine, options.overload_s))
+        if not options.only_timers:
+            quiet_ms = stress.quiet(engine)
+            tell(stress.hot_customer(engine, quiet_ms))
+            tell(stress.large_records(engine, quiet_ms))
+            tell(stress.overload(engine, options.overload_s))
         bench.drain(engine)
     if options.timers:
         tell(stress.timers(options.timers))
@@ -323,6 +324,7 @@ def arguments(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=30.0, help="of each run beside something nasty")
     parser.add_argument("--overload-s", type=float, default=120.0)
     parser.add_argument("--timers", type=int, default=1_000_000, help="0 leaves them out")
+    parser.add_argument("--only-timers", action="store_true", help="leave the other cases out")
     parser.add_argument("--rules", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=Path("out"))
     parser.add_argument("--scratch", type=Path, default=Path("/dev/shm"))  # noqa: S108 - a folder of our own in it
