@@ -200,6 +200,7 @@ class Stress:
         folder.mkdir()
         due_s = (time.time() + 90 + count / (self._sustained / 2)) // 60 * 60 + 60
         at = datetime.fromtimestamp(due_s, UTC).strftime("%H:%M")
+        self._keep_everything()
         (folder / f"{_TIMED}.yaml").write_text(_timed_journey(at), "utf-8")
         environment = dict(self._bench.environment)
         environment["ENGAGE_RULES_PATHS"] += f",{folder}"

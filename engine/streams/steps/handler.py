@@ -42,9 +42,9 @@ from engine.streams.wire.codec import Decode
 
 log = structlog.get_logger(__name__)
 
-# Timers taken into one step, the earliest first. Live, what came goes with them: no event waits for a million
-# timers that are due at once. On the replay clock timers come before the events behind them.
-MAX_TIMERS_LIVE, MAX_TIMERS_REPLAYED = 250, 5_000
+# Timers taken into one step, the earliest first. Live, few go along with events, so that none of these waits for
+# a million timers that are due at once. On the replay clock timers come before the events behind them.
+TIMERS_BESIDE_EVENTS, TIMERS_ALONE, TIMERS_REPLAYED = 100, 250, 5_000
 # From so many records in a batch on the next one is worked on while this one's effects become durable. With
 # fewer, waiting costs little, and lets the next batch grow.
 AHEAD_FROM = 200
@@ -190,7 +190,8 @@ class Handler:
             if taken is None and stepped:
                 return rows
             step, stepped = taken or Step(), True
-            timers = await self._due.of(self._until_ms(step, now_ms), MAX_TIMERS_LIVE)
+            limit = TIMERS_BESIDE_EVENTS if step.records else TIMERS_ALONE
+            timers = await self._due.of(self._until_ms(step, now_ms), limit)
             if not step.records and not timers:
                 return rows
             await self._work(step, timers, now_ms)
@@ -262,10 +263,10 @@ class Handler:
         for row in reversed(step.events):
             until_ms[row.partition] = row.now_ms
         # where customers compete for room, no timer may be worked on before an earlier one
-        limit = UNBOUNDED if self.pipeline.machine.limited else MAX_TIMERS_REPLAYED
+        limit = UNBOUNDED if self.pipeline.machine.limited else TIMERS_REPLAYED
         while True:
             due = await self._due.of(until_ms, limit)
-            if not due or (step.events and len(due) < MAX_TIMERS_REPLAYED):
+            if not due or (step.events and len(due) < TIMERS_REPLAYED):
                 return worked
             await self._work(Step(), due, now_ms, until_ms)
             worked = True
@@ -363,7 +364,7 @@ class Handler:
             # the customer's timer alone, too: failing, it must not take the event with it
             await self._timer_alone(row.event.customer_id, number, now_ms, row.now_ms)
             await self._work(single, {}, now_ms, until_ms)
-        limit = UNBOUNDED if self._replay else MAX_TIMERS_LIVE
+        limit = UNBOUNDED if self._replay else TIMERS_ALONE
         rest = dataclasses.replace(step, events=[], ids={})
         await self._work(rest, await self._due.of(until, limit), now_ms, until)
 
