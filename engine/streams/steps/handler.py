@@ -42,8 +42,8 @@ from engine.streams.wire.codec import Decode
 
 log = structlog.get_logger(__name__)
 
-# Timers taken into one step, the earliest first. Live, few go along with events, so that none of these waits for
-# a million timers that are due at once. On the replay clock timers come before the events behind them.
+# Timers taken into one step, the earliest first. Live, few go along with events, so that no event waits for a
+# million timers that are due at once. On the replay clock timers come before the events behind them.
 TIMERS_BESIDE_EVENTS, TIMERS_ALONE, TIMERS_REPLAYED = 100, 250, 5_000
 # From so many records in a batch on the next one is worked on while this one's effects become durable. With
 # fewer, waiting costs little, and lets the next batch grow.
