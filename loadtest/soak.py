@@ -1,7 +1,8 @@
 """`make soak`: load for half an hour; memory, file descriptors, threads and Redis keys must stay flat.
 
 They are looked at every few seconds. What is judged is the second half of the run: the first fills caches and
-makes the customers known.
+makes the customers known. A customer's state grows until it has as many entries as are kept one by one
+(`engine/features/tiles.py`), so there are few enough customers for all of them to get there in the first half.
 """
 
 from __future__ import annotations
@@ -127,6 +128,7 @@ def main() -> int:
     parser.add_argument(
         "--rate", type=float, default=5_000.0, help="events/s; about 80 %% of what is sustained"
     )
+    parser.add_argument("--customers", type=int, default=4_000)
     parser.add_argument("--rules", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=Path("out"))
     parser.add_argument("--scratch", type=Path, default=Path("/dev/shm"))  # noqa: S108 - a folder of our own in it
@@ -138,7 +140,8 @@ def main() -> int:
 
     scratch = options.scratch if options.scratch.is_dir() else None
     try:
-        with Bench(Workload(rules=options.rules), scratch, say) as bench, bench.engine() as engine:
+        workload = Workload(customers=options.customers, rules=options.rules)
+        with Bench(workload, scratch, say) as bench, bench.engine() as engine:
             say(f"{options.rate:,.0f} events/s for {options.minutes:g} minutes")
             looks, sent = soak(bench, engine, options.rate, options.minutes * 60)
             bench.drain(engine)
