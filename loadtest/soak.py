@@ -2,7 +2,7 @@
 
 They are looked at every few seconds. What is judged is the second half of the run: the first fills caches and
 makes the customers known. A customer's state grows until it has as many entries as are kept one by one
-(`engine/features/tiles.py`), so there are few enough customers for all of them to get there in the first half.
+(`engine/features/tiles.py`), so there are few enough customers for all to get there in the first half.
 """
 
 from __future__ import annotations
