@@ -13,31 +13,26 @@ import logging
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 from aiohttp import web
 
 from engine import metrics as table
 from engine.errors import EngineError
-from engine.metrics import LATENCY_BOUNDS_S, Metrics, quantile
+from engine.metrics import Metrics
 from engine.settings import Settings
 from engine.streams.kafka import TopicPartition
+from engine.streams.rates import SAMPLE_EVERY_S, RecentRates
 
 _monotonic_s = time.monotonic
 logger = logging.getLogger(__name__)
 
-WINDOW_S = 10.0
-SAMPLE_EVERY_S = 0.5
 PAUSED_S = 2.0  # the watchdog's thread does nothing but wait: later than that, nothing ran
 WATCHDOG_EXIT_CODE = 70
 SILENT_AFTER_S = 30.0
-_MAX_SAMPLES = int(WINDOW_S / SAMPLE_EVERY_S) + 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,43 +214,6 @@ class WorkerHealth:
 
 def _of(server: str, error: str) -> str:
     return error if error.startswith(server) else f"{server}: {error}"
-
-
-class RecentRates:
-    """Rates and latencies over the last seconds, from snapshots of the totals.
-
-    Args:
-        metrics: the totals.
-    """
-
-    __slots__ = ("_metrics", "_samples")
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self._samples: deque[tuple[float, float, npt.NDArray[np.int64]]] = deque(maxlen=_MAX_SAMPLES)
-
-    def sample(self, now_s: float) -> None:
-        """Take a snapshot; call it every `SAMPLE_EVERY_S`."""
-        events = self._metrics.value(table.EVENTS)
-        self._samples.append((now_s, events, self._metrics.buckets(table.ENGINE_LATENCY)))
-
-    def read(self, now_s: float) -> tuple[float, dict[str, float | None]]:
-        """Return events per second and the latency percentiles in ms of the last `WINDOW_S`."""
-        events = self._metrics.value(table.EVENTS)
-        buckets = self._metrics.buckets(table.ENGINE_LATENCY)
-        recent = [sample for sample in self._samples if now_s - sample[0] <= WINDOW_S]
-        if not recent:
-            return 0.0, {"p50": None, "p99": None}
-        then_s, events_then, buckets_then = recent[0]
-        passed_s = max(now_s - then_s, 1e-3)
-        seen = buckets - buckets_then
-        latency = {
-            name: None
-            if (found := quantile(seen, LATENCY_BOUNDS_S, share)) is None
-            else round(found * 1000, 3)
-            for name, share in (("p50", 0.5), ("p99", 0.99))
-        }
-        return round((events - events_then) / passed_s, 1), latency
 
 
 class HealthServer:

@@ -20,7 +20,6 @@ from engine.errors import ConfigError, TransientError
 from engine.metrics import Metrics
 from engine.pipeline.core import Pipeline
 from engine.settings import Settings
-from engine.streams import transport
 from engine.streams.files import fingerprint_of
 from engine.streams.health import WATCHDOG_EXIT_CODE, HealthServer, WorkerHealth
 from engine.streams.kafka import KafkaSettings, check_topics
@@ -31,6 +30,7 @@ from engine.streams.producer import ActionProducer
 from engine.streams.rules.follower import RuleFollower
 from engine.streams.rules.loader import RuleLoader
 from engine.streams.rules.switch import RuleSwitch
+from engine.streams.running import run
 from engine.streams.security.acls import check_rights
 from engine.streams.security.rights import roles_of
 from engine.streams.steps.delivery import Producers
@@ -38,6 +38,7 @@ from engine.streams.steps.handler import Handler
 from engine.streams.store.redis import RedisStore
 from engine.streams.topics import topic_specs
 from engine.streams.transactions.producer import KafkaTransactions
+from engine.streams.transport import create_app
 from engine.streams.watch import Watch
 from engine.streams.wire.codec import Decoder
 from engine.streams.wire.registry import open_registry
@@ -118,7 +119,7 @@ async def _run(settings: Settings) -> None:
             lambda: None if handler.at_work else rules.switch()
         )
         rules.switch()
-    app = transport.create_app(kafka, handler, handler.handle)
+    app = create_app(kafka, handler, handler.handle)
     handler.attach(lambda: app.batches)
     server = HealthServer(metrics, health, settings)
     await server.start()
@@ -133,7 +134,7 @@ async def _run(settings: Settings) -> None:
     if live:  # on the replay clock the rules stay, and no step but the log's is taken
         background.append(asyncio.create_task(handler.walk().run(), name="engage-arming"))
     try:
-        await transport.run(app, ready=lambda: _redis_answers(store, health))
+        await run(app, ready=lambda: _redis_answers(store, health))
     finally:
         for task in background:
             task.cancel()

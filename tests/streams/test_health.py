@@ -16,7 +16,8 @@ from engine.config import Settings, load_settings
 from engine.errors import EngineError
 from engine.metrics import Metrics
 from engine.streams import health
-from engine.streams.health import HealthServer, RecentRates, WorkerHealth
+from engine.streams.health import HealthServer, WorkerHealth
+from engine.streams.rates import RecentRates
 
 SETTINGS: Settings = load_settings({"http.port": "0", "watchdog.no_progress_s": "60"}, environ={})
 

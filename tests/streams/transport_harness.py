@@ -22,7 +22,8 @@ from confluent_kafka import Consumer, TopicPartition
 from engine.streams.batch import Batch
 from engine.streams.kafka import KafkaSettings
 from engine.streams.producer import ActionProducer
-from engine.streams.transport import EngageApp, create_app, run
+from engine.streams.running import run
+from engine.streams.transport import EngageApp, create_app
 
 Place = tuple[str, int]
 Seen = tuple[str, int, int, bytes]  # topic, partition, offset, value

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import structlog
@@ -317,10 +317,10 @@ class Handler:
         await self.settle()
         if self.holdings.given_up != given_up:
             # decided on what has turned out not to stand: once more, without the partitions given up
-            self._forget(states, marks, given_up)
+            self.holdings.forget(states, marks, given_up)
             await self._work(step, timers, now_ms, until, waking=waking)
         elif failure is not None:
-            self._forget(states, marks, given_up)
+            self.holdings.forget(states, marks, given_up)
             await self._isolate(step, timers, now_ms, until, failure)
         else:
             self.finishing.begin(step, outcome, states, effects)
@@ -402,19 +402,3 @@ class Handler:
         effects = self._lay_out(step, outcome, states, marks, until)
         self.finishing.begin(step, outcome, states, effects)
         await self.settle()
-
-    def _forget(
-        self, states: Mapping[str, CustomerState], marks: Mapping[int, Mark], given_up: Collection[int]
-    ) -> None:
-        """Drop what a step has changed in memory; the store still has it as it was.
-
-        Args:
-            states: its states.
-            marks: what the partitions were before it.
-            given_up: those given up before it; what was given up since is new in memory.
-        """
-        for number, owned in self.holdings.owned.items():
-            for name in states:
-                owned.states.pop(name, None)
-            if number in given_up or number not in self.holdings.given_up:
-                owned.go_back(marks[number])

@@ -12,7 +12,7 @@ from engine.errors import StateError, TransientError
 from engine.streams.health import WorkerHealth
 from engine.streams.kafka import TopicPartition
 from engine.streams.steps.intake import Intake
-from engine.streams.steps.partitions import OwnedPartition
+from engine.streams.steps.partitions import Mark, OwnedPartition
 from engine.streams.steps.tally import Tally
 from engine.streams.store.contract import Refusal, StateRolledBack, Store
 
@@ -181,6 +181,20 @@ class Holdings:
         """Return the durable offsets the consumer has not been told yet."""
         offsets, self._offsets = self._offsets, {}
         return offsets
+
+    def forget(self, names: Iterable[str], marks: Mapping[int, Mark], given_up: Collection[int]) -> None:
+        """Drop what a step has changed in memory; the store still has it as it was.
+
+        Args:
+            names: its customers.
+            marks: what the partitions were before it.
+            given_up: those given up before it; what was given up since is new in memory.
+        """
+        for number, owned in self.owned.items():
+            for name in names:
+                owned.states.pop(name, None)
+            if number in given_up or number not in self.given_up:
+                owned.go_back(marks[number])
 
     async def balance(self, held_bound: int) -> None:
         """Pause topics that run ahead of the replay clock's merge, resume those that caught up.
