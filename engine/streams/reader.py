@@ -126,6 +126,11 @@ class TopicReader:
                 return message if message.error() is None else None
         return None
 
+    @property
+    def partitions(self) -> int:
+        """How many partitions there are; of several topics, what the one with most has."""
+        return 1 + max(number for _, number in self._ends)
+
     def firsts(self, topic: str) -> list[Message]:
         """Return the oldest record of each partition of a topic; none of one that is empty.
 

@@ -39,10 +39,12 @@ class LogWriter:
 
     Args:
         files: the files the records lie in.
+        sources: how many queues a family has: files, or partitions of its topic.
     """
 
-    def __init__(self, files: Sequence[Path]) -> None:
+    def __init__(self, files: Sequence[Path], sources: int) -> None:
         self._files = tuple(files)
+        self._sources = sources
         self._columns = tuple(array(code) for code in "qqiHHB")
 
     def add(self, file: int, at: int, length: int, queue: int, partition: int, time_ms: int) -> None:
@@ -52,7 +54,7 @@ class LogWriter:
             file: number of its file.
             at: where it begins.
             length: bytes; 0 = a watermark, which only says that stream time is `time_ms`.
-            queue: what is merged with what: `family number * files + file`.
+            queue: what is merged with what: `family number * sources + source`.
             partition: its partition.
             time_ms: its event time.
         """
@@ -76,7 +78,9 @@ class LogWriter:
         """
         time_ms, at, length, queue, partition, file = (np.array(column) for column in self._columns)
         self._columns = tuple(array(code) for code in "qqiHHB")
-        return LogIndex(self._files, time_ms, at, length, queue, partition, file, invalid, dict(customers))
+        return LogIndex(
+            self._files, self._sources, time_ms, at, length, queue, partition, file, invalid, dict(customers)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ class LogIndex:
 
     Args:
         files: the files.
+        sources: how many queues a family has.
         time_ms: event times.
         at: where each begins in its file.
         length: bytes; 0 = a watermark.
@@ -96,6 +101,7 @@ class LogIndex:
     """
 
     files: tuple[Path, ...]
+    sources: int
     time_ms: npt.NDArray[Any]
     at: npt.NDArray[Any]
     length: npt.NDArray[Any]
@@ -130,7 +136,7 @@ class LogIndex:
         rows, now_ms = _merged(chosen, self.partition[chosen], self.queue[chosen], self.time_ms[chosen])
         keep = (self.length[rows] > 0) & (now_ms <= to_ms)
         rows, now_ms = rows[keep], now_ms[keep]
-        families = self.queue[rows] // len(self.files)
+        families = self.queue[rows] // self.sources
         return OrderedLog(
             self.files,
             now_ms,

@@ -79,7 +79,7 @@ class LogReader:
         """
         kinds = [file_kind(path, SUFFIXES) for path in paths]
         writer = LogWriter(
-            [path if kind == "json" else spool for path, kind in zip(paths, kinds, strict=True)]
+            [path if kind == "json" else spool for path, kind in zip(paths, kinds, strict=True)], len(paths)
         )
         with spool.open("wb") as out:
             for number, (path, kind) in enumerate(zip(paths, kinds, strict=True)):
@@ -95,6 +95,8 @@ class LogReader:
     ) -> LogIndex:
         """Copy topics to a spool and index it; the reader has no group and commits nothing.
 
+        A customer is where the key says, wherever records lie: before a widening, some lay elsewhere.
+
         Args:
             kafka: how to reach Kafka.
             topics: event topics and their families.
@@ -106,27 +108,27 @@ class LogReader:
             ConfigError: a topic does not exist.
         """
         decoder = Decoder("replay", registry)
-        writer = LogWriter([spool])
         at = 0
         with spool.open("wb") as out, TopicReader(kafka, list(topics), last=None) as reader:
+            self._count = reader.partitions
+            writer = LogWriter([spool], self._count)
             for number, message in enumerate(reader.until_end()):
                 if number % 5_000 == 0:
                     self._progress(number)
-                family = topics[message.topic()]
-                place, value = message.partition(), message.value()
+                family, value = topics[message.topic()], message.value()
+                queue = _NUMBERS[family] * self._count + message.partition()
                 if not value and (mark_ms := watermark_ms(message)) is not None:
                     if mark_ms < END_OF_STREAM_MS:
-                        writer.add(0, 0, 0, _NUMBERS[family], place, mark_ms)
+                        writer.add(0, 0, 0, queue, message.partition(), mark_ms)
                     continue
                 try:
                     event = decoder.decode(family, value, message.key(), 0, message.headers())
                 except InvalidEvent as error:
-                    self._refuse(f"{message.topic()}/{place}/{message.offset()}", error)
+                    self._refuse(f"{message.topic()}/{message.partition()}/{message.offset()}", error)
                     continue
                 data = encode_json(event)
                 out.write(data)
-                self._places[event.customer_id] = place
-                writer.add(0, at, len(data), _NUMBERS[family], place, event.time)
+                writer.add(0, at, len(data), queue, self._place(event.customer_id), event.time)
                 at += len(data)
         return self._close(writer)
 

@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 import redis
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from pyarrow import parquet
 
@@ -30,8 +30,9 @@ from engine.streams import wiring
 from engine.streams.backtest.job import Request, backtest, live_rules
 from engine.streams.backtest.read import LogReader
 from engine.streams.backtest.run import compile_rules
-from engine.streams.kafka import TopicSpec, create_topics
+from engine.streams.kafka import TopicSpec, create_topics, producer_config
 from engine.streams.local.stack import ApacheKafka, EmbeddedBroker, ValkeyServer
+from engine.streams.partition import partition_of
 from engine.streams.rules.desk import RuleDesk
 from engine.streams.sender import EventSender
 from engine.streams.topics import topic_specs
@@ -231,6 +232,30 @@ def test_a_backtest_of_topics_leaves_no_trace(
     assert look() == before
     assert result.run.events == len(events)
     assert figures(result) == expected
+
+
+def test_after_a_widening_a_customer_is_whole(
+    tmp_path: Path, embedded_broker: Server, events: list[tuple[Family, Event]]
+) -> None:
+    """What was sent when there were fewer partitions lies where the key does not say; it counts."""
+    topics = {family: f"bt{time.time_ns()}.{family}" for family in Family}
+    named: Any = {str(family): topic for family, topic in topics.items()}
+    settings = Settings(
+        kafka=KafkaSection(bootstrap_servers=embedded_broker.bootstrap),
+        topics=TopicSettings(**named, models=f"{topics[Family.CLICK]}.models", partitions=4),
+    )
+    kafka = wiring.kafka_settings(settings, "test")
+    create_topics(kafka, [TopicSpec(topic, 4) for topic in (*topics.values(), settings.topics.models)])
+    producer = Producer(producer_config(kafka))
+    for number, (family, event) in enumerate(events):
+        key = event.customer_id.encode()
+        place = partition_of(key, 2 if number < len(events) // 2 else 4)
+        producer.produce(topics[family], encode_json(event), key, partition=place)
+    producer.flush()
+    file = tmp_path / "log.jsonl"
+    file.write_bytes(b"\n".join(encode_json(event) for _, event in events))
+    expected = figures(backtest(settings, kafka, request(file), Quiet()))
+    assert figures(backtest(settings, kafka, request(), Quiet())) == expected
 
 
 def _looks(
