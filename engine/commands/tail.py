@@ -30,9 +30,17 @@ def tail(  # noqa: PLR0913, PLR0917 - the options of a command
     what: Annotated[Output, typer.Argument(parser=one_of(Output), help="Which output.")],
     last: Annotated[
         int,
-        typer.Option("--last", "-n", min=0, max=1_000_000, help="Start with the newest N; 0 = none."),
+        typer.Option(
+            "--last",
+            "-n",
+            min=0,
+            max=1_000_000,
+            help="Start with the newest N; 0 = none. Not with --from-start.",
+        ),
     ] = 10,
-    from_start: Annotated[bool, typer.Option("--from-start", help="Start with the oldest record.")] = False,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="Start with the oldest records, in order within a partition.")
+    ] = False,
     follow: Annotated[
         bool,
         typer.Option("--follow/--no-follow", help="Wait for more, until Ctrl-C; or end with what is there."),
@@ -50,6 +58,8 @@ def tail(  # noqa: PLR0913, PLR0917 - the options of a command
     """
     from engine.streams.reader import TopicReader  # noqa: PLC0415
 
+    if channel is not None and what != "actions":
+        raise typer.BadParameter("only actions have a channel", param_hint="--channel")
     topics = _topics(settings, what, channel)
     key = None if customer is None else customer.encode()
     start = None if from_start or (key and last) else last

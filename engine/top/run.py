@@ -63,13 +63,16 @@ def _get(url: str) -> tuple[int, str]:
         return error.code, error.read(MAX_PAGE_BYTES).decode()
 
 
-def views(urls: Sequence[str], every_s: float, count: int | None) -> Iterator[TopView]:
+def views(
+    urls: Sequence[str], every_s: float, count: int | None, *, rates_only: bool = False
+) -> Iterator[TopView]:
     """Yield a view every so often.
 
     Args:
         urls: the workers' base addresses.
         every_s: between two looks.
         count: end after so many; None goes on for ever.
+        rates_only: leave the first look out, which has no rates yet; with a count that is so anyway.
 
     Raises:
         TransientError: no worker answers at the first look.
@@ -85,7 +88,7 @@ def views(urls: Sequence[str], every_s: float, count: int | None) -> Iterator[To
                     f"no worker answers at {', '.join(urls)}: is one running, is that its http.port?"
                 )
             view = watch.take(looks)
-            if shown or count is None:  # the first look has no rates
+            if shown or not (rates_only or count is not None):
                 yield view
             shown += 1
             if count is not None and shown > count:
@@ -104,7 +107,7 @@ def show(urls: Sequence[str], every_s: float, count: int | None, *, plain: bool)
     """
     console = Console(highlight=False)
     if plain or not console.is_terminal:
-        for view in views(urls, every_s, count):
+        for view in views(urls, every_s, count, rates_only=True):
             sys.stdout.write(f"{dt.datetime.now(dt.UTC):%H:%M:%S} {plain_line(view)}\n")
             sys.stdout.flush()
         return

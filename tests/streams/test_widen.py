@@ -36,7 +36,7 @@ class Topics(EventTopics):
 
     def __init__(self) -> None:
         self.count = BEFORE
-        self.left = ""
+        self.left = 0
         self.workers: list[str] = []
 
     def partitions(self) -> int:
@@ -47,9 +47,9 @@ class Topics(EventTopics):
         """See `EventTopics`."""
         return self.workers
 
-    def waiting(self, _offsets: Any, _partitions: int) -> str:
+    def behind(self, _offsets: Any, _partitions: int) -> dict[tuple[str, int], int]:
         """See `EventTopics`."""
-        return self.left
+        return {(TOPIC, 0): self.left} if self.left else {}
 
     def senders(self) -> list[str]:
         """See `EventTopics`."""
@@ -57,7 +57,7 @@ class Topics(EventTopics):
 
     def send_on(self, _offsets: Any, partitions: int) -> SentOn:
         """See `EventTopics`."""
-        self.left = ""
+        self.left = 0
         return SentOn({(TOPIC, number): 1000 for number in range(partitions)}, {})
 
     def widen(self, partitions: int, *, validate_only: bool = False) -> None:
@@ -204,7 +204,7 @@ async def test_what_stands_against_it_is_said(valkey: ValkeyServer) -> None:
     """A worker, a trainer, and records that wait are each named with what to do."""
     await fill(valkey.url)
     topics = Topics()
-    topics.workers, topics.left = ["worker w: stop it"], "7 records have not been worked on (orders/0 7)"
+    topics.workers, topics.left = ["worker w: stop it"], 7
     with redis.Redis.from_url(valkey.url) as client:
         client.set("engage:trainer:lock", "host:1")
     async with widening(valkey, topics) as move:
@@ -218,7 +218,7 @@ async def test_what_waits_in_widened_topics_can_be_sent_on(valkey: ValkeyServer)
     """Topics widened by hand while records waited: they are sent on, and the old partitions are done."""
     await fill(valkey.url)
     topics = Topics()
-    topics.count, topics.left = AFTER, "7 records have not been worked on (orders/0 7)"
+    topics.count, topics.left = AFTER, 7
     async with widening(valkey, topics) as move:
         (said,) = (await move.plan()).obstacles
     assert "--send-on" in said

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from engine.errors import StateError, TransientError
+from engine.errors import AccessError, StateError, TransientError
 from engine.streams.health import WorkerHealth
 from engine.streams.kafka import TopicPartition
 from engine.streams.steps.intake import Intake
@@ -81,6 +81,7 @@ class Holdings:
         # owns them now, this worker included.
         self.given_up: set[int] = set()
         self.reclaim_after_s = RECLAIM_AFTER_S
+        self._gone_through: set[str] = set()
         self._fenced_at_s: dict[int, float] = {}  # given up, and Kafka has not taken them away
         self._offsets: dict[TopicPartition, int] = {}
         self.consumer: Callable[[], Consumer] | None = None
@@ -216,16 +217,24 @@ class Holdings:
     async def retrying(self, step: str, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """Try until the server answers; readiness says so meanwhile.
 
+        A login or right that is refused where the step has gone through before was taken away under us: it
+        may be given back, and until then nothing is lost. The watchdog ends a worker that Redis keeps out.
+
         Args:
             step: what is tried, for metrics and readiness.
             attempt: the call, anew each time.
+
+        Raises:
+            AccessError: we have never had the right.
         """
         wait_s, tell_s = FIRST_RETRY_S, 0.0
         try:
             while True:
                 try:
                     found = await attempt()
-                except TransientError as error:
+                except (TransientError, AccessError) as error:
+                    if isinstance(error, AccessError) and step not in self._gone_through:
+                        raise
                     self._tally.retried(step)
                     self._health.trouble(step, str(error))
                     if self._health.now_s() >= tell_s:
@@ -236,6 +245,7 @@ class Holdings:
                 else:
                     if wait_s > FIRST_RETRY_S:
                         log.info("the server answers again", step=step)
+                    self._gone_through.add(step)
                     return found
         finally:
             if wait_s > FIRST_RETRY_S:  # it answers again, be it with a refusal

@@ -86,19 +86,14 @@ class EventTopics:
         first, end = found
         return {place: (first[place], end[place]) for place in first}
 
-    def waiting(self, offsets: Mapping[tuple[str, int], int], partitions: int) -> str:
-        """Say what has not been worked on yet; empty when everything has been.
+    def behind(self, offsets: Mapping[tuple[str, int], int], partitions: int) -> dict[tuple[str, int], int]:
+        """Return how many records have not been worked on yet, by topic and partition where there are any.
 
         Args:
             offsets: the durable ones.
             partitions: how many to look at.
         """
-        behind = {place: end - start for place, (start, end) in self._left(offsets, partitions).items()}
-        if not behind:
-            return ""
-        worst = sorted(behind, key=lambda place: -behind[place])[:_MAX_NAMED]
-        named = ", ".join(f"{topic}/{number} {behind[topic, number]}" for topic, number in worst)
-        return f"{sum(behind.values())} records have not been worked on ({named})"
+        return {place: end - start for place, (start, end) in self._left(offsets, partitions).items()}
 
     def send_on(self, offsets: Mapping[tuple[str, int], int], partitions: int) -> SentOn:
         """Send what has not been worked on again, by its key; Kafka puts it where its customer belongs now.
@@ -190,6 +185,16 @@ class EventTopics:
             if time.monotonic() > deadline_s:
                 raise TransientError(f"kafka does not show {partitions} partitions after {_TIMEOUT_S:.0f} s")
             time.sleep(0.1)
+
+
+def in_words(behind: Mapping[tuple[str, int], int]) -> str:
+    """Say how much has not been worked on, and where most; empty when everything has been."""
+    if not behind:
+        return ""
+    worst = sorted(behind, key=lambda place: -behind[place])[:_MAX_NAMED]
+    named = ", ".join(f"{topic}/{number} {behind[topic, number]}" for topic, number in worst)
+    more = f", {len(behind) - len(worst)} more partitions" if len(behind) > len(worst) else ""
+    return f"{sum(behind.values())} records have not been worked on ({named}{more})"
 
 
 def _held(member: MemberDescription) -> str:

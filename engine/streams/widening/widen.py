@@ -29,7 +29,7 @@ from engine.streams.store.redis import RedisStore
 from engine.streams.trainer import Checkpoint
 from engine.streams.transactions.outbox import OUTBOX_FIELD
 from engine.streams.widening.census import Census, Found, Totals
-from engine.streams.widening.event_topics import EventTopics, SentOn
+from engine.streams.widening.event_topics import EventTopics, SentOn, in_words
 from engine.streams.widening.moving import Meta, Moving
 
 MAX_PARTITIONS = 1024
@@ -153,7 +153,7 @@ class Widening:
         if trainer is not None:
             await self._moving.set_trainer(_widened(trainer, after))
         mine = Counter(await self._moving.offsets(before)) + Counter(sent_on.taken)
-        if late := self._topics.waiting(mine, before):
+        if late := in_words(self._topics.behind(mine, before)):
             raise StateError(f"{late}: a sender was not stopped; stop it, then again with --send-on")
         await self._moving.finish(after)
         return found.totals
@@ -200,7 +200,7 @@ class Widening:
         _, holder = await self._moving.trainer()
         if holder is not None:
             found.append(f"a trainer runs as {holder.decode()}: stop it")
-        waiting = self._topics.waiting(await self._moving.offsets(plan.before), plan.before)
+        waiting = in_words(self._topics.behind(await self._moving.offsets(plan.before), plan.before))
         if waiting and not self._send_on:
             way = (
                 "no worker can any more: --send-on"
@@ -324,7 +324,7 @@ async def widen(
         await link.close()
 
 
-async def backlog(settings: Settings, kafka: KafkaSettings) -> tuple[int, str]:
+async def backlog(settings: Settings, kafka: KafkaSettings) -> tuple[int, int, str]:
     """Tell how many partitions there are and what has not been worked on.
 
     Args:
@@ -332,7 +332,7 @@ async def backlog(settings: Settings, kafka: KafkaSettings) -> tuple[int, str]:
         kafka: how to reach Kafka.
 
     Returns:
-        The number, and what waits in words; empty when nothing does.
+        The number, how many records wait, and the same in words; empty when none does.
 
     Raises:
         StateError: the state was written with another number.
@@ -347,6 +347,7 @@ async def backlog(settings: Settings, kafka: KafkaSettings) -> tuple[int, str]:
         await store.close()
     link = await open_link(redis.url, redis.timeout_ms / 1000, redis_options(redis))
     try:
-        return count, topics.waiting(await Moving(link, redis.prefix).offsets(count), count)
+        behind = topics.behind(await Moving(link, redis.prefix).offsets(count), count)
+        return count, sum(behind.values()), in_words(behind)
     finally:
         await link.close()

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from engine import metrics as table
-from engine.errors import EngineError, StateError
+from engine.errors import AccessError, EngineError, StateError
 from engine.features.state import CustomerState
 from engine.streams.batch import Batch
 from engine.streams.partition import partition_of
@@ -217,6 +217,40 @@ async def test_nothing_is_durable_before_kafka_acknowledged(stage: Stage) -> Non
     assert stage.tap.calls == 4 + 2, "actions and the rest go on their own"
     assert [action["template"] for action in stage.tap.actions()] == ["hello", "thanks"]
     assert stage.health.obstacles(stage.settings) == []
+
+
+@pytest.mark.parametrize("step", ["load", "commit"])
+async def test_a_right_taken_away_is_waited_for(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """What went through before and is refused now waits until the right is given back; nothing is lost."""
+    await stage.send(event("order.placed", "c1"))
+    call, refusals = getattr(stage.store, step), [AccessError("redis refuses our login") for _ in range(5)]
+
+    async def refusing(*arguments: Any) -> Any:
+        if refusals:
+            raise refusals.pop()
+        return await call(*arguments)
+
+    monkeypatch.setattr(stage.store, step, refusing)
+    task, why = await waiting(stage, stage.send(event("order.placed", "c2")), "redis")
+    assert "refuses our login" in why
+    await task
+    assert stage.state("c2") is not None
+    assert stage.health.obstacles(stage.settings) == []
+
+
+async def test_a_right_that_was_never_there_ends_the_worker(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a step has gone through once, waiting would not help."""
+
+    async def refusing(*_: Any) -> Any:
+        raise AccessError("redis: this user lacks a right")
+
+    monkeypatch.setattr(stage.store, "commit", refusing)
+    with pytest.raises(AccessError, match="lacks a right"):
+        await stage.send(event("order.placed", "c1"))
 
 
 async def test_actions_do_not_wait_for_the_rest(stage: Stage) -> None:
