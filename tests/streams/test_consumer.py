@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
 
 import confluent_kafka
 import pytest
@@ -128,9 +130,13 @@ def test_refused_access_stops_the_worker() -> None:
     """An authorization error is told as a mistake of configuration instead of being waited out."""
     refused = confluent_kafka.KafkaError(confluent_kafka.KafkaError.GROUP_AUTHORIZATION_FAILED)
     passing = confluent_kafka.KafkaError(confluent_kafka.KafkaError.LEADER_NOT_AVAILABLE)
-    judge([None, passing])
-    with pytest.raises(ConfigError, match="kafka refuses access"):
-        judge([passing, refused])
+
+    def handed_out(*errors: confluent_kafka.KafkaError | None) -> list[Any]:
+        return [SimpleNamespace(error=lambda error=error: error, topic=lambda: "orders") for error in errors]
+
+    judge(handed_out(None, passing))
+    with pytest.raises(ConfigError, match="kafka refuses access to 'orders'"):
+        judge(handed_out(passing, refused))
 
 
 @dataclass
