@@ -148,6 +148,7 @@ def test_help_loads_no_server_library() -> None:
         (["send", "order.placed", "-c", "c", "-f", "shop=x"], 2, "--field shop: order.placed has no such"),
         (["send", "order.placed", "-c", "c", "-f", "shop=x"], 2, "write props.shop"),
         (["tail", "everything"], 2, "'what': 'everything' is not one of actions, decisions, dlq"),
+        (["tail", "dlq", "--channel", "email"], 2, "only actions have a channel"),
         (["stack", "--redis", "none"], 2, "'--redis': 'none' is not one of valkey, redis"),
         (["features", "ordrs"], 1, "no feature's name contains 'ordrs'; did you mean orders_"),
         (["rules", "explain-error", "E021"], 1, "no code 'E021'; did you mean E02"),
@@ -307,6 +308,13 @@ def test_a_file_of_mended_dead_letters_is_checked_first(run: Run, servers: str, 
     rest = run("dlq", "replay", "--from-file", str(file), "--skip-invalid")
     assert rest.exit_code == 1
     assert "1 sent again" in rest.output
+
+
+def test_a_position_without_a_dead_letter_is_no_success(run: Run, servers: str) -> None:
+    """A mistyped position is told, as `dlq show` tells it."""
+    result = run("dlq", "replay", "0/99999")
+    assert result.exit_code == 1
+    assert "not every position given has a dead letter" in result.output
 
 
 def dead_letter_of(offset: int, value: str, origin: Origin) -> DeadLetter:

@@ -164,9 +164,13 @@ def replay(
         complain(f"{place}: {why}", EXIT_FAILED)
     for place in outcome.skipped:
         complain(f"{place}: no original topic, not ours", EXIT_FAILED)
-    missing = len(set(positions or ())) > outcome.sent + len(outcome.failed) + len(outcome.skipped)
+    asked = len(set(positions or ())) if from_file is None else 0
+    missing = asked > outcome.sent + len(outcome.failed) + len(outcome.skipped)
     if missing:
-        complain("not every position given has a dead letter; `engage dlq list` shows them", EXIT_FAILED)
+        complain(
+            "not every position given has a dead letter of that kind; `engage dlq list` shows them",
+            EXIT_FAILED,
+        )
     if outcome.failed or outcome.skipped or wrong or missing:
         raise typer.Exit(EXIT_FAILED)
 

@@ -20,7 +20,7 @@ from engine.errors import TransientError
 from engine.streams.kafka import KafkaSettings, producer_config
 from engine.streams.security.refusals import is_refusal, reason_of
 
-logger = logging.getLogger(__name__)
+# For librdkafka: what ends a producer is raised, and need not be printed besides.
 _unheard = logging.getLogger(f"{__name__}.unheard")
 _unheard.addHandler(logging.NullHandler())
 _unheard.propagate = False
@@ -172,12 +172,12 @@ class ActionProducer:
         )
 
     def _open(self) -> Producer:
-        self._producer = Producer(self._config, logger=logger)
+        self._producer = Producer(self._config, logger=_unheard)
         return self._producer
 
 
 def open_producer(settings: KafkaSettings) -> Producer:
-    """Open a producer for one who sends and waits; what ends it is raised, and not printed besides.
+    """Open a producer for one who sends and waits.
 
     Args:
         settings: how to reach Kafka.

@@ -58,7 +58,6 @@ class TopicReader:
             }
         )
         self._bootstrap = kafka.bootstrap
-        self._beyond: list[Message] = []  # what `until_end` saw behind the end
         self._ends: dict[tuple[str, int], int] = {}
         self._assign(last)
 
@@ -155,8 +154,6 @@ class TopicReader:
 
     def follow(self) -> Iterator[Message]:
         """Yield records as they come, without end; after `until_end` or `newest` from where those ended."""
-        beyond, self._beyond = self._beyond, []
-        yield from beyond
         while True:
             yield from self._poll()
 
@@ -168,10 +165,11 @@ class TopicReader:
                 quiet_since_s = time.monotonic()
                 if message.offset() < self._ends[message.topic(), message.partition()]:
                     yield message
-                else:
-                    self._beyond.append(message)
             if time.monotonic() - quiet_since_s > self._timeout_s:
                 raise TransientError(f"kafka at {self._bootstrap!r} stopped sending")
+        # what came behind the ends meanwhile was not handed out: who follows reads it from there
+        self._consumer.assign([TopicPartition(*place, end) for place, end in self._ends.items()])
+        self._positions = dict(self._ends)
 
     def newest(self, count: int, wanted: Callable[[Message], bool] = lambda _: True) -> list[Message]:
         """Return the newest of the records that were there when the reader was made, oldest first.

@@ -350,6 +350,7 @@ def test_an_operator_widens_partitions(secure: SecureKafka, valkey: ValkeyServer
     done = run("operator", *widen)
     assert "are in 4 partitions" in done
     assert "5 records" in run("operator", "partitions", "check", exit_code=1)
+    assert "all but 5 records" in run("operator", "partitions", "check", "--within", "5")
 
 
 async def test_transactions_need_rights_of_their_own(secure: SecureKafka) -> None:

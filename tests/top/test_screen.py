@@ -99,6 +99,15 @@ def test_wrong_addresses_are_refused(text: str) -> None:
         worker_url(text)
 
 
+def test_in_a_pipe_the_first_line_has_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first look has nothing to compare with: a screen shows it at once, a file does without."""
+    for rates_only, expected in ((True, 1000), (False, 0)):
+        looks = iter([Look(0.0, page(1000)), Look(2.0, page(3000))])
+        monkeypatch.setattr("engine.top.run.look_at", lambda _, looks=looks: next(looks))
+        first = next(views(["http://127.0.0.1:1"], 0.0, None, rates_only=rates_only))
+        assert first.events_per_s == expected
+
+
 def test_no_worker_at_all_is_an_error() -> None:
     """A person who mistyped the port is told so, not shown an empty screen."""
     with pytest.raises(TransientError, match="no worker answers"):
