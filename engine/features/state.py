@@ -54,7 +54,7 @@ class CustomerState:
 
     Args:
         customer_id: whose state it is.
-        clock_ms: last instant processed for this customer.
+        clock_ms: up to here deadlines have been judged for this customer; 0 = nothing has been known of them.
         due_ms: the timer stored for this customer; 0 = none.
         journey_due_ms: what of it comes from journeys; 0 = nothing, -1 = to be found out. Not stored.
         next_score_ms: next weekly risk score; 0 = none.

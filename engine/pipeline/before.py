@@ -13,15 +13,19 @@ from engine.features.state import CustomerState
 
 @dataclass(slots=True)
 class Before:
-    """What a wave's customers were before each row, where the batch doesn't tell.
+    """What a wave's customers were before each row, where the batch doesn't tell, and how far the row goes.
 
     Args:
-        clock_ms: the last instant processed; 0 = the customer is new.
+        clock_ms: up to here deadlines were judged for the customer; 0 = the customer is new.
+        clock_after_ms: up to here they are at the row.
+        reached_ms: up to here the deadlines of journeys are, where what came up to then is known.
         first_seen_ms: see `CustomerState`; on the replay clock only, as the next.
         next_score_ms: see `CustomerState`.
     """
 
     clock_ms: list[int] = field(default_factory=list)
+    clock_after_ms: list[int] = field(default_factory=list)
+    reached_ms: list[int] = field(default_factory=list)
     first_seen_ms: list[int] = field(default_factory=list)
     next_score_ms: list[int] = field(default_factory=list)
 

@@ -58,12 +58,14 @@ class Work:
         events: in order; rows of one partition in the partition's order.
         timers: customers with a timer due, and their partitions.
         states: the state of every customer named in `events` and `timers`; changed in place.
-        until_ms: for each partition, timers are due up to here.
+        until_ms: for each partition, the instant the step goes up to.
         rates: the global purchase rate of each partition; updated in place.
         replay: which clock.
         learn: whether rows are frozen for the trainer.
         ledgers: each partition's part in limits over all customers; updated in place. Left out, nothing has
             been counted before this step.
+        reached_ms: for each partition, deadlines are judged up to here; left out, up to each row's instant.
+            Live clock only: what came behind it may not have been read yet.
     """
 
     events: Sequence[EventRow]
@@ -74,6 +76,7 @@ class Work:
     replay: bool
     learn: bool = True
     ledgers: Mapping[int, Ledger] = field(default_factory=lambda: defaultdict(Ledger))
+    reached_ms: Mapping[int, int] | None = None
 
 
 @dataclass(slots=True)
@@ -194,7 +197,7 @@ class Pipeline:
             for wave in OrderedWaves(*step, ahead=Ahead(self._min_delay_ms, self.rules.scheduled)):
                 yield from self._wave(wave, work, outcome)
         else:
-            waves = Waves(*step, replay=work.replay)
+            waves = Waves(*step, replay=work.replay, reached_ms=work.reached_ms)
             for wave in waves:
                 undone = yield from self._wave(wave, work, outcome)
                 for first, end in undone:
@@ -205,7 +208,7 @@ class Pipeline:
     ) -> Generator[None, None, Sequence[tuple[int, int]]]:
         """Work on the rows of one wave at once; return which of them came too early and were undone."""
         outcome.waves += 1
-        batch, before = self._apply(wave, outcome, replay=work.replay)
+        batch, before = self._apply(wave, work, outcome)
         yield
         matrix = self.space.matrix(batch)
         scored = self._score(batch, matrix, wave, work)
@@ -216,7 +219,14 @@ class Pipeline:
         found = self._find(wave, batch, matrix, segment_codes, before)
         yield
         undone = self._walk.rows(
-            wave, matrix, segment_codes.tolist(), found, work.ledgers, outcome.outbox, outcome.segment_changes
+            wave,
+            before,
+            matrix,
+            segment_codes.tolist(),
+            found,
+            work.ledgers,
+            outcome.outbox,
+            outcome.segment_changes,
         )
         for first, _ in undone:
             before.go_back(batch, first)
@@ -228,24 +238,28 @@ class Pipeline:
         self, wave: Wave, batch: RowBatch, matrix: Floats, segment_codes: Codes, before: Before
     ) -> Found:
         """Judge what can be judged for all rows at once."""
-        found = Found(self.rules, batch, matrix, wave.events, np.array(before.clock_ms, np.int64))
+        clock_ms, after_ms = np.array(before.clock_ms, np.int64), np.array(before.clock_after_ms, np.int64)
+        found = Found(self.rules, batch, matrix, wave.events, clock_ms, after_ms)
         found.change_by(self.segments.next_change_ms(matrix, batch.now_ms))
         if self.rules.scheduled:
             due_ms = np.fromiter(timers_before(wave.states), np.int64, len(wave))
             found.schedule(segment_codes, due_ms, self.machine.settings.default_time_zone)
         return found
 
-    def _apply(self, wave: Wave, outcome: Outcome, *, replay: bool) -> tuple[RowBatch, Before]:
+    def _apply(self, wave: Wave, work: Work, outcome: Outcome) -> tuple[RowBatch, Before]:
         """Record each row's event; keep the state's bytes as of that row, and what was before it.
 
         A profile is changed later, row by row (`Walk`); what its columns will be then is seen on a shadow.
         """
         heads, marks, values, tiles, purchases = [], [], [], [], []
-        before = Before()
-        clocks, firsts, scores = before.clock_ms, before.first_seen_ms, before.next_score_ms
+        replay, before = work.replay, Before(reached_ms=wave.now_ms)
+        if not replay and work.reached_ms is not None:
+            before.reached_ms = [work.reached_ms[number] for number in wave.partitions]
+        clocks, afterwards = before.clock_ms, before.clock_after_ms
+        firsts, scores = before.first_seen_ms, before.next_score_ms
         shadows: dict[str, CustomerState] = {}
-        for number, (state, event, code, now_ms) in enumerate(
-            zip(wave.states, wave.events, wave.codes, wave.now_ms, strict=True)
+        for number, (state, event, code, now_ms, reached_ms) in enumerate(
+            zip(wave.states, wave.events, wave.codes, wave.now_ms, before.reached_ms, strict=True)
         ):
             shown = shadows.get(state.customer_id, state) if shadows else state
             clocks.append(state.clock_ms)
@@ -266,7 +280,9 @@ class Pipeline:
                     state.next_score_ms = now_ms + self.score_every_ms
                 if outcome.erased:
                     outcome.erased.discard(state.customer_id)
-            state.clock_ms = max(state.clock_ms, now_ms)
+            # nothing that lies behind comes up for somebody new
+            state.clock_ms = max(state.clock_ms, reached_ms) if state.clock_ms else now_ms
+            afterwards.append(state.clock_ms)
             heads.append(shown.head)
             marks.append(state.marks)
             values.append(state.values)

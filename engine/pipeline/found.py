@@ -48,10 +48,13 @@ class Found:
         batch: the rows.
         matrix: `(rows, features) float64`.
         events: the event of each row, None for timers.
-        clock_ms: `(rows,) int64`, the instant processed before each row; 0 = the customer is new.
+        clock_ms: `(rows,) int64`, the customer's clock before each row: up to there deadlines have been
+            judged; 0 = the customer is new.
+        after_ms: `(rows,) int64`, that clock after the row.
     """
 
     __slots__ = (
+        "_after_ms",
         "_batch",
         "_beyond",
         "_clock_ms",
@@ -72,13 +75,15 @@ class Found:
         matrix: Floats,
         events: Sequence[Event | None],
         clock_ms: Int64s,
+        after_ms: Int64s,
     ) -> None:
         self._rules = rules
         self._batch = batch
         self._clock_ms = clock_ms
+        self._after_ms = after_ms
         self.candidates: dict[int, list[int]] = _grouped(rules.match(batch.codes, matrix, events))
         self.counts: dict[int, list[int]] = _grouped(rules.match_counts(batch.codes, matrix, events))
-        self.next_ms, fired = rules.absences(matrix, clock_ms, batch.now_ms)
+        self.next_ms, fired = rules.absences(matrix, clock_ms, batch.now_ms, after_ms)
         self.absences: dict[int, list[tuple[int, int]]] = _by_row(fired)
         self.schedules: dict[int, list[tuple[int, int]]] = {}
         self._crosses, self._dates = rules.crosses, rules.dates or None
@@ -98,7 +103,7 @@ class Found:
         """
         batch = self._batch
         zone = batch.head_columns()[:, _ZONE]
-        rows = ScheduleRows(segment, zone, self._clock_ms, due_ms, batch.now_ms)
+        rows = ScheduleRows(segment, zone, self._clock_ms, due_ms, self._after_ms)
         next_ms, fired = self._rules.schedules(rows, default_zone)
         self.change_by(next_ms)
         self.schedules = _by_row(fired)
@@ -109,7 +114,7 @@ class Found:
         return bool(self.counts or self._crosses or self._dates)
 
     def of_customer(
-        self, row: int, state: CustomerState, event: Event | None, now_ms: int, default_zone: str
+        self, row: int, state: CustomerState, event: Event | None, after_ms: int, default_zone: str
     ) -> ByCustomer:
         """Return what a customer enters by at a row, and note what has to be remembered of it.
 
@@ -120,7 +125,7 @@ class Found:
             row: the row.
             state: its customer, the row's event applied, the timer before it still set.
             event: the row's event.
-            now_ms: the row's instant.
+            after_ms: the customer's clock after the row.
             default_zone: IANA zone of customers whose zone is unknown.
 
         Returns:
@@ -134,9 +139,9 @@ class Found:
         if self._crosses:
             crossed = newly_beyond(rules.journeys, state, self._beyond.get(row, ()))
         dates: Sequence[tuple[int, int]] = ()
-        if self._dates is not None and 0 < state.due_ms <= now_ms and state.profile.traits:
+        if self._dates is not None and 0 < state.due_ms <= after_ms and state.profile.traits:
             clock_ms = int(self._clock_ms[row])
-            dates = self._dates.come(state.profile, clock_ms, state.due_ms, now_ms, default_zone)
+            dates = self._dates.come(state.profile, clock_ms, state.due_ms, after_ms, default_zone)
         return ByCustomer(enough, crossed, dates) if enough or crossed or dates else NOTHING
 
     def at_instants(self, row: int, own: ByCustomer) -> Sequence[tuple[int, int]]:

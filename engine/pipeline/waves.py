@@ -93,8 +93,9 @@ class Waves:
         events: the step's events in order.
         timers: customers with a timer due in the step, and their partitions.
         states: the state of every customer in either.
-        until_ms: for each partition, the instant up to which timers are due.
+        until_ms: for each partition, the instant the step goes up to.
         replay: whether timers fire at their due instant (replay clock) or at `until_ms` (live clock).
+        reached_ms: for each partition, the instant up to which timers are due; left out, `until_ms`.
     """
 
     def __init__(
@@ -105,9 +106,11 @@ class Waves:
         until_ms: Mapping[int, int],
         *,
         replay: bool,
+        reached_ms: Mapping[int, int] | None = None,
     ) -> None:
         self._states = states
         self._until_ms = until_ms
+        self._reached_ms = until_ms if reached_ms is None else reached_ms
         self._replay = replay
         self._most: dict[str, int] = {}
         self._first = Wave()
@@ -144,12 +147,12 @@ class Waves:
 
         On the live clock all rows have one instant, so none of them need wait for another.
         """
-        states, until_ms, apart = self._states, self._until_ms, self._partitions
+        states, reached_ms, apart = self._states, self._reached_ms, self._partitions
         rows, theirs = [], []
         for row in events:
             customer_id = row.event.customer_id
             state = states[customer_id]
-            if customer_id in apart or 0 < state.due_ms <= until_ms[row.partition]:
+            if customer_id in apart or 0 < state.due_ms <= reached_ms[row.partition]:
                 self._enqueue(row)
             else:
                 rows.append(row)
@@ -190,10 +193,9 @@ class Waves:
         state = self._states[customer_id]
         queue = self._queues.get(customer_id)
         due_ms = state.due_ms
-        until_ms = self._until_ms[partition]
-        limit_ms = queue[0].now_ms if queue and self._replay else until_ms
+        limit_ms = queue[0].now_ms if queue and self._replay else self._reached_ms[partition]
         if 0 < due_ms <= limit_ms:
-            wave.add_timer(partition, state, due_ms if self._replay else until_ms)
+            wave.add_timer(partition, state, due_ms if self._replay else self._until_ms[partition])
             if not queue or not self._replay or queue[0].code == ERASURE:
                 return True
             due_ms = 0  # what the timer itself sets is seen when it has been worked on

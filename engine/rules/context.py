@@ -26,6 +26,7 @@ class RowContext(msgspec.Struct, frozen=True, gc=False):
         event: the event, or None for a timer.
         code: its type's code.
         now_ms: the row's instant.
+        reached_ms: what came up to here is known, so the deadlines of journeys are judged up to here.
         values: the customer's feature values by name, as of this row.
         segment_before: name of the segment before this row, or empty.
         segment_after: name of the segment now, or empty.
@@ -41,6 +42,7 @@ class RowContext(msgspec.Struct, frozen=True, gc=False):
     event: Event | None
     code: int
     now_ms: int
+    reached_ms: int
     values: Mapping[str, Any]
     segment_before: str = ""
     segment_after: str = ""

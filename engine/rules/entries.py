@@ -41,7 +41,7 @@ def enter_unanswered(runner: Runner) -> None:
             if not runner.rules.takes(index, context.state.customer_id):
                 continue
             cause = _at_once(runner, journey, inquiry_id, inquiry)
-            overdue = inquiry.opened_ms + journey.for_ms <= context.now_ms
+            overdue = inquiry.opened_ms + journey.for_ms <= context.reached_ms
             if cause is None and overdue:
                 cause = _inquiry_cause(journey.trigger, inquiry_id, inquiry)
             if cause is None:

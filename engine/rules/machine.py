@@ -156,9 +156,9 @@ class JourneyMachine:
 
     def _due(self, runner: Runner) -> None:
         """Go on with what is due, the earliest first."""
-        now_ms = runner.context.now_ms
+        reached_ms = runner.context.reached_ms
         positions = runner.context.state.profile.positions
-        due = [position for position in positions if 0 < position.due_ms <= now_ms]
+        due = [position for position in positions if 0 < position.due_ms <= reached_ms]
         if len(due) > 1:
             due.sort(key=lambda each: (each.due_ms, -self.rules.by_name[each.journey, each.version].priority))
         for position in due:

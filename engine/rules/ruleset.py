@@ -165,14 +165,15 @@ class RuleSet:
         return judged.next_due_ms, fired
 
     def absences(
-        self, matrix: Floats, clock_ms: IntColumn, now_ms: IntColumn
+        self, matrix: Floats, clock_ms: IntColumn, now_ms: IntColumn, after_ms: IntColumn
     ) -> tuple[IntColumn, list[tuple[int, int, int]]]:
         """Judge every `absent` entry for a batch.
 
         Args:
             matrix: `(rows, features) float64`; the recency features say when things happened last.
-            clock_ms: `(rows,) int64`, the instant processed before each row; 0 = the customer is new.
-            now_ms: `(rows,) int64`.
+            clock_ms: `(rows,) int64`, the customer's clock before each row; 0 = the customer is new.
+            now_ms: `(rows,) int64`, the row's instant.
+            after_ms: `(rows,) int64`, the customer's clock after the row.
 
         Returns:
             the next deadline of each row, `(rows,) int64`, 2**63-1 where there is none; and those that fire
@@ -186,7 +187,7 @@ class RuleSet:
             {code: self._seen_s(matrix, now_s, _first_recency(code)) for code in self._absence.first_codes},
             self._seen_s(matrix, now_s, "days_since_signup" if self._absence.by_signup else ""),
         )
-        judged = self._absence.judge(seen, clock_ms, now_ms)
+        judged = self._absence.judge(seen, clock_ms, after_ms)
         fired = [(each.row, self._entering[each.journey], each.due_ms) for each in judged.fired]
         return judged.next_due_ms, fired
 

@@ -47,12 +47,15 @@ class Batch:
         received_ns: `time.perf_counter_ns()` when the poll returned.
         generation: count of rebalances; the same number means the same partitions.
         finished: resolved by `done` or `fail`.
+        behind_ms: for each partition number, how long ago all that was there by then has been handed out,
+            with this batch; 0 = up to now. One that is missing is not known. None = all up to now.
     """
 
     records: list[Message]
     received_ns: int
     generation: int
     finished: asyncio.Future[Mapping[TopicPartition, int]]
+    behind_ms: Mapping[int, int] | None = None
 
     def done(self, offsets: Mapping[TopicPartition, int] | None = None) -> None:
         """Let the next poll happen.

@@ -26,6 +26,7 @@ from engine.errors import EngineError
 from engine.streams.batch import Batch, ConsumerStats, PartitionListener, check_together
 from engine.streams.kafka import KafkaSettings, TopicPartition, consumer_config, keys, named
 from engine.streams.marks import Marks
+from engine.streams.reach import Reach
 from engine.streams.security.refusals import given_up, has_moved_on, judge, tell
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,8 @@ class BatchConsumer:
         self._away = False  # at the end: whether the brokers do not answer
         self._commit_due = 0.0
         self._marks = Marks()
+        self._reach = Reach()
+        self._further = False  # whether partitions that were behind are so less, after the last poll
         self._close_by: float | None = None
         self._fatal: KafkaError | None = None
         self.generation = 0
@@ -108,11 +111,13 @@ class BatchConsumer:
         """
         records = await self._in_thread(self._poll, self._wait_s())
         self.stats.last_poll_ns = received_ns = time.perf_counter_ns()
-        if self._close_by is not None or not (records or (self._assigned and self._timer_due())):
+        wanted = records or (self._assigned and (self._further or self._timer_due()))
+        if self._close_by is not None or not wanted:
             return None
         self.stats.batches += 1
         self.stats.records += len(records)
-        return Batch(records, received_ns, self.generation, asyncio.get_running_loop().create_future())
+        finished = asyncio.get_running_loop().create_future()
+        return Batch(records, received_ns, self.generation, finished, self._reach.behind_ms(self._assigned))
 
     def report(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Note offsets as durable; they are mirrored to Kafka within `commit_interval_s`.
@@ -203,14 +208,19 @@ class BatchConsumer:
     def _poll(self, wait_s: float) -> list[Message]:
         assert self._consumer is not None
         self._mirror_offsets()
-        first = self._consumer.poll(wait_s)
+        records = self._fetch(self._consumer, wait_s)
+        self._marks.look(self._consumer, self._assigned)
+        self._further = self._reach.look(self._consumer)
+        return records
+
+    def _fetch(self, consumer: Consumer, wait_s: float) -> list[Message]:
+        first = consumer.poll(wait_s)
         if self._fatal is not None:
             raise given_up(self._fatal)
-        self._marks.look(self._consumer, self._assigned)
         if first is None:
             return []
         self._touched.clear()
-        rest = self._consumer.consume(self._settings.batch_max_records - 1, 0)
+        rest = consumer.consume(self._settings.batch_max_records - 1, 0)
         records = [record for record in (first, *rest) if record.error() is None]
         if len(records) <= len(rest):
             judge((first, *rest))
@@ -256,6 +266,7 @@ class BatchConsumer:
 
     def _seek(self, offsets: Mapping[TopicPartition, int]) -> None:
         assert self._consumer is not None
+        self._reach.begin(offsets)
         deadline = time.monotonic() + SEEK_PATIENCE_S
         for position in named(offsets, offsets):
             while True:
@@ -371,7 +382,9 @@ class BatchConsumer:
         self._begin_rebalance(added)
         offsets = await self._listener.on_assigned(added) if added else {}
         self._assigned = assigned
-        self._starts.update({p: offsets.get(p, confluent_kafka.OFFSET_BEGINNING) for p in added})
+        starts = {p: offsets.get(p, confluent_kafka.OFFSET_BEGINNING) for p in added}
+        self._starts.update(starts)
+        self._reach.begin(starts)
         if self._hook is not None:
             await self._hook(assigned, frozenset())
         return offsets
@@ -385,6 +398,7 @@ class BatchConsumer:
                 await self._listener.on_revoked(removed, lost=lost)
         finally:
             self._assigned -= removed
+            self._reach.forget(removed)
             last = {partition: self._durable.pop(partition) for partition in removed & self._durable.keys()}
             for partition in removed:
                 for memory in (self._starts, self._mirrored):

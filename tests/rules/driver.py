@@ -129,7 +129,7 @@ class Driver:
         for name, value in self.columns.items():
             SPACE.set_column(matrix, name, [value])
         SPACE.set_column(matrix, "segment", [float(SEGMENTS.index(self.segment))])
-        found = Found(self.rules, batch, matrix, [happened], clock)
+        found = Found(self.rules, batch, matrix, [happened], clock, batch.now_ms)
         segment = np.array([SEGMENTS.index(self.segment)], dtype=np.uint8)
         found.schedule(segment, np.array([self.due_ms]), self.machine.settings.default_time_zone)
         enough: list[int] = []
@@ -141,6 +141,7 @@ class Driver:
             event=happened,
             code=code,
             now_ms=now_ms,
+            reached_ms=now_ms,
             values={**values, "segment": self.segment},
             segment_before=SEGMENTS[self.state.segment],
             segment_after=self.segment,

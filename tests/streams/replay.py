@@ -102,11 +102,13 @@ def make_handler(settings: Settings, store: MemoryStore, tap: Tap, **more: Any) 
     )
 
 
-async def handle(handler: Handler, records: Sequence[MemoryRecord]) -> dict[tuple[str, int], int]:
+async def handle(
+    handler: Handler, records: Sequence[MemoryRecord], behind_ms: Mapping[int, int] | None = None
+) -> dict[tuple[str, int], int]:
     """Hand one batch over, wait until it is durable, and return the offsets reported with it."""
     finished = asyncio.get_running_loop().create_future()
     polled: list[Any] = list(records)
-    await handler.handle(Batch(polled, time.perf_counter_ns(), 1, finished))
+    await handler.handle(Batch(polled, time.perf_counter_ns(), 1, finished, behind_ms))
     offsets = dict(await finished)
     await handler.settle()
     return offsets

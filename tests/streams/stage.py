@@ -177,9 +177,17 @@ class Stage:
         records.append(record)
         return record
 
-    async def work(self, *records: MemoryRecord) -> dict[tuple[str, int], int]:
+    async def work(
+        self, *records: MemoryRecord, behind_ms: Mapping[int, int] | None = None
+    ) -> dict[tuple[str, int], int]:
         """Hand one batch over; return the offsets it reports."""
-        return await handle(self.handler, records)
+        return await handle(self.handler, records, behind_ms)
+
+    def let_pass(self, span_ms: int) -> None:
+        """Let time pass in which nothing comes, as the worker knows; its timers have not been looked at."""
+        self.now_ms += span_ms
+        for owned in self.handler.holdings.owned.values():
+            owned.reach(self.now_ms, 0)
 
     async def send(self, *events: Event) -> dict[tuple[str, int], int]:
         """Append events to the log and work them off as one batch."""

@@ -35,7 +35,7 @@ class Deadlines:
 
     Args:
         next_due_ms: `(rows,) int64`, the next deadline of each row; `NEVER_MS` = none.
-        fired: deadlines in (clock, now], by row, then deadline, then journey.
+        fired: deadlines in (clock, after], by row, then deadline, then journey.
     """
 
     next_due_ms: IntColumn
@@ -74,25 +74,25 @@ class AbsenceIndex:
         self.by_signup = any(since == "signup" for _, since, _ in groups)
         self.first_codes = frozenset(code for code, since, _ in groups if since == "first")
 
-    def judge(self, seen: LastSeen, clock_ms: IntColumn, now_ms: IntColumn) -> Deadlines:
+    def judge(self, seen: LastSeen, clock_ms: IntColumn, after_ms: IntColumn) -> Deadlines:
         """Find the deadlines that pass, and the next ones.
 
-        A deadline fires in the row whose (clock, now] it falls into, so once. It lies behind the clock for
+        A deadline fires in the row whose (clock, after] it falls into, so once. It lies behind the clock for
         customers who had been away before the journey existed: they do not enter. A customer the engine has
         just met (clock 0) is only armed.
 
         Args:
             seen: as of each row, its own event included.
-            clock_ms: `(rows,) int64`, the instant processed before this row.
-            now_ms: `(rows,) int64`, the row's instant.
+            clock_ms: `(rows,) int64`, the customer's clock before the row.
+            after_ms: `(rows,) int64`, the customer's clock after it.
         """
-        next_due = np.full(len(now_ms), NEVER_MS, dtype=np.int64)
+        next_due = np.full(len(after_ms), NEVER_MS, dtype=np.int64)
         fired: list[Fired] = []
-        clock = np.where(clock_ms > 0, clock_ms, now_ms)
+        clock = np.where(clock_ms > 0, clock_ms, after_ms)
         for (code, since, for_ms), journeys in self.groups.items():
             due = _deadlines(seen, code, since, for_ms)
-            np.minimum(next_due, np.where(due > now_ms, due, NEVER_MS), out=next_due)
-            for row in np.flatnonzero((due > clock) & (due <= now_ms)).tolist():
+            np.minimum(next_due, np.where(due > after_ms, due, NEVER_MS), out=next_due)
+            for row in np.flatnonzero((due > clock) & (due <= after_ms)).tolist():
                 fired.extend(Fired(row, journey, int(due[row])) for journey in journeys)
         fired.sort(key=lambda each: (each.row, each.due_ms, each.journey))
         return Deadlines(next_due, tuple(fired))

@@ -36,45 +36,45 @@ class DateIndex:
         return bool(self._entries)
 
     def come(
-        self, profile: Profile, clock_ms: int, due_ms: int, now_ms: int, default_zone: str
+        self, profile: Profile, clock_ms: int, due_ms: int, after_ms: int, default_zone: str
     ) -> list[tuple[int, int]]:
         """Find the dates that have come.
 
-        A date comes in the row whose (clock, now] its instant falls into, if a timer was set for it or before
-        it: one that the customer's traits only tell afterwards is over.
+        A date comes in the row whose (clock, after] its instant falls into, if a timer was set for it or
+        before it: one that the customer's traits only tell afterwards is over.
 
         Args:
             profile: the customer, the row's own event applied.
-            clock_ms: the instant processed before the row.
+            clock_ms: the customer's clock before the row.
             due_ms: the timer that was set before the row.
-            now_ms: the row's instant.
+            after_ms: the customer's clock after it.
             default_zone: IANA zone of customers whose zone is unknown.
 
         Returns:
             (journey, instant ms) of each.
         """
         found: list[tuple[int, int]] = []
-        if clock_ms >= now_ms:
+        if clock_ms >= after_ms:
             return found
         for place, (index, until) in enumerate(self._entries):
             if until.trait in profile.traits:
                 at_ms, real = self._next(place, profile, clock_ms, default_zone)
-                if real and due_ms <= at_ms <= now_ms:
+                if real and due_ms <= at_ms <= after_ms:
                     found.append((index, at_ms))
         return sorted(found, key=lambda each: (each[1], each[0]))
 
-    def next_ms(self, profile: Profile, now_ms: int, default_zone: str) -> int:
+    def next_ms(self, profile: Profile, after_ms: int, default_zone: str) -> int:
         """Return the next date's instant, or when to look again; `NEVER_MS` when there is none.
 
         Args:
             profile: the customer, as the row leaves it.
-            now_ms: the row's instant.
+            after_ms: the customer's clock after the row.
             default_zone: IANA zone of customers whose zone is unknown.
         """
         if self._traits.isdisjoint(profile.traits):
             return NEVER_MS
         return min(
-            self._next(place, profile, now_ms, default_zone)[0]
+            self._next(place, profile, after_ms, default_zone)[0]
             for place, (_, until) in enumerate(self._entries)
             if until.trait in profile.traits
         )

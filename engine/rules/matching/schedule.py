@@ -33,16 +33,16 @@ class ScheduleRows:
     Args:
         segment: `(rows,) uint8`, code of the customer's segment as of the row.
         zone: `(rows,) int64`, index of the customer's time zone (`zones.zone_index`).
-        clock_ms: `(rows,) int64`, the instant processed before the row.
+        clock_ms: `(rows,) int64`, the customer's clock before the row.
         due_ms: `(rows,) int64`, the timer that was set before the row; 0 = none.
-        now_ms: `(rows,) int64`, the row's instant.
+        after_ms: `(rows,) int64`, the customer's clock after the row.
     """
 
     segment: NDArray[np.uint8]
     zone: IntColumn
     clock_ms: IntColumn
     due_ms: IntColumn
-    now_ms: IntColumn
+    after_ms: IntColumn
 
 
 class Instants:
@@ -110,7 +110,7 @@ class ScheduleIndex:
     def judge(self, rows: ScheduleRows, default_zone: str) -> Deadlines:
         """Find the instants that pass, and the next ones.
 
-        An instant fires in the row whose (clock, now] it falls into if a timer was set for it or before it:
+        An instant fires in the row whose (clock, after] it falls into if a timer was set for it or before it:
         who came into the segment later, or was not known then, had none. Of several that passed in one row,
         after a stop, only the latest fires: nobody wants seven messages at once.
 
@@ -121,13 +121,13 @@ class ScheduleIndex:
         Returns:
             the next instant of each row, and what fired.
         """
-        next_due = np.full(len(rows.now_ms), NEVER_MS, dtype=np.int64)
+        next_due = np.full(len(rows.after_ms), NEVER_MS, dtype=np.int64)
         fired: list[Fired] = []
         since = np.where(rows.due_ms > 0, np.maximum(rows.clock_ms, rows.due_ms - 1), NEVER_MS)
         own = np.unique(rows.zone, return_inverse=True)
         for (plain, zone), by_segment in self.groups.items():
             zones = None if zone else own
-            latest, following = self._around(plain, zone or default_zone, rows.now_ms, zones)
+            latest, following = self._around(plain, zone or default_zone, rows.after_ms, zones)
             for code, journeys in by_segment.items():
                 inside = rows.segment == code if code != _ANYBODY else True
                 np.minimum(next_due, np.where(inside, following, NEVER_MS), out=next_due)

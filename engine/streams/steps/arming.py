@@ -51,8 +51,9 @@ class Arming:
 
     @property
     def ready(self) -> bool:
-        """Whether there are customers to arm, or a walk to close."""
-        return bool(self._found) or self._done
+        """Whether there are customers that may be armed, or a walk to close."""
+        walked = self._walked
+        return bool(walked is not None and walked.reached_ms) if self._found else self._done
 
     def due_ms(self) -> int:
         """Return when the next customers may be armed."""
@@ -61,7 +62,7 @@ class Arming:
     def take(self, now_ms: int) -> dict[str, int]:
         """Return customers to give a row now, and their partition."""
         walked = self._walked
-        if walked is None or now_ms < self._next_ms or not self._owns(walked):
+        if walked is None or now_ms < self._next_ms or not self._owns(walked) or not walked.reached_ms:
             return {}
         self._next_ms = now_ms + AT_ONCE * 1000 // PER_S
         names = [self._found.popleft() for _ in range(min(AT_ONCE, len(self._found)))]
@@ -113,15 +114,17 @@ class Arming:
         return self._holdings.owned.get(owned.number) is owned
 
 
-def wake(states: Mapping[str, CustomerState], names: Mapping[str, int], now_ms: int) -> None:
+def wake(
+    states: Mapping[str, CustomerState], names: Mapping[str, int], reached_ms: Mapping[int, int]
+) -> None:
     """Let customers have a row now that sets their timer; nothing that lies behind fires at it.
 
     Args:
         states: changed in memory; the row makes it durable.
-        names: whom; one whose timer is due anyway is left alone.
-        now_ms: the instant.
+        names: whom, and their partition; one whose timer is due anyway is left alone.
+        reached_ms: up to which instant deadlines are judged, by partition.
     """
-    for name in names:
-        state = states[name]
-        if state.clock_ms and not 0 < state.due_ms <= now_ms:
-            state.due_ms = state.clock_ms = max(now_ms, state.clock_ms)
+    for name, number in names.items():
+        state, at_ms = states[name], reached_ms[number]
+        if state.clock_ms and not 0 < state.due_ms <= at_ms:
+            state.due_ms, state.clock_ms = at_ms, max(at_ms, state.clock_ms)

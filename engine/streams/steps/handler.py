@@ -145,8 +145,7 @@ class Handler:
         if self._replay:
             return again_s
         owned = self.holdings.owned.values()
-        due_ms = [due for partition in owned if (due := partition.timers.next_due_ms()) is not None]
-        soonest_ms = min((*due_ms, *(partition.timers.horizon_ms for partition in owned)), default=None)
+        soonest_ms = min((due for each in owned if (due := each.wakeup_ms()) is not None), default=None)
         if self.arming is not None and self.arming.ready and owned:
             soonest_ms = min(soonest_ms or 2**62, self.arming.due_ms())
         due_s = None if soonest_ms is None else max(0.0, (soonest_ms - self._now_ms()) / 1000)
@@ -165,9 +164,7 @@ class Handler:
             await self._replay_steps()
             await self.holdings.balance(self._settings.batch.max_held_records)
         else:
-            rows = max(rows, await self._live_steps())
-            if self.arming is not None:
-                await self._arm(self.arming, self._now_ms())
+            rows = max(rows, await self._live_batch(batch))
         if rows < self.ahead_from:
             await self.settle()
         await self.holdings.reclaim()
@@ -176,6 +173,24 @@ class Handler:
         self._tally.end(len(batch.records))
         self._at_work = False
         batch.done(self.holdings.take_offsets())
+
+    async def _live_batch(self, batch: Batch) -> int:
+        """Work on what came; what it says of how far the topics are read holds behind its own records.
+
+        Returns:
+            how many rows the last step was.
+        """
+        owned, now_ms = dict(self.holdings.owned), self._now_ms()
+        behind_ms = dict.fromkeys(owned, 0) if batch.behind_ms is None else batch.behind_ms
+        for number, partition in owned.items():
+            if not self.intake.waiting(number):
+                partition.reach(now_ms, behind_ms.get(number))
+        rows = await self._live_steps()
+        for number, partition in owned.items():  # one taken anew meanwhile is another object
+            partition.reach(now_ms, behind_ms.get(number))
+        if self.arming is not None:
+            await self._arm(self.arming, self._now_ms())
+        return rows
 
     async def _live_steps(self) -> int:
         """Work on what came and on timers that are due; return of how many rows the last step was.
@@ -191,7 +206,7 @@ class Handler:
                 return rows
             step, stepped = taken or Step(), True
             limit = TIMERS_BESIDE_EVENTS if step.records else TIMERS_ALONE
-            timers = await self._due.of(self._until_ms(step, now_ms), limit)
+            timers = await self._due.of(self._reached_ms(self._until_ms(step, now_ms)), limit)
             if not step.records and not timers:
                 return rows
             await self._work(step, timers, now_ms)
@@ -251,10 +266,21 @@ class Handler:
             await self.finishing.let_go()
 
     def _until_ms(self, step: Step, now_ms: int) -> dict[int, int]:
-        """Timers are due up to here: the step's stream time, or the wall clock."""
+        """Return how far a step goes in each partition: the step's stream time, or the wall clock."""
         if self._replay:
             return dict(step.clock_ms)
         return dict.fromkeys(self.holdings.owned, now_ms)
+
+    def _reached_ms(self, until_ms: Mapping[int, int]) -> dict[int, int]:
+        """Deadlines are judged up to here: on the live clock not before what came until then is worked on."""
+        if self._replay:
+            return dict(until_ms)
+        owned = self.holdings.owned
+        return {
+            number: min(until, owned[number].reached_ms)
+            for number, until in until_ms.items()
+            if number in owned
+        }
 
     async def _timers_before(self, step: Step, now_ms: int) -> bool:
         """Work on timers that come before the step's events, so many at a time; True if there were any."""
@@ -290,14 +316,16 @@ class Handler:
         given_up = frozenset(self.holdings.given_up)
         until = {number: at_ms for number, at_ms in until.items() if number not in given_up}
         loaded_ns = self._tally.stage("load", started_ns)
+        reached = self._reached_ms(until)
         if waking:
-            wake(states, timers, now_ms)
+            wake(states, timers, reached)
         marks = {number: owned.mark() for number, owned in self.holdings.owned.items()}
         work = Work(
             events=step.events,
             timers=timers,
             states=states,
             until_ms=until,
+            reached_ms=reached,
             rates={number: owned.rate for number, owned in self.holdings.owned.items()},
             replay=self._replay,
             ledgers={number: owned.ledger for number, owned in self.holdings.owned.items()},
@@ -366,7 +394,7 @@ class Handler:
             await self._work(single, {}, now_ms, until_ms)
         limit = UNBOUNDED if self._replay else TIMERS_ALONE
         rest = dataclasses.replace(step, events=[], ids={})
-        await self._work(rest, await self._due.of(until, limit), now_ms, until)
+        await self._work(rest, await self._due.of(self._reached_ms(until), limit), now_ms, until)
 
     def _goes_further(self, step: Step, timers: Mapping[str, int], until: Mapping[int, int]) -> bool:
         """Whether what was worked on goes on behind an event or a timer: what came later may be guilty."""
@@ -382,7 +410,8 @@ class Handler:
         """
         at_ms = 0
         while (owned := self.holdings.owned.get(number)) is not None:
-            if not at_ms < (due_ms := owned.timers.due_of(name)) <= until_ms:
+            last_ms = until_ms if self._replay else min(until_ms, owned.reached_ms)
+            if not at_ms < (due_ms := owned.timers.due_of(name)) <= last_ms:
                 return
             at_ms = due_ms if self._replay else until_ms
             await self._work(Step(), {name: number}, now_ms, {number: at_ms})
@@ -394,8 +423,9 @@ class Handler:
         kind = set_events_aside(step, self.intake, error)
         outcome = Outcome()
         step, timers, states = await self._loading.held(step, timers)
+        reached = self._reached_ms(until)
         for name, number in timers.items():
-            decided = set_timer_aside(states[name], self.pipeline.machine, until[number], kind)
+            decided = set_timer_aside(states[name], self.pipeline.machine, reached[number], kind)
             outcome.outbox.decisions += decided
             outcome.touched[name] = number
         marks = {number: owned.mark() for number, owned in self.holdings.owned.items()}

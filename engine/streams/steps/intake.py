@@ -232,6 +232,10 @@ class Intake:
         """Return the stream time of an assigned partition, ms."""
         return self._partitions[partition].clock_ms
 
+    def waiting(self, partition: int) -> int:
+        """Count the records of an assigned partition that have not been worked on."""
+        return self._partitions[partition].waiting
+
     def held(self) -> dict[TopicPartition, int]:
         """Count the records held back, by topic and partition (replay clock)."""
         return {

@@ -53,6 +53,9 @@ class OwnedPartition:
         armed: entries by the clock that every customer has a timer for (`RuleSet.triggers`).
         newest: the last record durable since the partition was taken; live clock only.
         outbox: actions of the last step that are durable, packed; only with actions in transactions.
+        reached_ms: what came up to here has been worked on, so deadlines up to here may be judged; 0 = not
+            known yet. Live clock only, as the next.
+        at_end: whether that was all there was, so that it goes on with the clock.
     """
 
     number: int
@@ -66,6 +69,8 @@ class OwnedPartition:
     armed: frozenset[str] = frozenset()
     newest: Message | None = None
     outbox: bytes = b""
+    reached_ms: int = 0
+    at_end: bool = False
 
     @classmethod
     def restored(
@@ -91,6 +96,23 @@ class OwnedPartition:
         self.rate = GlobalRate.from_bytes(mark.rate)
         self.segments = dict(mark.segments)
         self.ledger = Ledger.from_bytes(mark.ledger, self.number, self.partitions)
+
+    def reach(self, now_ms: int, behind_ms: int | None) -> None:
+        """Note how far what came has been worked on.
+
+        Args:
+            now_ms: the wall clock.
+            behind_ms: how long ago what has been read was all there was; None = not known.
+        """
+        self.at_end = behind_ms == 0
+        if behind_ms is not None:
+            self.reached_ms = max(1, now_ms - behind_ms)
+
+    def wakeup_ms(self) -> int | None:
+        """Return when a timer is to be looked after, or those of the store are; None = not by the clock."""
+        due_ms = self.timers.next_due_ms()
+        due_ms = self.timers.horizon_ms if due_ms is None else min(due_ms, self.timers.horizon_ms)
+        return due_ms if self.at_end or due_ms <= self.reached_ms > 0 else None
 
     def count_segments(self, changes: Iterable[SegmentChange], erased_from: Iterable[str]) -> bool:
         """Follow segment changes and erasures; False when there were none."""

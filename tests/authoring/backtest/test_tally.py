@@ -60,7 +60,9 @@ def context(now_ms: int, *contacts: Contact) -> RowContext:
     """Return a timer's row of a customer with contacts."""
     state = CustomerState("c")
     state.note().contacts = list(contacts)
-    return RowContext(state=state, event=None, code=255, now_ms=now_ms, values={}, segment_after="new")
+    return RowContext(
+        state=state, event=None, code=255, now_ms=now_ms, reached_ms=now_ms, values={}, segment_after="new"
+    )
 
 
 def test_a_collision_names_whose_contacts_counted(watcher: Watcher) -> None:

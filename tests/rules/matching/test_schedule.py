@@ -255,7 +255,7 @@ def test_vectors_say_what_the_definition_says(rows: list[tuple[str, str, int, in
         zone=np.array([zone_index(zone) for zone, *_ in rows]),
         clock_ms=np.array(clock),
         due_ms=np.array(due),
-        now_ms=np.array(now),
+        after_ms=np.array(now),
     )
     judged = ScheduleIndex(JOURNEYS, VOCABULARY.segments).judge(seen, "America/New_York")
     fired = []

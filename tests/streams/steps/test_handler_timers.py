@@ -17,7 +17,7 @@ from engine.settings import IdSettings, TimerSettings
 from engine.streams.steps import handler as handler_module
 from engine.streams.wire.watermark import END_OF_STREAM_MS, WATERMARK_HEADER
 from tests.streams.replay import MemoryRecord
-from tests.streams.stage import NOW_MS, Stage, event, place
+from tests.streams.stage import NOW_MS, PARTITIONS, Stage, event, place
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -56,10 +56,10 @@ async def test_after_a_stop_what_came_due_fires_once_in_order(
     await stage.own()
     people = await deliver(stage)
     assert follow_ups(stage) == []
-    stage.now_ms += HOUR_MS
     if lost:
         stage.renew()
         await stage.own()
+    stage.let_pass(HOUR_MS)
     assert stage.handler.next_wakeup_s() == 0
     await stage.send(event("page.viewed", "somebody else", 1, stage.now_ms))
     await work_off(stage)
@@ -95,7 +95,7 @@ async def test_events_do_not_wait_for_the_timers_of_others(
     stage = Stage(tmp_path)
     await stage.own()
     people = await deliver(stage)
-    stage.now_ms += HOUR_MS
+    stage.let_pass(HOUR_MS)
     last = people[-1]
     await stage.send(
         event("complaint.filed", "somebody else", 1, stage.now_ms),
@@ -135,6 +135,7 @@ async def test_wakeup_does_not_spin(tmp_path: Path) -> None:
     await stage.own()
     for number in range(30):
         await stage.send(event("order.delivered", f"c{number % 4}", number, stage.now_ms))
+        await stage.work()
         wakeup_s = stage.handler.next_wakeup_s()
         assert wakeup_s is not None
         assert wakeup_s > 0
@@ -148,11 +149,96 @@ async def test_a_reply_in_time_prevents_the_call(tmp_path: Path) -> None:
     await stage.send(event("inquiry.opened", "c1"), event("inquiry.opened", "c2"))
     stage.now_ms += 5 * MINUTE_MS - 1
     await stage.send(event("inquiry.replied", "c1", at_ms=stage.now_ms))
-    stage.now_ms += 1
+    stage.let_pass(1)
     await stage.send(event("inquiry.replied", "c2", at_ms=stage.now_ms))
     (call,) = [each for each in stage.tap.actions() if each["template"] == "call"]
     assert call["customer_id"] == "c2"
     assert call["time"] == NOW_MS + 5 * MINUTE_MS
+
+
+MINUTES_LATER = 9 * MINUTE_MS
+
+
+async def away(stage: Stage) -> None:
+    """Let inquiries of two customers come and nobody be there for nine minutes; then be there again."""
+    await stage.own()
+    await stage.send(event("inquiry.opened", "c1"), event("inquiry.opened", "c4"))
+    stage.renew()
+    stage.now_ms += MINUTES_LATER
+    await stage.own()
+
+
+def calls(stage: Stage) -> list[str]:
+    """Return for whom a person was called, in order."""
+    return [each["customer_id"] for each in stage.tap.actions() if each["template"] == "call"]
+
+
+async def test_after_a_stop_deadlines_wait_for_what_came_meanwhile(tmp_path: Path) -> None:
+    """An inquiry that was answered while nobody was there does not escalate; one that was not, does."""
+    stage = Stage(tmp_path)
+    await away(stage)
+    assert stage.handler.next_wakeup_s() is None, "nothing is known yet, so no clock wakes"
+    await stage.work(behind_ms={})
+    assert calls(stage) == []
+    await stage.work(stage.record(event("page.viewed", "c1", 1, NOW_MS + MINUTE_MS)), behind_ms={})
+    assert calls(stage) == [], "its own row, too, leaves the deadline alone"
+    answer = stage.record(event("inquiry.replied", "c1", at_ms=NOW_MS + 2 * MINUTE_MS))
+    await stage.work(answer, behind_ms=dict.fromkeys(range(PARTITIONS), 0))
+    await work_off(stage)
+    assert calls(stage) == ["c4"]
+
+
+async def test_a_customer_met_while_catching_up_waits_as_well(tmp_path: Path) -> None:
+    """An inquiry read after its deadline escalates once what came meanwhile is read, and not before."""
+    stage = Stage(tmp_path)
+    await stage.own()
+    stage.now_ms += MINUTES_LATER
+    for name in ("c1", "c4"):
+        await stage.work(stage.record(event("inquiry.opened", name)), behind_ms={})
+    await stage.work(stage.record(event("inquiry.replied", "c1", at_ms=NOW_MS + MINUTE_MS)), behind_ms={})
+    assert calls(stage) == []
+    await stage.work(behind_ms=dict.fromkeys(range(PARTITIONS), 0))
+    assert calls(stage) == ["c4"]
+
+
+async def test_what_was_due_before_the_backlog_comes_at_once(tmp_path: Path) -> None:
+    """Behind by four minutes, what was due five minutes ago is judged, and what was two minutes ago not."""
+    stage = Stage(tmp_path)
+    await away(stage)
+    later = event("inquiry.opened", "c3", at_ms=NOW_MS + 2 * MINUTE_MS)
+    behind_ms = dict.fromkeys(range(PARTITIONS), 4 * MINUTE_MS)
+    for records in ([stage.record(later)], []):
+        await stage.work(*records, behind_ms=behind_ms)
+    assert sorted(calls(stage)) == ["c1", "c4"]
+    stage.now_ms += 2 * MINUTE_MS
+    await stage.work(behind_ms=behind_ms)
+    assert sorted(calls(stage)) == ["c1", "c3", "c4"]
+
+
+async def test_one_partition_behind_holds_no_other_back(tmp_path: Path) -> None:
+    """Deadlines of a partition that is read go on while another is not."""
+    stage = Stage(tmp_path)
+    await away(stage)
+    assert {place("c1"), place("c4")} == {0, 1}
+    await stage.work(behind_ms={place("c4"): 0})
+    assert calls(stage) == ["c4"]
+    wakeup_s = stage.handler.next_wakeup_s()
+    assert wakeup_s is not None
+    assert wakeup_s > 0, "nor does it keep the worker awake"
+
+
+async def test_a_partition_taken_up_again_is_not_read(tmp_path: Path) -> None:
+    """What a batch says of a partition that went back in time meanwhile is of before."""
+    stage = Stage(tmp_path)
+    await stage.own()
+    await stage.send(event("inquiry.opened", "c1"), event("inquiry.opened", "c4"))
+    backup = stage.server.dump()
+    await stage.send(event("inquiry.replied", "c1", at_ms=NOW_MS + MINUTE_MS))
+    stage.server.restore(backup)
+    stage.now_ms += MINUTES_LATER
+    await stage.send(event("page.viewed", "c1", 1, stage.now_ms))
+    assert stage.consumer.sought, "the partition is read again"
+    assert "c1" not in calls(stage), "nothing of it is judged before"
 
 
 KINDS = (

@@ -1,0 +1,171 @@
+"""How far partitions have been read: up to which moment nothing that was there is still unread.
+
+A deadline says that something has not happened. A worker that comes back after a stop, or has fallen behind,
+cannot say so before it has read what came meanwhile (docs/decisions/013-deadlines-wait-for-reading.md).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import confluent_kafka
+from confluent_kafka import Consumer, KafkaException
+
+from engine.streams.kafka import TopicPartition, named
+
+#: How often it is looked whether a partition that was read to its end still is.
+LOOK_EVERY_S = 0.1
+ASK_EVERY_S = 1.0
+ASK_PATIENCE_S = 0.5
+#: Without a look for so long the process may have stood still, and with it what it knows of the ends.
+AWAY_S = 2.0
+
+
+@dataclass(slots=True)
+class _Behind:
+    """A partition that is not known to be read to its end.
+
+    Args:
+        since_s: what was there at that moment has been read; None = not known.
+        sure: whether the end is known well enough from fetches; if not, the brokers have to be asked.
+        end: as the brokers told it; -1 = they have not been asked.
+        asked_s: when they were.
+    """
+
+    since_s: float | None
+    sure: bool = False
+    end: int = -1
+    asked_s: float = 0.0
+
+
+class Reach:
+    """How far each assigned partition is read.
+
+    `begin` and `forget` may be called in the middle of a rebalance, `look` and `behind_ms` by the thread that
+    polls alone.
+
+    Args:
+        now_s: a clock that never goes back.
+    """
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._starts: dict[TopicPartition, int] = {}
+        self._behind: dict[TopicPartition, _Behind] = {}
+        self._last_s = now_s()
+        self._look_due_s = self._ask_due_s = 0.0
+
+    def begin(self, starts: Mapping[TopicPartition, int]) -> None:
+        """Reading begins, or goes on elsewhere.
+
+        Args:
+            starts: next offset of each partition; negative = its first record.
+        """
+        self._starts.update(starts)
+        self._behind.update((place, _Behind(None)) for place in starts)
+        self._ask_due_s = 0.0
+
+    def forget(self, partitions: Iterable[TopicPartition]) -> None:
+        """Partitions are not read any more."""
+        for place in partitions:
+            self._starts.pop(place, None)
+            self._behind.pop(place, None)
+
+    def look(self, consumer: Consumer) -> bool:
+        """Note how far partitions are read; call it after each poll.
+
+        Args:
+            consumer: knows what it has handed out, and from its fetches where partitions end.
+
+        Returns:
+            whether a partition that was behind is further now.
+        """
+        now_s = self._now_s()
+        if now_s - self._last_s > AWAY_S:
+            for place in self._starts.keys() - self._behind.keys():
+                self._behind[place] = _Behind(self._last_s)
+            for behind in self._behind.values():
+                behind.sure, behind.end = False, -1
+            self._ask_due_s = 0.0
+        if now_s < self._look_due_s and not self._behind:
+            self._last_s = now_s
+            return False
+        places: Collection[TopicPartition] = self._behind.keys()
+        if now_s >= self._look_due_s:
+            self._look_due_s = now_s + LOOK_EVERY_S
+            places = self._starts.keys()
+        self._ask(consumer, now_s)
+        moved = False
+        positions = consumer.position(named(places)) if places else []
+        for position in positions:
+            place = position.topic, position.partition
+            low, end = consumer.get_watermark_offsets(confluent_kafka.TopicPartition(*place), cached=True)
+            moved |= self._judge(place, max(0, low, self._starts[place], position.offset), end)
+        self._last_s = now_s
+        return moved
+
+    def behind_ms(self, assigned: Iterable[TopicPartition]) -> dict[int, int]:
+        """Tell how long ago all that was there had been read, ms, by partition number.
+
+        Args:
+            assigned: all partitions; a number is as far as the topic of it that is read least far.
+
+        Returns:
+            0 for what is read to its end; a number of which nothing is known yet is missing.
+        """
+        now_s = self._now_s()
+        found = dict.fromkeys((number for _, number in assigned), 0)
+        for (_, number), behind in self._behind.items():
+            if behind.since_s is None:
+                found.pop(number, None)
+            elif number in found:
+                found[number] = max(found[number], int((now_s - behind.since_s) * 1000) + 1)
+        return found
+
+    def _ask(self, consumer: Consumer, now_s: float) -> None:
+        """Ask the brokers where partitions end, of those that have been behind for a while."""
+        if now_s < self._ask_due_s:
+            return
+        wanted = [
+            place
+            for place, behind in self._behind.items()
+            if behind.end < 0
+            and (not behind.sure or behind.since_s is None or now_s - behind.since_s > ASK_EVERY_S)
+        ]
+        if not wanted:
+            return
+        self._ask_due_s = now_s + ASK_EVERY_S
+        ends = dict.fromkeys(wanted, confluent_kafka.OFFSET_END)
+        try:
+            found = consumer.offsets_for_times(named(wanted, ends), ASK_PATIENCE_S)
+        except KafkaException:  # they do not answer just now, and are asked again
+            return
+        for position in found:
+            behind = self._behind.get((position.topic, position.partition))
+            if position.error is None and position.offset >= 0 and behind is not None:
+                behind.sure, behind.end, behind.asked_s = True, position.offset, now_s
+
+    def _judge(self, place: TopicPartition, read: int, end: int) -> bool:
+        """Note how far one partition is read; tell whether it was behind and is further now.
+
+        Args:
+            place: the partition.
+            read: next offset to be handed out.
+            end: offset after its last record as the last fetch told it; negative = not known.
+        """
+        behind = self._behind.get(place)
+        if behind is None:
+            if read < end:
+                self._behind[place] = _Behind(self._last_s, sure=True)
+            return False
+        if not behind.sure or read < behind.end:
+            return False
+        if read >= end:
+            del self._behind[place]
+            return True
+        if behind.end < 0:
+            return False
+        behind.since_s, behind.end = behind.asked_s, -1
+        return True
