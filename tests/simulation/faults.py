@@ -35,6 +35,7 @@ class Faults:
         self._rng = rng
         self._acts: dict[str, Callable[[], Coroutine[Any, Any, bool]]] = {
             "kill": self._kill,
+            "all away": self._all_away,
             "move": self._rebalance,
             "stop": self._stop,
             "roll back": self._roll_back,
@@ -66,6 +67,17 @@ class Faults:
         world.join()
         world.share_out()
         return True
+
+    async def _all_away(self) -> bool:
+        """Kill all workers, and let nobody be there for longer than some deadlines."""
+        world, count = self._world, len(self._world.workers)
+        for worker in list(world.workers):
+            await world.end(worker)
+        await asyncio.sleep(self._rng.choice((1800.0, 7200.0, 20_000.0)))
+        for _ in range(count):
+            world.join()
+        world.share_out()
+        return bool(count)
 
     async def _sending(self) -> Worker | None:
         """Half the time wait for the next transaction, and return who sends it."""

@@ -44,7 +44,8 @@ def check(result: Result) -> Counter[str]:
         customers = replayed(result, found)
     else:
         took_each_once(result, found)
-        customers = live(result)
+        no_deadline_too_soon(result)
+        customers = live(result, found)
     actions = [decode_action(value) for topic, _, value, _ in result.broker.records if is_action(topic)]
     due = [each for customer in customers.values() for each in customer.sent]
     found["a second id, without transactions"] = one_id_for_each(result, actions)
@@ -88,7 +89,7 @@ def replayed(result: Result, found: Counter[str]) -> Customers:
             seen.add(event.id)
             customer = own.setdefault(event.customer_id, Customer(event.customer_id))
             customer.pass_to(clock)
-            customer.event(event, clock)
+            customer.event(event, clock, clock)
         for customer in own.values():
             customer.pass_to(clock)
         customers |= own
@@ -114,9 +115,10 @@ def merged(result: Result, number: int) -> Iterator[tuple[int, Arrival | None]]:
             yield at_ms, arrival
 
 
-def live(result: Result) -> Customers:
+def live(result: Result, counts: Counter[str]) -> Customers:
     """Feed the reference with what the store knows of, commit by commit, at the instants it was seen at."""
     found: Customers = {}
+    seen_ms: dict[str, int] = {}
     events = {event_key(event): event for event in effective(result)}
     for commits in result.commits.values():
         for commit in commits:
@@ -125,12 +127,14 @@ def live(result: Result) -> Customers:
                 rows.setdefault(event.customer_id, []).append(event)
             for name, own in rows.items():
                 customer = found.setdefault(name, Customer(name))
-                if 0 < (due_ms := customer.next_due()) <= commit.now_ms:
-                    late_ms = commit.now_ms - due_ms
+                counts["deadlines held back"] += commit.reached_ms < customer.next_due() <= commit.now_ms
+                if 0 < (due_ms := customer.next_due()) <= commit.reached_ms:
+                    late_ms = commit.now_ms - max(due_ms, seen_ms[name])  # what comes late is due at once
                     assert result.plan.faults or late_ms <= LATE_MS, f"{late_ms} ms late without need"
-                    customer.tick(commit.now_ms)
+                    customer.tick(commit.now_ms, commit.reached_ms)
                 for event in own:
-                    customer.event(event, commit.now_ms, published=commit.published)
+                    customer.event(event, commit.now_ms, commit.reached_ms, published=commit.published)
+                seen_ms[name] = commit.now_ms
     return found
 
 
@@ -158,6 +162,19 @@ def counted_again(result: Result) -> set[str]:
     """Return the ids of events that counted more than once: they came again when they had been forgotten."""
     counted = Counter(key for commits in result.commits.values() for commit in commits for key in commit.ids)
     return {event.id for event in effective(result) if counted[event_key(event)] > 1}
+
+
+def no_deadline_too_soon(result: Result) -> None:
+    """Deadlines are judged no further than all is worked on that had come by then (live clock)."""
+    if result.happened["clock jump"]:
+        return
+    for number, commits in result.commits.items():
+        done = Counter[str]()
+        for commit in commits:
+            for topic in result.settings.event_topics().values():
+                came = sum(at_ms < commit.reached_ms for at_ms in result.appended_ms[topic, number])
+                assert came <= done[topic], f"{topic} {number} is not worked on so far: {commit}"
+            done.update({topic: offset - done[topic] for topic, offset in commit.offsets.items()})
 
 
 def as_often_as_due(due: Iterable[Sent], actions: Iterable[Action]) -> None:

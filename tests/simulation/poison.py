@@ -94,6 +94,6 @@ def _raises(context: RowContext) -> bool:
     if getattr(context.event, "order_id", "").startswith(AT_ONCE):
         return True
     return any(
-        0 < each.due_ms <= context.now_ms and each.instance.startswith(LATER)
+        0 < each.due_ms <= context.reached_ms and each.instance.startswith(LATER)
         for each in context.state.profile.positions
     )

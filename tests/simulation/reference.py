@@ -139,25 +139,31 @@ class Customer:
     def pass_to(self, now: int) -> None:
         """Let each due instant come at its own time, up to and including one."""
         while 0 < (due := self.next_due()) <= now:
-            self.tick(due)
+            self.tick(due, due)
 
-    def tick(self, now: int) -> None:
-        """Do what is due at an instant; where a rule raises, nothing of it, and none of it later."""
-        overdue = [run for run in self.runs if run["due"] <= now]
+    def tick(self, now: int, reached: int) -> None:
+        """Do at an instant what is due; where a rule raises, nothing of it, and none of it later.
+
+        Args:
+            now: the instant.
+            reached: what is due by then is done; all that came until then has taken effect.
+        """
+        overdue = [run for run in self.runs if run["due"] <= reached]
         if not any(run["key"].startswith(LATER) for run in overdue):
-            self._go_on(now, None)
+            self._go_on(now, reached, None)
             return
-        self.runs = [run for run in self.runs if run["due"] > now]
-        self.escalated |= {inquiry for inquiry, found in self.inquiries.items() if late(found, now)}
-        self.clock = max(self.clock, now)
-        self.held = now + HELD
+        self.runs = [run for run in self.runs if run["due"] > reached]
+        self.escalated |= {inquiry for inquiry, found in self.inquiries.items() if late(found, reached)}
+        self.clock = max(self.clock, reached)
+        self.held = reached + HELD
 
-    def event(self, event: Any, now: int, *, published: bool = False) -> None:
+    def event(self, event: Any, now: int, reached: int, *, published: bool = False) -> None:
         """Let one event take effect.
 
         Args:
             event: the event.
             now: the instant at which the engine sees it.
+            reached: what is due by then is done with it.
             published: whether it is seen after the publication.
         """
         if event.type == "erasure.requested":
@@ -168,7 +174,7 @@ class Customer:
         stem = RECORDED[event.type]
         self.counted[stem] = self.counted.get(stem, 0) + 1
         self._learn(event)
-        self._go_on(now, event)
+        self._go_on(now, reached, event)
         if event.type == "inquiry.opened":
             self._enter("ticket", event.id, now, version=2 if published else 1)
         if published and event.type == "inquiry.resolved":
@@ -201,17 +207,18 @@ class Customer:
 
     # ---- what follows -----------------------------------------------------------------------------------
 
-    def _go_on(self, now: int, event: Any) -> None:
+    def _go_on(self, now: int, reached: int, event: Any) -> None:
         kind = event.type if event is not None else ""
         self.runs = [run for run in self.runs if not kind or JOURNEYS[run["journey"]].get("exit") != kind]
         waiting = [run for run in self.runs if run["wait"] == "answer"]
-        for run in sorted((run for run in self.runs if run["due"] <= now), key=lambda run: run["due"]):
+        for run in sorted((run for run in self.runs if run["due"] <= reached), key=lambda run: run["due"]):
             self._resume(run, now)
         if kind == "message.responded":
             # who waits is done: behind the wait there is only what comes when there is no answer
             self.runs = [run for run in self.runs if all(run is not each for each in waiting)]
-        self._escalate(now)
-        if self.ordered and self.clock < self.ordered + 8 * HOUR <= now:
+        self._escalate(now, reached)
+        after = max(self.clock, reached) if self.clock else now
+        if self.ordered and 0 < self.clock < self.ordered + 8 * HOUR <= after:
             deadline = self.ordered + 8 * HOUR
             self._enter("win-back", f"absent:{deadline}", now)
         if kind == "product.viewed" and self._views_are_enough(event.time):
@@ -220,14 +227,14 @@ class Customer:
             self._enter("receipt", event.id, now, event.order_id)
         elif kind == "customer.signed_up":
             self._enter("welcome", event.id, now)
-        self.clock = max(self.clock, now)
+        self.clock = after
         self.held = 0
 
-    def _escalate(self, now: int) -> None:
+    def _escalate(self, now: int, reached: int) -> None:
         """Call for a person where nobody answered, once for each inquiry while it is open."""
         self.escalated &= self.inquiries.keys()
         for inquiry, found in sorted(self.inquiries.items(), key=lambda each: each[1]["opened"]):
-            if late(found, now) and inquiry not in self.escalated:
+            if late(found, reached) and inquiry not in self.escalated:
                 self.escalated.add(inquiry)
                 self._enter("escalation", found["event"], now, inquiry)
 

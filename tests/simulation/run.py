@@ -28,6 +28,7 @@ EXPECTED = (
     "in transactions",
     "seen: taken up again",
     "counted again, forgotten",
+    "deadlines held back",
     "suppressed: cap",
     "suppressed: global_cap",
     "suppressed: consent",

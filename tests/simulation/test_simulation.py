@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from engine.streams.steps.partitions import OwnedPartition
 from engine.streams.store.ownership import Verdict
 from tests.simulation.history import START_MS
 from tests.simulation.plan import LIVE_FAULTS, make_plan
@@ -46,6 +47,11 @@ async def _nothing(*_: Any) -> None:
     """Do nothing."""
 
 
+def _reach_all(owned: OwnedPartition, now_ms: int, _: int | None) -> None:
+    """Take everything for read."""
+    owned.reached_ms, owned.at_end = now_ms, True
+
+
 BROKEN: dict[str, tuple[str, Any]] = {
     "decides nothing": ("engine.pipeline.core.Pipeline.run", lambda *_: iter(())),
     "knows no repeats": ("engine.streams.steps.intake.RecentIds.add", lambda *_: True),
@@ -54,6 +60,7 @@ BROKEN: dict[str, tuple[str, Any]] = {
     "forgets ids too early": ("engine.streams.steps.intake.RecentIds.full", property(lambda _: True)),
     "loses what is refused": ("engine.streams.steps.intake.Intake._take_other", lambda *_: None),
     "blames what is due later": ("engine.streams.steps.handler.Handler._goes_further", lambda *_: False),
+    "judges what is not read yet": ("engine.streams.steps.partitions.OwnedPartition.reach", _reach_all),
     "sleeps too long": ("engine.streams.steps.handler.Handler.next_wakeup_s", lambda _: 60.0),
     "leaves what others have left": ("engine.streams.transactions.relay.Relay.recover", _nothing),
     "looks at no tokens": ("engine.streams.transactions.relay.drop_sent", lambda *_: None),

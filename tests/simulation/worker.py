@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,11 +34,13 @@ class Decided:
     Args:
         write: the write.
         now_ms: the worker's clock.
+        reached_ms: up to here deadlines were judged.
         published: whether with the rules that are published in the middle.
     """
 
     write: PartitionWrite
     now_ms: int
+    reached_ms: int
     published: bool
 
 
@@ -61,6 +63,7 @@ class Worker:
         server: the store.
         broker: takes what is sent.
         log: the event topics.
+        appended_ms: when each record came.
         hidden: the places that cannot be read just now.
         rng: sizes of batches, how long calls take.
         now_ms: the clock; it stands still while a batch is worked on.
@@ -79,6 +82,7 @@ class Worker:
         broker: Broker,
         *,
         log: Log,
+        appended_ms: Mapping[Place, Sequence[int]],
         hidden: set[Place],
         rng: random.Random,
         now_ms: Callable[[], int],
@@ -87,7 +91,7 @@ class Worker:
     ) -> None:
         self.pipeline = pipeline
         self.link = Link(rng, rng.choice((0.001, 0.05, 0.5)))
-        self.reader = SlowReader(hidden)
+        self.reader = SlowReader(hidden, appended_ms)
         self.poked = asyncio.Event()
         self.metrics = Metrics()
         self.reclaimed = 0
@@ -178,7 +182,13 @@ class Worker:
         begin, reclaim = finishing.begin, holdings.reclaim
 
         def noted(step: Any, outcome: Any, states: Any, effects: Effects) -> None:
-            decided = [Decided(write, self.now_ms(), self._published) for write in effects.writes]
+            now_ms = self.now_ms()
+            decided = [
+                Decided(
+                    write, now_ms, min(now_ms, holdings.owned[write.partition].reached_ms), self._published
+                )
+                for write in effects.writes
+            ]
             self._decided = {id(each.write): each for each in decided}
             begin(step, outcome, states, effects)
 
@@ -197,13 +207,14 @@ class Worker:
             self.poked.clear()
             polled = self.reader.take(self._rng, self._most)
             wakeup_s = self.handler.next_wakeup_s()
-            if not polled and (wakeup_s is None or wakeup_s > 0):
+            if not (polled or self.reader.news) and (wakeup_s is None or wakeup_s > 0):
                 await self._idle(wakeup_s)
                 continue
             self._batch_ms = self.now_ms()
             finished = asyncio.get_running_loop().create_future()
             records: list[Any] = list(polled)
-            await self.handler.handle(Batch(records, 0, 1, finished))
+            behind_ms = self.reader.behind_ms(self._now_ms())
+            await self.handler.handle(Batch(records, 0, 1, finished, behind_ms))
             self._batch_ms = 0
             await self.link.pause()
 
@@ -225,6 +236,7 @@ class Worker:
                 starts = await self.handler.on_assigned(order.places)
                 self.reader.at.update({place: starts.get(place, 0) for place in order.places})
                 self.reader.log.update({place: self._log[place] for place in order.places})
+                self.reader.begin({number for _, number in order.places})
             else:
                 await self.handler.on_revoked(order.places, lost=order.lost)
                 for place in order.places:

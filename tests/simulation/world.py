@@ -55,16 +55,20 @@ class Commit:
     Args:
         sequence: of the partition, after it.
         now_ms: the clock of the worker that decided it.
+        reached_ms: up to here it judged deadlines; on the live clock.
         published: whether it was decided with the rules that are published in the middle.
         ids: keys of its new events, in order.
         touched: customers whose state it changed.
+        offsets: next offset of each topic it read.
     """
 
     sequence: int
     now_ms: int
+    reached_ms: int
     published: bool
     ids: list[int]
     touched: list[str]
+    offsets: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -76,6 +80,7 @@ class Result:
         settings: of the deployment.
         log: the event topics.
         came: what each of their records is; None for a watermark.
+        appended_ms: when each of them came.
         server: the store.
         broker: what reached it, in order.
         commits: of each partition, those the store still knows of.
@@ -87,6 +92,7 @@ class Result:
     settings: Settings
     log: Log
     came: dict[Place, list[Arrival | None]]
+    appended_ms: dict[Place, list[int]]
     server: MemoryServer
     broker: Broker
     commits: dict[int, list[Commit]]
@@ -125,6 +131,7 @@ class World:
         self._topics = tuple(self._settings.event_topics().values())
         self._log: Log = {(topic, number): [] for topic in self._topics for number in range(PARTITIONS)}
         self._came: dict[Place, list[Arrival | None]] = {place: [] for place in self._log}
+        self._appended_ms: dict[Place, list[int]] = {place: [] for place in self._log}
         self._commits: dict[int, list[Commit]] = {number: [] for number in range(PARTITIONS)}
         self._dumps: list[tuple[float, Any]] = []
         self._keeps_dumps = any(kind == "roll back" for _, kind in plan.faults)
@@ -158,6 +165,7 @@ class World:
             self._settings,
             self._log,
             self._came,
+            self._appended_ms,
             self.server,
             self.broker,
             self._commits,
@@ -181,7 +189,7 @@ class World:
             if self._plan.replay:
                 at_s = REPLAY_S * number / len(arrivals)
             await self._until(at_s)
-            self._came[append(self._log, arrival)].append(arrival)
+            self._note(append(self._log, arrival), arrival)
             if self._plan.replay and rng.random() < MARKED:
                 self._mark(arrival.at_ms + START_MS - rng.choice((0, rng.randrange(HOUR_MS))))
             self.poke()
@@ -191,7 +199,12 @@ class World:
         for place, records in self._log.items():
             mark = [(WATERMARK_HEADER, str(at_ms).encode())]
             records.append(MemoryRecord((*place, len(records)), (None, b""), mark))
-            self._came[place].append(None)
+            self._note(place, None)
+
+    def _note(self, place: Place, arrival: Arrival | None) -> None:
+        """Note what a record is that has been appended."""
+        self._came[place].append(arrival)
+        self._appended_ms[place].append(self._now_ms())
 
     def poke(self) -> None:
         """Let every worker look for records."""
@@ -209,6 +222,7 @@ class World:
             self.server,
             self.broker,
             log=self._log,
+            appended_ms=self._appended_ms,
             hidden=self.hidden,
             rng=random.Random(self._rng.random()),
             now_ms=self._now_ms,
@@ -263,9 +277,11 @@ class World:
             Commit(
                 self.server.partition(write.partition).sequence,
                 decided.now_ms,
+                decided.reached_ms,
                 decided.published,
                 np.frombuffer(write.ids, "<u8").tolist(),
                 [name.decode() for name in write.states],
+                dict(write.offsets),
             )
         )
         if self._keeps_dumps:
@@ -304,7 +320,7 @@ class World:
         for place, records in self._log.items():
             last = Arrival(0, place[0], b"c", b"{", None, DeadLetterReason.NOT_DECODABLE)
             records.append(MemoryRecord((*place, len(records)), (last.key, last.value)))
-            self._came[place].append(last)
+            self._note(place, last)
         await self._rest()
         await asyncio.sleep(DRAIN_MS / 1000)
         await self._rest()

@@ -75,6 +75,12 @@ class FakeConsumer:
         assert cached
         return 0, 9
 
+    def offsets_for_times(
+        self, places: list[confluent_kafka.TopicPartition], _timeout_s: float
+    ) -> list[confluent_kafka.TopicPartition]:
+        """Tell where partitions end."""
+        return [confluent_kafka.TopicPartition(p.topic, p.partition, 9) for p in places]
+
     def commit(self, *, offsets: list[confluent_kafka.TopicPartition], asynchronous: bool) -> None:
         """Take offsets."""
         assert asynchronous

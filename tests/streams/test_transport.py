@@ -14,11 +14,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 from faust.transport import by_url
 
 from engine.errors import ConfigError, StateError
 from engine.streams.batch import Batch, check_together
-from engine.streams.kafka import EMBEDDED_PARTITIONS, KafkaSettings
+from engine.streams.kafka import EMBEDDED_PARTITIONS, KafkaSettings, TopicSpec, create_topics
+from engine.streams.local.stack import ApacheKafka
 from engine.streams.transport import Transport, create_app
 from tests.streams.transport_harness import (
     Lane,
@@ -28,6 +30,7 @@ from tests.streams.transport_harness import (
     committed,
     produce,
     read_journals,
+    settings_for,
     until,
 )
 
@@ -269,6 +272,56 @@ async def test_wakes_for_a_timer_without_events(lane: Lane) -> None:
     assert len(worker.woken_after_s) == 10
     assert min(worker.woken_after_s) >= 0
     assert statistics.median(worker.woken_after_s) < 0.005
+
+
+async def test_tells_how_far_it_has_read(lane: Lane) -> None:
+    """A backlog is told as one until it is handed out; then no record is needed to tell that it is."""
+    worker = Worker(lane.settings(batch_max_records=20), work_s=0.02)
+    values = await produce(worker.settings, lane.topics, 300)
+    worker.offsets.update({(lane.topics[0], number): 2 for number in range(lane.partitions)})
+    everything = dict.fromkeys(range(lane.partitions), 0)
+    async with worker.running():
+        await until(lambda: bool(worker.batches) and worker.batches[-1].behind_ms == everything, "read")
+        assert len(worker.seen) == len(values) - 2 * lane.partitions, "not before everything is"
+        first = worker.batches[0]
+        assert first.behind_ms is not None
+        assert set(first.behind_ms.values()) <= {0}, "nothing is known of what is not read to its end"
+        assert len(first.behind_ms) < lane.partitions
+        more = await produce(worker.settings, lane.topics, 300, 300)
+        await until(lambda: len(worker.seen) >= len(values) + len(more) - 2 * lane.partitions, "more")
+        await until(lambda: worker.batches[-1].behind_ms == everything, "read again")
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("stored", [0, 1], ids=["before the record", "on the mark behind it"])
+async def test_the_marks_of_transactions_are_no_records(apache_kafka: ApacheKafka, stored: int) -> None:
+    """Where a partition ends with a transaction's mark, or with one that goes on, nothing is left to read."""
+    topic = f"marked-{uuid.uuid4().hex[:8]}"
+    settings = settings_for(apache_kafka.bootstrap, "consumer", topic, [topic])
+    create_topics(settings, [TopicSpec(topic, 1)])
+    sender = Producer(
+        {"bootstrap.servers": apache_kafka.bootstrap, "transactional.id": topic, "log_level": 2}
+    )
+
+    def begin() -> None:
+        sender.begin_transaction()
+        sender.produce(topic, b"one", b"customer")
+        sender.flush(10)
+
+    await asyncio.to_thread(sender.init_transactions, 30)
+    await asyncio.to_thread(begin)
+    await asyncio.to_thread(sender.commit_transaction, 10)
+    worker = Worker(settings, offsets={(topic, 0): stored})
+    told = worker.batches
+    async with worker.running():
+        await until(lambda: bool(told) and told[-1].behind_ms == {0: 0}, "read")
+        await asyncio.to_thread(begin)
+        before = len(told)
+        await until(lambda: len(told) > before + 1, "told although it goes on")
+        assert 0 < (told[-1].behind_ms or {}).get(0, 0) < 3_000
+        await asyncio.to_thread(sender.abort_transaction, 10)
+        await until(lambda: told[-1].behind_ms == {0: 0}, "read")
+    assert len(worker.seen) == 1 - stored
 
 
 @contextlib.contextmanager

@@ -302,7 +302,7 @@ def fail_at_follow_ups(stage: Stage) -> list[Event]:
     run = stage.handler.pipeline.machine.run
 
     def broken(context: RowContext, outbox: Outbox) -> None:
-        assert not any(0 < each.due_ms <= context.now_ms for each in context.state.profile.positions)
+        assert not any(0 < each.due_ms <= context.reached_ms for each in context.state.profile.positions)
         run(context, outbox)
 
     stage.handler.pipeline.machine.run = broken  # type: ignore[method-assign]
