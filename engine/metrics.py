@@ -118,6 +118,11 @@ STALLED = _gauge(
 TIMERS_LATE = _gauge(
     "timers_late_seconds", "seconds", "Live clock: for how long the earliest timer has been due."
 )
+DEADLINES_HELD = _gauge(
+    "deadlines_held_seconds",
+    "seconds",
+    "Live clock: for how long deadlines wait for what came before them to be read, at most.",
+)
 REDIS_MEMORY = _gauge("redis_memory_bytes", "bytes", "Memory Redis uses; of a cluster, one node.")
 REDIS_MAX_MEMORY = _gauge("redis_max_memory_bytes", "bytes", "Bound on that; 0 = none.")
 REDIS_PERSISTENT = _gauge(

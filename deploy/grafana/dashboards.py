@@ -198,7 +198,14 @@ DASHBOARDS: dict[str, list[Panel]] = {
             needs="a message in quiet hours",
         ),
         Panel("Timers worked on", "ops", {"timers": _rate("engage_timers_total")}),
-        Panel("Timers late", "s", {"{{instance}}": "max by (instance) (engage_timers_late_seconds)"}),
+        Panel(
+            "Timers late",
+            "s",
+            {
+                "{{instance}}": "max by (instance) (engage_timers_late_seconds)",
+                "{{instance}}, before it is read": "max by (instance) (engage_deadlines_held_seconds)",
+            },
+        ),
         Panel("Timers in memory", "short", {"{{instance}}": "sum by (instance) (engage_timers_loaded)"}),
         Panel("Journeys", "short", {"active": "max(engage_journeys)"}),
         Panel("Rules version", "short", {"{{instance}}": "max by (instance) (engage_rules_version)"}),

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from confluent_kafka import Message
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, StateError
 from engine.streams.kafka import TopicPartition
 
 
@@ -110,3 +110,18 @@ def check_together(assigned: Collection[TopicPartition], topics: Collection[str]
                 f"partition {number} was assigned without topic {min(missing)!r}: "
                 "event topics need equal partition counts and the `range` assignor"
             )
+
+
+def forgotten(number: int) -> StateError:
+    """What to raise where the listener knows nothing of a partition that has been worked on.
+
+    Going on would take every record Kafka keeps as happening now, and send for all of them.
+
+    Args:
+        number: the partition.
+    """
+    return StateError(
+        f"redis knows nothing of partition {number}, which this group has worked on before: it has lost its "
+        'data, or is another server, database or redis.prefix; docs/tasks.md, "Lost Redis", tells how to go '
+        "on; who wants to begin anew, with every record in Kafka as happening now, takes another kafka.group"
+    )

@@ -23,7 +23,7 @@ import confluent_kafka
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
 from engine.errors import EngineError
-from engine.streams.batch import Batch, ConsumerStats, PartitionListener, check_together
+from engine.streams.batch import Batch, ConsumerStats, PartitionListener, check_together, forgotten
 from engine.streams.kafka import KafkaSettings, TopicPartition, consumer_config, keys, named
 from engine.streams.marks import Marks
 from engine.streams.reach import Reach
@@ -301,12 +301,31 @@ class BatchConsumer:
             except TimeoutError:
                 if self._close_by is None:
                     raise
+            else:
+                self._refuse_forgotten(consumer, added, offsets)
         # At a stop librdkafka still wants its answer; `poll` hands nothing out any more.
         positions = named(added, offsets)
         if self._incremental:
             consumer.incremental_assign(positions)
         else:
             consumer.assign(positions)
+
+    def _refuse_forgotten(
+        self, consumer: Consumer, added: frozenset[TopicPartition], offsets: Mapping[TopicPartition, int]
+    ) -> None:
+        """Stop if the listener knows nothing of a partition that Kafka has offsets of."""
+        known = {number for _, number in offsets}
+        new = [(topic, number) for topic, number in added if number not in known]
+        if not (new and self._settings.refuse_forgotten):
+            return
+        try:
+            found = consumer.committed(named(new), ANSWER_PATIENCE_S)
+        except KafkaException as error:
+            logger.warning("kafka does not tell what the group has read: %s", error.args[0].str())
+            return
+        for place in found:
+            if place.offset > 0:
+                raise forgotten(place.partition)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         self._give_up(consumer, partitions, lost=False)

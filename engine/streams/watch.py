@@ -71,6 +71,7 @@ class Watch:
         self._now_ms = now_ms
         self._told: set[TopicPartition] = set()
         self._behind_since_ms: dict[int, int] = {}
+        self._unread_since_ms: dict[int, int] = {}
         self._redis_silent = False
         self._ask_redis_s = 0.0
 
@@ -125,6 +126,18 @@ class Watch:
         self._metrics.replace(table.LAG_AGE, ages_s)
         due_ms = [due for owned in self._owned.values() if (due := owned.timers.earliest_ms()) is not None]
         self._metrics.set(table.TIMERS_LATE, max(0.0, (now_ms - min(due_ms, default=now_ms)) / 1000))
+        self._metrics.set(table.DEADLINES_HELD, self._held_s(now_ms))
+
+    def _held_s(self, now_ms: int) -> float:
+        """Return how far behind the clock deadlines are judged."""
+        unread = [number for number, owned in self._owned.items() if not owned.reached_ms]
+        self._unread_since_ms = {number: self._unread_since_ms.get(number, now_ms) for number in unread}
+        reached_ms = [
+            owned.reached_ms or self._unread_since_ms[number]
+            for number, owned in self._owned.items()
+            if not owned.at_end
+        ]
+        return max(0.0, (now_ms - min(reached_ms, default=now_ms)) / 1000)
 
     def _tell_silences(self) -> None:
         silences = set(self._health.silences())

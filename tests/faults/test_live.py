@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from engine.streams.local.stack import EmbeddedBroker, ValkeyServer
-from tests.faults.harness import Deployment
+from tests.faults.harness import Deployment, end_offsets
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
 
@@ -132,3 +132,58 @@ def test_an_erased_customer_hears_nothing_more(live: Deployment) -> None:
         ["welcome"],
         ["welcome", "guide"],
     )
+
+
+def test_a_worker_that_comes_back_reads_before_it_judges(live: Deployment) -> None:
+    """Who was answered while no worker was there is not called, however long that was; the others are."""
+    names = [f"frank-{number}" for number in range(20)]
+    answered = names[::2]
+    # a deployment of its own, whose worker may be away, over the same topics
+    other = Deployment("other", live.bootstrap, live.redis_url, live.folder, live.more)
+    other.engage("topics", "create")
+    worker = other.start_worker()
+    try:
+        ends = end_offsets(live.bootstrap)
+        other.wait_done(ends, 40)
+        send_each(live, names, "inquiry.opened")
+        other.wait_done(end_offsets(live.bootstrap), 20)
+    finally:
+        worker.kill()
+        worker.wait()
+    send_each(live, answered, "inquiry.replied")
+    send_each(live, names * 50, "page.viewed")  # much to be read
+    time.sleep(ANSWER_MS / 1000)
+    assert not called(other, names)
+    with other.worker():
+        other.wait_done(end_offsets(live.bootstrap), 40)
+        deadline = time.monotonic() + 20
+        while len(called(other, names)) < len(names) - len(answered) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        time.sleep(1)
+    assert called(other, names) == set(names) - set(answered)
+
+
+def send_each(live: Deployment, names: list[str], kind: str) -> None:
+    """Send an event of each customer, all at once."""
+    now_ms = int(time.time() * 1000)
+    own = {"inquiry_id": "i1"} if kind.startswith("inquiry") else {}
+    lines = [
+        msgspec.json.encode(
+            {
+                "id": f"{kind}-{name}-{number}",
+                "type": kind,
+                "customer_id": name,
+                "time": now_ms,
+                "source": "t",
+            }
+            | own
+        ).decode()
+        for number, name in enumerate(names)
+    ]
+    live.engage("send", "--file", "-", text="\n".join(lines))
+
+
+def called(live: Deployment, names: list[str]) -> set[str]:
+    """Return for which of these customers a person was called."""
+    actions = [msgspec.json.decode(values[0]) for values in live.actions().values()]
+    return {each["customer_id"] for each in actions if each["template"] == "call"} & set(names)

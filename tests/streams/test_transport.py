@@ -292,6 +292,21 @@ async def test_tells_how_far_it_has_read(lane: Lane) -> None:
         await until(lambda: worker.batches[-1].behind_ms == everything, "read again")
 
 
+async def test_what_the_group_has_read_and_the_state_forgotten_is_refused(lane: Lane) -> None:
+    """A listener that knows nothing of a partition the group has worked on has lost its store."""
+    worker = Worker(lane.settings(refuse_forgotten=True))
+    values = await produce(worker.settings, lane.topics, 100)
+    async with worker.running():
+        await until(lambda: len(worker.seen) >= len(values), "all records seen")
+    again = Worker(worker.settings, dict(worker.offsets))
+    async with again.running():
+        await until(lambda: bool(again.assigned), "goes on")
+    assert not again.seen
+    with pytest.raises(StateError, match="redis knows nothing of partition"):
+        async with Worker(worker.settings).running() as app:
+            await until(lambda: app.crash_reason is not None, "the worker ends")
+
+
 @pytest.mark.kafka
 @pytest.mark.parametrize("stored", [0, 1], ids=["before the record", "on the mark behind it"])
 async def test_the_marks_of_transactions_are_no_records(apache_kafka: ApacheKafka, stored: int) -> None:

@@ -144,6 +144,27 @@ def test_late_timers_are_told_also_in_the_middle_of_a_step() -> None:
     assert metrics.value(table.TIMERS_LATE) == 0
 
 
+def test_deadlines_that_wait_for_reading_are_told() -> None:
+    """Since when: of what has been read, or of taking the partition; of all the most."""
+    metrics, now_ms = Metrics(), [NOW_MS]
+    owned = {number: OwnedPartition(number, 1) for number in range(3)}
+    seen = looking(owned, metrics, now_ms)
+    seen.look({})
+    assert metrics.value(table.DEADLINES_HELD) == 0
+    now_ms[0] += 7_000
+    owned[0].reach(now_ms[0], 0)
+    owned[1].reach(now_ms[0], 3_000)
+    seen.look({})
+    assert metrics.value(table.DEADLINES_HELD) == 7, "nothing is known of the third yet"
+    owned[2].reach(now_ms[0], 0)
+    seen.look({})
+    assert metrics.value(table.DEADLINES_HELD) == 3
+    owned[1].reach(now_ms[0], 0)
+    now_ms[0] += 60_000
+    seen.look({})
+    assert metrics.value(table.DEADLINES_HELD) == 0, "with nothing to read the clock goes on"
+
+
 async def test_redis_tells_memory_and_persistence(valkey_server: ValkeyServer) -> None:
     """The gauges hold what the real server says; this one keeps its append-only file."""
     metrics = Metrics()

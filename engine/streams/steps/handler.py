@@ -98,7 +98,13 @@ class Handler:
         self._sink = Sink(settings)
         self._tally = Tally(metrics)
         self.holdings = Holdings(
-            store, self.intake, self._tally, health, families, settings.topics.partitions
+            store,
+            self.intake,
+            self._tally,
+            health,
+            families,
+            settings.topics.partitions,
+            live=not self._replay,
         )
         delivery = Delivery(producers, self._sink, self.holdings, self._tally)
         clock = None if self._replay else now_ms

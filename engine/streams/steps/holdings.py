@@ -9,10 +9,11 @@ from typing import Protocol, TypeVar
 import structlog
 
 from engine.errors import AccessError, StateError, TransientError
+from engine.streams.batch import forgotten
 from engine.streams.health import WorkerHealth
 from engine.streams.kafka import TopicPartition
 from engine.streams.steps.intake import Intake
-from engine.streams.steps.partitions import Mark, OwnedPartition
+from engine.streams.steps.partitions import CLOCK_FIELD, LIVE, Mark, OwnedPartition
 from engine.streams.steps.tally import Tally
 from engine.streams.store.contract import Refusal, StateRolledBack, Store
 
@@ -20,6 +21,9 @@ log = structlog.get_logger(__name__)
 
 # A worker that has lost its partitions is told so long before: by its session's end, or by the broker's own.
 RECLAIM_AFTER_S = 60.0
+# A store that goes back in time has lost its last second. One that had something of a partition for so long
+# and now has nothing of it has lost everything.
+FORGOTTEN_AFTER_S = 30.0
 FIRST_RETRY_S = 0.05
 MAX_RETRY_S = 2.0
 TELL_AGAIN_S = 30.0  # that a server does not answer
@@ -52,6 +56,7 @@ class Holdings:
         health: told what works and what does not; has the monotonic clock.
         topics: the event topics.
         partitions: how many partitions each of them has.
+        live: whether the live clock is on.
 
     Attributes:
         owned: those confirmed.
@@ -67,8 +72,11 @@ class Holdings:
         health: WorkerHealth,
         topics: Iterable[str],
         partitions: int,
+        *,
+        live: bool,
     ) -> None:
         self._partitions = partitions
+        self._live = live
         self._store = store
         self._intake = intake
         self._tally = tally
@@ -82,6 +90,7 @@ class Holdings:
         self.given_up: set[int] = set()
         self.reclaim_after_s = RECLAIM_AFTER_S
         self._gone_through: set[str] = set()
+        self._known_since_s: dict[int, float] = {}  # when the store first had offsets of a partition
         self._fenced_at_s: dict[int, float] = {}  # given up, and Kafka has not taken them away
         self._offsets: dict[TopicPartition, int] = {}
         self.consumer: Callable[[], Consumer] | None = None
@@ -115,6 +124,7 @@ class Holdings:
         for number in {partition for _, partition in partitions}:
             self._drop(number)
             self._fenced_at_s.pop(number, None)
+            self._known_since_s.pop(number, None)
         self._tally.rebalanced()
         self._health.rebalance_ended(tuple(sorted(self.owned)))
         log.info("partitions revoked", partitions=sorted({number for _, number in partitions}), lost=lost)
@@ -175,6 +185,10 @@ class Holdings:
             at_once: tell the consumer now, for no batch is at hand that would.
         """
         self._offsets.update(offsets)
+        for _, number in offsets:
+            self._known_since_s.setdefault(number, self._health.now_s())
+            if (owned := self.owned.get(number)) is not None:
+                owned.unmarked = False
         if at_once and self.consumer is not None:
             self.consumer().report(self.take_offsets())
 
@@ -252,8 +266,16 @@ class Holdings:
                 self._health.trouble(step, "")
 
     async def _take_again(self, number: int) -> None:
-        """Become the owner of a partition that Kafka has assigned; read it from where it is stored."""
+        """Become the owner of a partition that Kafka has assigned; read it from where it is stored.
+
+        Raises:
+            StateError: more is lost than the last moments: the store knows nothing of the partition.
+        """
+        now_s = self._health.now_s()
+        known_s = now_s - self._known_since_s.get(number, now_s)
         offsets = await self._acquire(number)
+        if self._live and not offsets and known_s > FORGOTTEN_AFTER_S:
+            raise forgotten(number)
         await self._recover({number})
         if self.consumer is not None:
             await self.consumer().seek({(topic, number): offsets.get(topic, 0) for topic in self._topics})
@@ -268,7 +290,19 @@ class Holdings:
             )
         meta = await self.retrying("acquire", lambda: self._store.acquire(number, self._partitions))
         self._fenced_at_s.pop(number, None)
-        self.owned[number] = OwnedPartition.restored(number, meta.epoch, meta.fields, self._partitions)
+        if meta.offsets:
+            self._known_since_s.setdefault(number, self._health.now_s())
+        else:
+            self._known_since_s.pop(number, None)
+        lived = meta.fields.get(CLOCK_FIELD) == LIVE
+        if lived and not self._live:
+            raise StateError(
+                f"partition {number} is kept by workers on the live clock; one on the replay clock would "
+                "take its customers back to event time: give it a redis.prefix and a kafka.group of its own"
+            )
+        owned = OwnedPartition.restored(number, meta.epoch, meta.fields, self._partitions)
+        owned.unmarked = self._live and not lived
+        self.owned[number] = owned
         self._intake.assign(number, meta.clock_ms, meta.current_ids, meta.previous_ids)
         self._tally.owned(self.owned)
         return meta.offsets

@@ -20,6 +20,7 @@ RATE_FIELD = "rate"
 SEGMENTS_FIELD = "segments"
 LEDGER_FIELD = "limits"
 ARMED_FIELD = "armed"
+CLOCK_FIELD, LIVE = "clock", b"live"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class OwnedPartition:
         armed: entries by the clock that every customer has a timer for (`RuleSet.triggers`).
         newest: the last record durable since the partition was taken; live clock only.
         outbox: actions of the last step that are durable, packed; only with actions in transactions.
+        unmarked: whether the store is to be told with the next write that the live clock is on.
         reached_ms: what came up to here has been worked on, so deadlines up to here may be judged; 0 = not
             known yet. Live clock only, as the next.
         at_end: whether that was all there was, so that it goes on with the clock.
@@ -69,6 +71,7 @@ class OwnedPartition:
     armed: frozenset[str] = frozenset()
     newest: Message | None = None
     outbox: bytes = b""
+    unmarked: bool = False
     reached_ms: int = 0
     at_end: bool = False
 

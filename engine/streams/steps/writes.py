@@ -10,7 +10,15 @@ import numpy as np
 from engine.features.state import CustomerState, pack
 from engine.pipeline.core import Outcome
 from engine.streams.steps.intake import Step
-from engine.streams.steps.partitions import LEDGER_FIELD, RATE_FIELD, SEGMENTS_FIELD, Mark, OwnedPartition
+from engine.streams.steps.partitions import (
+    CLOCK_FIELD,
+    LEDGER_FIELD,
+    LIVE,
+    RATE_FIELD,
+    SEGMENTS_FIELD,
+    Mark,
+    OwnedPartition,
+)
 from engine.streams.store.contract import PartitionWrite
 
 
@@ -74,4 +82,6 @@ def _fields(owned: OwnedPartition, outcome: Outcome, stored: Mark) -> dict[str, 
     ledger = owned.ledger.to_bytes()
     if ledger != stored.ledger:
         fields[LEDGER_FIELD] = ledger
+    if owned.unmarked:
+        fields[CLOCK_FIELD] = LIVE
     return fields

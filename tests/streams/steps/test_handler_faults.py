@@ -468,6 +468,36 @@ def merged(stage: Stage) -> dict[tuple[str, int], int]:
     return {key: offset for sought in stage.consumer.sought for key, offset in sought.items()}
 
 
+async def test_a_server_that_lost_everything_stops_the_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading the whole log again, as happening now, would send it all again; the last second may be lost."""
+    stage = Stage(tmp_path)
+    await stage.own()
+    await stage.send(*[event("order.placed", name) for name in PEOPLE])
+    stage.server.restore({})
+    await stage.send(event("page.viewed", HERE, 1))
+    assert stage.consumer.sought, "young as it was, it is read again"
+    monkeypatch.setattr(holdings, "FORGOTTEN_AFTER_S", 0.0)
+    await stage.send(event("page.viewed", HERE, 2))
+    stage.server.restore({})
+    with pytest.raises(StateError, match=f"redis knows nothing of partition {place(HERE)}"):
+        await stage.send(event("page.viewed", HERE, 3))
+
+
+async def test_live_state_is_not_for_the_replay_clock(tmp_path: Path) -> None:
+    """A worker that was started with the wrong clock is refused; what was rebuilt on it goes on live."""
+    rebuilt = Stage(tmp_path, clock="replay")
+    await rebuilt.own()
+    live = Stage(tmp_path, rebuilt.server)
+    await live.own()
+    await live.send(event("order.placed", HERE))
+    wrong = Stage(tmp_path, rebuilt.server, clock="replay")
+    with pytest.raises(StateError, match=f"partition {place(HERE)} is kept by workers on the live clock"):
+        await wrong.own()
+    await Stage(tmp_path, rebuilt.server).own()
+
+
 async def test_readiness_recovers_from_a_server_that_came_back_older(stage: Stage) -> None:
     """Away first and rolled back then: once the partitions are taken up again nothing is in the way."""
     dump = stage.server.dump()
