@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from confluent_kafka import Consumer, TopicPartition
 from typer.testing import CliRunner, Result
 
 from engine.cli import app
@@ -360,6 +361,26 @@ def test_doctor_gives_every_finding_a_remedy(run: Run, servers: str, valkey: Val
     gone = run("doctor", "--json", "--kafka", NOWHERE, "--set", "kafka.timeout_ms=300")
     assert gone.exit_code == 3
     assert all(finding["remedy"] for finding in json.loads(gone.output) if finding["verdict"] != "ok")
+
+
+def test_doctor_says_what_waits(run: Run, servers: str, embedded_broker: EmbeddedBroker) -> None:
+    """What waits is told; a Redis that has forgotten what the group has worked on is a failure."""
+    group = ("--set", f"kafka.group={servers}", "--set", f"redis.prefix={servers}")
+
+    def workers() -> list[tuple[str, str]]:
+        found = json.loads(run("doctor", "--json", *group).output)
+        return [(each["verdict"], each["text"]) for each in found if each["subject"] == "workers"]
+
+    assert workers() == [("ok", "nothing waits")], "this broker does not tell who is in a group"
+    run("send", "page.viewed", "-c", "c1")
+    ((verdict, text),) = workers()
+    assert verdict == "ok"
+    assert text.startswith("1 record")
+    consumer = Consumer({"bootstrap.servers": embedded_broker.bootstrap, "group.id": servers})
+    consumer.commit(offsets=[TopicPartition(f"{servers}.click", 0, 7)], asynchronous=False)
+    consumer.close()
+    assert [verdict for verdict, _ in workers()] == ["failed", "ok"]
+    assert "redis knows nothing of what group" in workers()[0][1]
 
 
 def test_missing_topics_are_worth_another_try(run: Run, servers: str) -> None:

@@ -18,7 +18,7 @@ from engine.commands.base import (
     print_json,
     quiet_settings,
 )
-from engine.commands.findings import Finding, kafka_findings
+from engine.commands.findings import Finding, kafka_findings, worker_findings
 from engine.commands.redis_server import FEWEST_KEYS
 from engine.errors import AccessError, ConfigError, EngineError, RuleErrors, TransientError
 from engine.settings import Settings
@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(settings: Settings, as_json: AsJson = False) -> None:
-    """Check Kafka, topics, Redis, clocks and rules; say what to do about each finding.
+    """Check Kafka, topics, Redis, clocks, workers and rules; say what to do about each finding.
 
     Exit code 0: fit to run, warnings aside. 1: a check failed. 2: Kafka or Redis refuses us. 3: one of them
     does not answer, or topics are missing.
@@ -59,8 +59,13 @@ def doctor(settings: Settings, as_json: AsJson = False) -> None:
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Look at everything; a part that cannot be looked at does not stop the rest."""
-    for look in (_kafka, _redis, _rules):
-        yield from look(settings)
+    told = []
+    for look in (_kafka, _redis):
+        told += (found := list(look(settings)))
+        yield from found
+    if not {finding.verdict for finding in told} & {"unreachable", "missing", "refused"}:
+        yield from worker_findings(settings, quiet_settings(settings))
+    yield from _rules(settings)
 
 
 def _kafka(settings: Settings) -> Iterator[Finding]:

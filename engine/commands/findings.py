@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 import typer
 
+from engine.errors import AccessError, StateError, TransientError
 from engine.settings import Settings
 
 if TYPE_CHECKING:
     from engine.streams.kafka import KafkaSettings
+
+_T = TypeVar("_T")
 
 #: How long events must be kept unless told: the horizon of the churn model, and a backtest of a quarter.
 RETENTION_DAYS = 90
@@ -21,7 +25,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that was looked at.
 
     Args:
-        subject: `kafka`, `topics`, `redis`, `clock` or `rules`.
+        subject: `kafka`, `topics`, `redis`, `clock`, `workers` or `rules`.
         verdict: `warning` works but is unsafe or slow; `missing` is not there yet; `unreachable` could not be
             looked at; `refused` neither, and waiting does not help.
         text: what was found.
@@ -62,3 +66,50 @@ def kafka_findings(
         yield Finding(
             subject="kafka", verdict="ok", text="settings of topics and brokers are fit for production"
         )
+
+
+def worker_findings(settings: Settings, kafka: KafkaSettings) -> Iterator[Finding]:
+    """Say who works and what waits; nothing where Kafka or Redis does not tell this user.
+
+    Args:
+        settings: all settings.
+        kafka: how to reach Kafka.
+    """
+    from engine.streams.widening.event_topics import EventTopics  # noqa: PLC0415
+    from engine.streams.widening.widen import backlog  # noqa: PLC0415
+
+    topics = EventTopics(kafka)
+    try:
+        found = asyncio.run(backlog(settings, kafka))
+    except StateError as error:
+        yield Finding(subject="workers", verdict="failed", text=str(error), remedy="see docs/tasks.md")
+        return
+    except (AccessError, TransientError):
+        return
+    members = _told(lambda: len(topics.members()))
+    group, waiting = f"group {kafka.group_id!r}", found.words or "nothing waits"
+    if settings.clock == "live" and not found.begun and _told(topics.has_been_read):
+        yield Finding(
+            subject="workers",
+            verdict="failed",
+            text=f"redis knows nothing of what {group} has worked on: it is empty, or not the one it was",
+            remedy='docs/tasks.md, "Lost Redis"; or look at redis.url and redis.prefix',
+        )
+    if found.waiting and members == 0:
+        yield Finding(
+            subject="workers",
+            verdict="warning",
+            text=f"none is in {group}; {waiting}",
+            remedy="`engage worker`; if there was one, the last line of its log says why it ended",
+        )
+    else:
+        there = "" if members is None else f"{members or 'none'} in {group}; "
+        yield Finding(subject="workers", verdict="ok", text=f"{there}{waiting}")
+
+
+def _told(ask: Callable[[], _T]) -> _T | None:
+    """Return what Kafka says; None where it does not tell this user, or cannot."""
+    try:
+        return ask()
+    except (AccessError, TransientError):
+        return None

@@ -37,11 +37,11 @@ def check(
     """
     from engine.streams.widening.widen import backlog  # noqa: PLC0415
 
-    count, waiting, named = asyncio.run(backlog(settings, kafka_settings(settings)))
-    if waiting > within:
-        raise complain(named, EXIT_FAILED)
-    done = f"all but {waiting} records have" if waiting else "everything has"
-    typer.echo(f"{count} partitions, topics and state alike; {done} been worked on")
+    found = asyncio.run(backlog(settings, kafka_settings(settings)))
+    if found.waiting > within:
+        raise complain(found.words, EXIT_FAILED)
+    done = f"all but {found.waiting} records have" if found.waiting else "everything has"
+    typer.echo(f"{found.partitions} partitions, topics and state alike; {done} been worked on")
 
 
 @command(_app, "widen")

@@ -48,7 +48,7 @@ class Batch:
         generation: count of rebalances; the same number means the same partitions.
         finished: resolved by `done` or `fail`.
         behind_ms: for each partition number, how long ago all that was there by then has been handed out,
-            with this batch; 0 = up to now. One that is missing is not known. None = all up to now.
+            with this batch; 0 = up to now. One that is missing is not known. None = nobody asks.
     """
 
     records: list[Message]

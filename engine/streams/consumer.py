@@ -22,12 +22,12 @@ from typing import Any, Literal, TypeVar
 import confluent_kafka
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
-from engine.errors import EngineError
 from engine.streams.batch import Batch, ConsumerStats, PartitionListener, check_together, forgotten
 from engine.streams.kafka import KafkaSettings, TopicPartition, consumer_config, keys, named
 from engine.streams.marks import Marks
+from engine.streams.mirror import OffsetMirror
 from engine.streams.reach import Reach
-from engine.streams.security.refusals import given_up, has_moved_on, judge, tell
+from engine.streams.security.refusals import given_up, judge, tell
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +67,6 @@ class BatchConsumer:
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._starts: dict[TopicPartition, int] = {}
         self._touched: set[TopicPartition] = set()
-        self._durable: dict[TopicPartition, int] = {}
-        self._mirrored: dict[TopicPartition, int] = {}
-        self._away = False  # at the end: whether the brokers do not answer
-        self._commit_due = 0.0
         self._marks = Marks()
         self._reach = Reach()
         self._further = False  # whether partitions that were behind are so less, after the last poll
@@ -78,6 +74,7 @@ class BatchConsumer:
         self._fatal: KafkaError | None = None
         self.generation = 0
         self.stats = ConsumerStats()
+        self._mirror = OffsetMirror(settings.commit_interval_s, self.stats)
 
     @property
     def assigned(self) -> frozenset[TopicPartition]:
@@ -92,7 +89,7 @@ class BatchConsumer:
     @property
     def durable(self) -> Mapping[TopicPartition, int]:
         """Next offset of each partition as last reported durable."""
-        return self._durable
+        return self._mirror.durable
 
     async def start(self) -> None:
         """Join the group."""
@@ -117,7 +114,8 @@ class BatchConsumer:
         self.stats.batches += 1
         self.stats.records += len(records)
         finished = asyncio.get_running_loop().create_future()
-        return Batch(records, received_ns, self.generation, finished, self._reach.behind_ms(self._assigned))
+        behind_ms = self._reach.behind_ms(self._assigned) if self._settings.live else None
+        return Batch(records, received_ns, self.generation, finished, behind_ms)
 
     def report(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Note offsets as durable; they are mirrored to Kafka within `commit_interval_s`.
@@ -127,7 +125,7 @@ class BatchConsumer:
         """
         for partition, offset in offsets.items():
             if partition in self._assigned:
-                self._durable[partition] = offset
+                self._mirror.durable[partition] = offset
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Mirror offsets to Kafka now, without waiting for the answer.
@@ -136,7 +134,7 @@ class BatchConsumer:
             offsets: next offset of each partition.
         """
         self.report(offsets)
-        self._commit_due = 0.0
+        self._mirror.hurry()
         await self._in_thread(self._mirror_offsets)
 
     async def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
@@ -149,7 +147,7 @@ class BatchConsumer:
             KafkaException: the partition's fetcher refused for seconds.
         """
         mine = {partition: offset for partition, offset in offsets.items() if partition in self._assigned}
-        self._durable.update(mine)
+        self._mirror.durable.update(mine)
         await self._in_thread(self._seek, mine)
 
     async def pause(self, partitions: Iterable[TopicPartition]) -> None:
@@ -178,7 +176,7 @@ class BatchConsumer:
 
     def lag(self) -> dict[TopicPartition, int]:
         """Records of each assigned partition that are not durable yet, as last noted."""
-        return self._marks.behind(self._assigned, {**self._starts, **self._durable})
+        return self._marks.behind(self._assigned, {**self._starts, **self._mirror.durable})
 
     def begin_close(self) -> None:
         """Take no more partitions; what is given up must be within `drain_timeout_s` from now."""
@@ -199,7 +197,8 @@ class BatchConsumer:
     # ---- in the poll thread -----------------------------------------------------------------------
 
     def _open(self) -> None:
-        config = consumer_config(self._settings) | {"error_cb": self._on_error, "on_commit": self._on_commit}
+        callbacks = {"error_cb": self._on_error, "on_commit": self._mirror.on_commit}
+        config = consumer_config(self._settings) | callbacks
         self._consumer = Consumer(config, logger=logger)
         self._consumer.subscribe(
             sorted(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -207,10 +206,10 @@ class BatchConsumer:
 
     def _poll(self, wait_s: float) -> list[Message]:
         assert self._consumer is not None
-        self._mirror_offsets()
+        self._mirror.commit(self._consumer)
         records = self._fetch(self._consumer, wait_s)
         self._marks.look(self._consumer, self._assigned)
-        self._further = self._reach.look(self._consumer)
+        self._further = self._settings.live and self._reach.look(self._consumer)
         return records
 
     def _fetch(self, consumer: Consumer, wait_s: float) -> list[Message]:
@@ -241,28 +240,8 @@ class BatchConsumer:
         return kept
 
     def _mirror_offsets(self) -> None:
-        durable = dict(self._durable)  # at once: the event loop may be told more meanwhile
-        if self._consumer is None or durable == self._mirrored:
-            return
-        now = time.monotonic()
-        if now < self._commit_due:
-            return
-        self._commit_due = now + self._settings.commit_interval_s
-        offsets = {p: offset for p, offset in durable.items() if self._mirrored.get(p) != offset}
-        self._check_read(offsets)
-        self._consumer.commit(offsets=named(offsets, offsets), asynchronous=True)
-        self._mirrored.update(offsets)
-
-    def _check_read(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Nothing is committed past what was handed out."""
-        assert self._consumer is not None
-        for position in self._consumer.position(named(offsets)):
-            offset = offsets[position.topic, position.partition]
-            if 0 <= position.offset < offset:
-                raise EngineError(
-                    f"offset {offset} of {position.topic!r} partition {position.partition} reported durable, "
-                    f"but only {position.offset} was read"
-                )
+        if self._consumer is not None:
+            self._mirror.commit(self._consumer)
 
     def _seek(self, offsets: Mapping[TopicPartition, int]) -> None:
         assert self._consumer is not None
@@ -289,7 +268,7 @@ class BatchConsumer:
         try:
             self._consumer.list_topics(topic=min(self._topics), timeout=ANSWER_PATIENCE_S)
         except KafkaException:
-            self._away = True
+            self._mirror.away = True
         self._consumer.close()
 
     def _on_assign(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
@@ -316,7 +295,7 @@ class BatchConsumer:
         """Stop if the listener knows nothing of a partition that Kafka has offsets of."""
         known = {number for _, number in offsets}
         new = [(topic, number) for topic, number in added if number not in known]
-        if not (new and self._settings.refuse_forgotten):
+        if not (new and self._settings.live):
             return
         try:
             found = consumer.committed(named(new), ANSWER_PATIENCE_S)
@@ -342,32 +321,11 @@ class BatchConsumer:
             logger.warning("stopping without the listener: it did not give its partitions up in time")
         else:
             if not lost:
-                self._commit_now(last)
+                self._mirror.commit_now(consumer, last)
         if self._incremental:
             consumer.incremental_unassign(partitions)
         else:
             consumer.unassign()
-
-    def _commit_now(self, offsets: Mapping[TopicPartition, int]) -> None:
-        assert self._consumer is not None
-        if not offsets or self._away:  # a commit would wait for the brokers, for minutes perhaps
-            return
-        try:
-            self._consumer.commit(offsets=named(offsets, offsets), asynchronous=False)
-        except KafkaException as error:
-            self._on_commit(error.args[0], None)
-        else:
-            self.stats.last_commit_ns = time.perf_counter_ns()
-
-    def _on_commit(self, error: KafkaError | None, _offsets: object) -> None:
-        if error is None:
-            self.stats.last_commit_ns = time.perf_counter_ns()
-            return
-        # Only a mirror for lag monitors: where to go on is in the state store.
-        self.stats.commits_failed += 1
-        self._mirrored.clear()
-        level = logging.INFO if has_moved_on(error) else logging.WARNING
-        logger.log(level, "offsets not mirrored to kafka: %s", error.str())
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
@@ -418,10 +376,9 @@ class BatchConsumer:
         finally:
             self._assigned -= removed
             self._reach.forget(removed)
-            last = {partition: self._durable.pop(partition) for partition in removed & self._durable.keys()}
+            last = self._mirror.forget(removed)
             for partition in removed:
-                for memory in (self._starts, self._mirrored):
-                    memory.pop(partition, None)
+                self._starts.pop(partition, None)
         if self._hook is not None:
             await self._hook(self._assigned, removed)
         return last

@@ -58,8 +58,8 @@ class KafkaSettings:
         commit_interval_s: time between two mirrored commits of our offsets.
         drain_timeout_s: longest wait for the batch in flight when stopping.
         delivery_timeout_ms: time after which an unacknowledged action counts as failed.
-        refuse_forgotten: whether the worker stops at a partition that the group has offsets of, and the
-            listener knows nothing of.
+        live: whether the live clock is on: batches tell how far partitions are read, and the worker stops at
+            a partition that the group has offsets of, but the listener knows nothing of.
         idempotence: whether the producer removes duplicates of its own retries.
         extra: further librdkafka properties (TLS, SASL, ...) for every client.
     """
@@ -79,7 +79,7 @@ class KafkaSettings:
     commit_interval_s: float = 1.0
     drain_timeout_s: float = 10.0
     delivery_timeout_ms: int = 10_000
-    refuse_forgotten: bool = False
+    live: bool = False
     idempotence: bool = True
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 

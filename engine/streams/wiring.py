@@ -34,8 +34,7 @@ def kafka_settings(settings: Settings, client_id: str) -> KafkaSettings:
         session_timeout_ms=kafka.session_timeout_ms,
         fetch_min_bytes=batch.fetch_min_bytes,
         fetch_wait_max_ms=batch.fetch_wait_ms,
-        refuse_forgotten=settings.clock
-        == "live",  # on the replay clock the log is read again, and is the same
+        live=settings.clock == "live",
         extra=kafka_properties(kafka),
     )
 

@@ -175,5 +175,5 @@ def test_a_worker_ends_although_the_brokers_are_gone(answers: bool, done: list[s
     ending = EndingConsumer(answers)
     consumer._consumer = ending
     consumer._close()
-    consumer._commit_now({CLICKS_0: 8})  # as when partitions are given up, which closing does
+    consumer._mirror.commit_now(ending, {CLICKS_0: 8})  # as when partitions are given up, which closing does
     assert ending.done == done

@@ -276,7 +276,7 @@ async def test_wakes_for_a_timer_without_events(lane: Lane) -> None:
 
 async def test_tells_how_far_it_has_read(lane: Lane) -> None:
     """A backlog is told as one until it is handed out; then no record is needed to tell that it is."""
-    worker = Worker(lane.settings(batch_max_records=20), work_s=0.02)
+    worker = Worker(lane.settings(batch_max_records=20, live=True), work_s=0.02)
     values = await produce(worker.settings, lane.topics, 300)
     worker.offsets.update({(lane.topics[0], number): 2 for number in range(lane.partitions)})
     everything = dict.fromkeys(range(lane.partitions), 0)
@@ -294,7 +294,7 @@ async def test_tells_how_far_it_has_read(lane: Lane) -> None:
 
 async def test_what_the_group_has_read_and_the_state_forgotten_is_refused(lane: Lane) -> None:
     """A listener that knows nothing of a partition the group has worked on has lost its store."""
-    worker = Worker(lane.settings(refuse_forgotten=True))
+    worker = Worker(lane.settings(live=True))
     values = await produce(worker.settings, lane.topics, 100)
     async with worker.running():
         await until(lambda: len(worker.seen) >= len(values), "all records seen")
@@ -312,7 +312,7 @@ async def test_what_the_group_has_read_and_the_state_forgotten_is_refused(lane: 
 async def test_the_marks_of_transactions_are_no_records(apache_kafka: ApacheKafka, stored: int) -> None:
     """Where a partition ends with a transaction's mark, or with one that goes on, nothing is left to read."""
     topic = f"marked-{uuid.uuid4().hex[:8]}"
-    settings = settings_for(apache_kafka.bootstrap, "consumer", topic, [topic])
+    settings = settings_for(apache_kafka.bootstrap, "consumer", topic, [topic], live=True)
     create_topics(settings, [TopicSpec(topic, 1)])
     sender = Producer(
         {"bootstrap.servers": apache_kafka.bootstrap, "transactional.id": topic, "log_level": 2}

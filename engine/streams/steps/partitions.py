@@ -113,9 +113,11 @@ class OwnedPartition:
 
     def wakeup_ms(self) -> int | None:
         """Return when a timer is to be looked after, or those of the store are; None = not by the clock."""
-        due_ms = self.timers.next_due_ms()
-        due_ms = self.timers.horizon_ms if due_ms is None else min(due_ms, self.timers.horizon_ms)
-        return due_ms if self.at_end or due_ms <= self.reached_ms > 0 else None
+        due_ms, horizon_ms = self.timers.next_due_ms(), self.timers.horizon_ms
+        first_ms = horizon_ms if due_ms is None else min(due_ms, horizon_ms)
+        if self.at_end or horizon_ms < self.reached_ms:
+            return first_ms
+        return first_ms if due_ms is not None and due_ms <= self.reached_ms else None
 
     def count_segments(self, changes: Iterable[SegmentChange], erased_from: Iterable[str]) -> bool:
         """Follow segment changes and erasures; False when there were none."""

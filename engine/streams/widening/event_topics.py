@@ -8,7 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, MemberDescription, NewPartitions, OffsetSpec
 
 from engine.errors import ConfigError, TransientError
@@ -70,6 +78,17 @@ class EventTopics:
             f"worker {member.client_id} at {member.host} with {_held(member)} is in group {group!r}: stop it"
             for member in found.members
         ]
+
+    def has_been_read(self) -> bool:
+        """Whether the group has offsets in Kafka: workers have been there."""
+        group, partitions = self._kafka.group_id, range(self.partitions())
+        places = [TopicPartition(topic, number) for topic in self._kafka.topics for number in partitions]
+        asked = [ConsumerGroupTopicPartitions(group, places)]
+        try:
+            found = self._admin.list_consumer_group_offsets(asked, request_timeout=_TIMEOUT_S)[group].result()
+        except KafkaException as error:
+            raise TransientError(f"kafka does not tell of group {group!r}: {error.args[0].str()}") from error
+        return any(place.offset > 0 for place in found.topic_partitions)
 
     def ends(self, partitions: int) -> dict[tuple[str, int], tuple[int, int]]:
         """Return the first and the end offset of the first partitions of each topic."""

@@ -324,15 +324,29 @@ async def widen(
         await link.close()
 
 
-async def backlog(settings: Settings, kafka: KafkaSettings) -> tuple[int, int, str]:
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What has not been worked on.
+
+    Args:
+        partitions: how many there are.
+        waiting: how many records wait.
+        words: the same in words; empty when none does.
+        begun: whether Redis knows of anything that has been.
+    """
+
+    partitions: int
+    waiting: int
+    words: str
+    begun: bool
+
+
+async def backlog(settings: Settings, kafka: KafkaSettings) -> Backlog:
     """Tell how many partitions there are and what has not been worked on.
 
     Args:
         settings: all settings.
         kafka: how to reach Kafka.
-
-    Returns:
-        The number, how many records wait, and the same in words; empty when none does.
 
     Raises:
         StateError: the state was written with another number.
@@ -347,7 +361,8 @@ async def backlog(settings: Settings, kafka: KafkaSettings) -> tuple[int, int, s
         await store.close()
     link = await open_link(redis.url, redis.timeout_ms / 1000, redis_options(redis))
     try:
-        behind = topics.behind(await Moving(link, redis.prefix).offsets(count), count)
-        return count, sum(behind.values()), in_words(behind)
+        offsets = await Moving(link, redis.prefix).offsets(count)
+        behind = topics.behind(offsets, count)
+        return Backlog(count, sum(behind.values()), in_words(behind), bool(offsets))
     finally:
         await link.close()
