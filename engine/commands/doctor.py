@@ -18,7 +18,7 @@ from engine.commands.base import (
     print_json,
     quiet_settings,
 )
-from engine.commands.findings import Finding, kafka_findings, worker_findings
+from engine.commands.findings import Finding, kafka_findings, shape_findings, worker_findings
 from engine.commands.redis_server import FEWEST_KEYS
 from engine.errors import AccessError, ConfigError, EngineError, RuleErrors, TransientError
 from engine.settings import Settings
@@ -109,7 +109,7 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
         verdict="ok",
         text=f"all {len(specs)} are there; the event topics have {partitions} partitions each",
     )
-    yield from _shape(settings, partitions)
+    yield from shape_findings(settings, partitions)
     yield from kafka_findings(settings, kafka)
     if kafka.extra.get("security.protocol") == "sasl_plaintext":
         yield Finding(
@@ -117,16 +117,6 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
             verdict="warning",
             text="kafka.security_protocol is sasl_plaintext: everything can be read on the way",
             remedy='set kafka.security_protocol = "sasl_ssl", see docs/security.md',
-        )
-
-
-def _shape(settings: Settings, partitions: int) -> Iterator[Finding]:
-    if partitions != settings.topics.partitions:
-        yield Finding(
-            subject="topics",
-            verdict="warning",
-            text=f"{partitions} partitions, but topics.partitions says {settings.topics.partitions}",
-            remedy=f"set topics.partitions = {partitions}, or start anew with other topics",
         )
 
 

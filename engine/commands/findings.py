@@ -68,6 +68,22 @@ def kafka_findings(
         )
 
 
+def shape_findings(settings: Settings, partitions: int) -> Iterator[Finding]:
+    """Hold the number of partitions to what the settings say.
+
+    Args:
+        settings: all settings.
+        partitions: of the event topics, as they are.
+    """
+    if partitions != settings.topics.partitions:
+        yield Finding(
+            subject="topics",
+            verdict="warning",
+            text=f"{partitions} partitions, but topics.partitions says {settings.topics.partitions}",
+            remedy=f"set topics.partitions = {partitions}, or start anew with other topics",
+        )
+
+
 def worker_findings(settings: Settings, kafka: KafkaSettings) -> Iterator[Finding]:
     """Say who works and what waits; nothing where Kafka or Redis does not tell this user.
 

@@ -8,7 +8,7 @@ import typer
 
 from engine.commands import acls
 from engine.commands.base import EXIT_FAILED, AsJson, command, kafka_settings, print_json
-from engine.commands.findings import RETENTION_DAYS, kafka_findings
+from engine.commands.findings import RETENTION_DAYS, kafka_findings, shape_findings
 from engine.settings import Settings
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def check(
     kafka, specs = kafka_settings(settings), topic_specs(settings)
     timeout_s = settings.kafka.timeout_ms / 1000
     count = check_topics(kafka, kafka.topics, [spec.name for spec in specs], timeout_s)
-    findings = list(kafka_findings(settings, kafka, retention_days))
+    findings = [*shape_findings(settings, count), *kafka_findings(settings, kafka, retention_days)]
     if as_json:
         print_json({"topics": [spec.name for spec in specs], "partitions": count, "findings": findings})
     else:

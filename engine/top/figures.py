@@ -96,6 +96,8 @@ class TopView:
         lag: records behind.
         partitions: how many these workers own.
         all_partitions: how many there are.
+        held_s: for how long deadlines have waited for what came before them to be read, at most.
+        dead_letters: records set aside since the workers started.
         events_history: events a second at the last looks, oldest first.
         p99_history: ms, at the same looks; 0 where nothing was measured.
         stages: stage, p50 and p99 in ms.
@@ -113,6 +115,8 @@ class TopView:
     lag: int
     partitions: int
     all_partitions: int
+    held_s: float
+    dead_letters: int
     events_history: tuple[float, ...]
     p99_history: tuple[float, ...]
     stages: tuple[tuple[str, float | None, float | None], ...]
@@ -170,6 +174,8 @@ class Watch:
             lag=sum(line.lag for line in lines),
             partitions=sum(line.partitions for line in lines),
             all_partitions=max((_all_partitions(look) for look in looks), default=0),
+            held_s=max((total(look.samples or {}, table.DEADLINES_HELD) for look in looks), default=0.0),
+            dead_letters=int(total(now, table.DEAD_LETTERS)),
             events_history=tuple(events for events, _ in self._history),
             p99_history=tuple(p99_ms for _, p99_ms in self._history),
             stages=tuple(_stages(together)),

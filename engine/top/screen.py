@@ -22,6 +22,7 @@ _MISSING = "–"
 _STATE_WIDTH, _LEAST_STATE = 60, 12
 _FIGURES_WIDTH = 50  # of a worker: five columns and what lies between
 _NOBODY = "no worker answers"
+_LEAST_HELD_S = 1.0  # deadlines that wait less wait for a batch only
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
@@ -89,6 +90,8 @@ def plain_line(view: TopView) -> str:
             f"p50 {_ms(view.p50_ms)} p99 {_ms(view.p99_ms)} ms",
             _behind(view),
         )
+        if view.dead_letters:
+            parts.append(f"{view.dead_letters:,} dead letters")
     return " | ".join((*parts, *others))
 
 
@@ -112,7 +115,10 @@ def _header(view: TopView, width: int) -> RenderableType:
 
 def _behind(view: TopView) -> str:
     """Say how much waits, and where: of partitions without an owner nobody knows."""
-    return f"{view.lag:,} behind in {view.partitions} of {view.all_partitions} partitions owned"
+    text = f"{view.lag:,} behind in {view.partitions} of {view.all_partitions}"
+    if view.held_s < _LEAST_HELD_S:
+        return f"{text} partitions owned"
+    return f"{text}, deadlines held {view.held_s:.0f} s"
 
 
 def _silent(view: TopView) -> bool:

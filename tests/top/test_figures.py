@@ -19,6 +19,7 @@ def page(
     dead: int = 0,
     rebalances: int = 0,
     retries: int = 0,
+    held_s: float = 0.0,
 ) -> Samples:
     """Return a worker's metrics."""
     counted = Metrics()
@@ -28,6 +29,7 @@ def page(
     counted.observe_one(table.ENGINE_LATENCY, latency_ms / 1000, times=max(events, 1))
     counted.observe_one(table.STAGE_LATENCY, latency_ms / 1000, "rules", times=max(events, 1))
     counted.set(table.LAG, lag, "3")
+    counted.set(table.DEADLINES_HELD, held_s)
     counted.set(table.LAG_AGE, lag / 100, "3")
     counted.set(table.PARTITIONS, 4)
     counted.set(table.EVENT_PARTITIONS, 8)

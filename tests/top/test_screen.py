@@ -36,6 +36,20 @@ def test_the_screen_fits_and_shows_the_figures(width: int, height: int) -> None:
     assert plain_line(view).endswith("| 70 behind in 4 of 8 partitions owned")
 
 
+def test_deadlines_that_wait_and_dead_letters_are_told() -> None:
+    """Of all workers the longest wait; in a line of text the dead letters, too."""
+    watch = Watch(["10.0.0.7:6066", "10.0.0.8:6066"])
+    calm = watch.take([Look(0.0, page(1000)), Look(0.0, page(1000, held_s=0.2))])
+    assert "held" not in plain_line(calm)
+    assert "dead" not in plain_line(calm)
+    view = watch.take([Look(2.0, page(3000, held_s=75, dead=4)), Look(2.0, page(3000))])
+    assert plain_line(view).endswith("behind in 8 of 8, deadlines held 75 s | 4 dead letters")
+    out = StringIO()
+    console = Console(file=out, width=80, height=40, force_terminal=True, color_system=None)
+    console.print(Screen(view, lambda at_s: NOON + dt.timedelta(seconds=at_s)))
+    assert "deadlines held 75 s" in out.getvalue()
+
+
 @pytest.mark.parametrize("width", [80, 100])
 def test_a_long_obstacle_leaves_room_for_the_figures(width: int) -> None:
     """What a worker that is not ready says is cut off, not how far behind it is."""
