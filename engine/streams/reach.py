@@ -19,6 +19,8 @@ from engine.streams.kafka import TopicPartition, named
 LOOK_EVERY_S = 0.1
 ASK_EVERY_S = 1.0
 ASK_PATIENCE_S = 0.5
+#: Where they did not answer: the wait for them holds up everything else.
+ASK_AGAIN_S = 3.0
 #: Without a look for so long the process may have stood still, and with it what it knows of the ends.
 AWAY_S = 2.0
 
@@ -54,7 +56,7 @@ class Reach:
         self._now_s = now_s
         self._starts: dict[TopicPartition, int] = {}
         self._behind: dict[TopicPartition, _Behind] = {}
-        self._last_s = now_s()
+        self._last_s = self._all_seen_s = now_s()
         self._look_due_s = self._ask_due_s = 0.0
 
     def begin(self, starts: Mapping[TopicPartition, int]) -> None:
@@ -85,17 +87,13 @@ class Reach:
         now_s = self._now_s()
         if now_s - self._last_s > AWAY_S:
             for place in self._starts.keys() - self._behind.keys():
-                self._behind[place] = _Behind(self._last_s)
+                self._behind[place] = _Behind(self._all_seen_s)
             for behind in self._behind.values():
                 behind.sure, behind.end = False, -1
             self._ask_due_s = 0.0
-        if now_s < self._look_due_s and not self._behind:
-            self._last_s = now_s
-            return False
-        places: Collection[TopicPartition] = self._behind.keys()
-        if now_s >= self._look_due_s:
-            self._look_due_s = now_s + LOOK_EVERY_S
-            places = self._starts.keys()
+        self._last_s = now_s
+        everything = now_s >= self._look_due_s
+        places: Collection[TopicPartition] = self._starts.keys() if everything else self._behind.keys()
         self._ask(consumer, now_s)
         moved = False
         positions = consumer.position(named(places)) if places else []
@@ -103,7 +101,8 @@ class Reach:
             place = position.topic, position.partition
             low, end = consumer.get_watermark_offsets(confluent_kafka.TopicPartition(*place), cached=True)
             moved |= self._judge(place, max(0, low, self._starts[place], position.offset), end)
-        self._last_s = now_s
+        if everything:
+            self._look_due_s, self._all_seen_s = now_s + LOOK_EVERY_S, now_s
         return moved
 
     def behind_ms(self, assigned: Iterable[TopicPartition]) -> dict[int, int]:
@@ -140,8 +139,11 @@ class Reach:
         ends = dict.fromkeys(wanted, confluent_kafka.OFFSET_END)
         try:
             found = consumer.offsets_for_times(named(wanted, ends), ASK_PATIENCE_S)
-        except KafkaException:  # they do not answer just now, and are asked again
+        except KafkaException:
+            self._ask_due_s = now_s + ASK_AGAIN_S
             return
+        if any(position.error is not None for position in found):
+            self._ask_due_s = now_s + ASK_AGAIN_S
         for position in found:
             behind = self._behind.get((position.topic, position.partition))
             if position.error is None and position.offset >= 0 and behind is not None:
@@ -158,7 +160,7 @@ class Reach:
         behind = self._behind.get(place)
         if behind is None:
             if read < end:
-                self._behind[place] = _Behind(self._last_s, sure=True)
+                self._behind[place] = _Behind(self._all_seen_s, sure=True)
             return False
         if not behind.sure or read < behind.end:
             return False
