@@ -104,14 +104,22 @@ def worker_findings(settings: Settings, kafka: KafkaSettings) -> Iterator[Findin
         return
     members = _told(lambda: len(topics.members()))
     group, waiting = f"group {kafka.group_id!r}", found.words or "nothing waits"
-    if settings.clock == "live" and not found.begun and _told(topics.has_been_read):
+    new = settings.clock == "live" and not found.begun
+    if forgotten := new and _told(topics.has_been_read):
         yield Finding(
             subject="workers",
             verdict="failed",
             text=f"redis knows nothing of what {group} has worked on: it is empty, or not the one it was",
             remedy='docs/tasks.md, "Lost Redis"; or look at redis.url and redis.prefix',
         )
-    if found.waiting and members == 0:
+    if found.waiting and new and not forgotten:
+        yield Finding(
+            subject="workers",
+            verdict="warning",
+            text=f"none has been there yet; {waiting}: the first takes that as happening now, and sends",
+            remedy='`engage worker`; where it is history: docs/tasks.md, "Begin with topics that hold history"',
+        )
+    elif found.waiting and members == 0:
         yield Finding(
             subject="workers",
             verdict="warning",
