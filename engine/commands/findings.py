@@ -117,7 +117,7 @@ def worker_findings(settings: Settings, kafka: KafkaSettings) -> Iterator[Findin
             subject="workers",
             verdict="warning",
             text=f"none has been there yet; {waiting}: the first takes that as happening now, and sends",
-            remedy='`engage worker`; where it is history: docs/tasks.md, "Begin with topics that hold history"',
+            remedy='`engage worker`; if it is history: docs/tasks.md, "Begin with topics that hold history"',
         )
     elif found.waiting and members == 0:
         yield Finding(
