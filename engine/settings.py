@@ -362,7 +362,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         list[Annotated[str, msgspec.Meta(pattern=r"^[1-9]\d{0,3} per [1-9]\d{0,4}[smhd]$")]],
         about(
             "Contacts per customer over all journeys; empty means no cap.",
-            form="N per DURATION, as in 4 per 7d",
+            form='a list of N per DURATION, as in ["4 per 7d"]',
         ),
     ] = msgspec.field(default_factory=lambda: ["2 per 1d", "5 per 7d"])
     control_group: Annotated[

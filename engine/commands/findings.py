@@ -104,15 +104,16 @@ def worker_findings(settings: Settings, kafka: KafkaSettings) -> Iterator[Findin
         return
     members = _told(lambda: len(topics.members()))
     group, waiting = f"group {kafka.group_id!r}", found.words or "nothing waits"
-    new = settings.clock == "live" and not found.begun
-    if forgotten := new and _told(topics.has_been_read):
+    live = settings.clock == "live"
+    if live and (forgotten := (_told(topics.read_before) or frozenset()) - found.begun):
         yield Finding(
             subject="workers",
             verdict="failed",
-            text=f"redis knows nothing of what {group} has worked on: it is empty, or not the one it was",
+            text=f"redis knows nothing of {len(forgotten)} partitions {group} has worked on: it is empty, "
+            "not the one it was, or an old backup; no worker goes on",
             remedy='docs/tasks.md, "Lost Redis"; or look at redis.url and redis.prefix',
         )
-    if found.waiting and new and not forgotten:
+    elif found.waiting and live and not found.begun:
         yield Finding(
             subject="workers",
             verdict="warning",

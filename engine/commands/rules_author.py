@@ -212,9 +212,10 @@ def _bring_templates(starter: Starter, settings: Settings) -> None:
         return
     present = templates_of(settings, [])
     for name in dict.fromkeys(re.findall(r"\btemplate: ([a-z][a-z0-9_-]*)", starter.journey)):
-        path, model = folder / f"{name}.yaml", shipped("templates") / f"{name}.yaml"
-        if name not in present and model.is_file() and not path.exists():
-            path.write_text(model.read_text("utf-8"), "utf-8")
+        path, models = folder / f"{name}.yaml", shipped("templates")
+        found = (each for each in (models, models / "cookbook") if (each / f"{name}.yaml").is_file())
+        if name not in present and not path.exists() and (model := next(found, None)) is not None:
+            path.write_text((model / f"{name}.yaml").read_text("utf-8"), "utf-8")
             typer.echo(f"wrote {path}: its message, in the engine's words; put your own in their place")
 
 

@@ -123,5 +123,6 @@ def forgotten(number: int) -> StateError:
     return StateError(
         f"redis knows nothing of partition {number}, which this group has worked on before: it has lost its "
         'data, or is another server, database or redis.prefix; docs/tasks.md, "Lost Redis", tells how to go '
-        "on; who wants to begin anew, with every record in Kafka as happening now, takes another kafka.group"
+        "on. Another kafka.group goes on with what there is, and takes every record of this partition that "
+        "Kafka keeps as happening now: right only where the backup is older than the partition's first event"
     )

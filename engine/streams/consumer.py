@@ -27,7 +27,7 @@ from engine.streams.kafka import KafkaSettings, TopicPartition, consumer_config,
 from engine.streams.marks import Marks
 from engine.streams.mirror import OffsetMirror
 from engine.streams.reach import Reach
-from engine.streams.security.refusals import given_up, judge, tell
+from engine.streams.security.refusals import failed, given_up, judge, tell
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ RebalanceHook = Callable[[frozenset[TopicPartition], frozenset[TopicPartition]],
 #: How long a seek may be refused because the partition's fetcher has not started yet.
 SEEK_PATIENCE_S = 5.0
 ANSWER_PATIENCE_S = 2.0
+COMMITTED_PATIENCE_S = 10.0
 
 #: Without a poll for so long librdkafka may have fetched all it holds: only the brokers know the ends then.
 HELD_UP_S = 2.0
@@ -298,10 +299,10 @@ class BatchConsumer:
         if not (new and self._settings.live):
             return
         try:
-            found = consumer.committed(named(new), ANSWER_PATIENCE_S)
+            found = consumer.committed(named(new), COMMITTED_PATIENCE_S)
         except KafkaException as error:
-            logger.warning("kafka does not tell what the group has read: %s", error.args[0].str())
-            return
+            bootstrap = self._settings.bootstrap
+            raise failed(error.args[0], bootstrap, "kafka does not tell what the group has read") from None
         for place in found:
             if place.offset > 0:
                 raise forgotten(place.partition)

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from engine.errors import EngineError
 from engine.settings import LogSettings, Settings
 
 # Faust and its parts tell every rebalance and every step of their start in many lines of their own.
@@ -116,6 +117,14 @@ class MessageLimit:
         return held is not None
 
 
+def without_stack(record: logging.LogRecord) -> bool:
+    """Say in a line why the worker ends, where that is known: Faust tells it with the way it came."""
+    reason = record.args[0] if isinstance(record.args, tuple) and record.args else None
+    if str(record.msg).endswith("Crashed reason=%r") and isinstance(reason, EngineError):
+        record.msg, record.args, record.exc_info = f"the worker ends: {reason}", None, None
+    return True
+
+
 class LossyStream:
     """Standard error; what cannot be written is dropped, for a full disk under a log must stop no worker."""
 
@@ -164,6 +173,7 @@ def configure_logs(settings: Settings) -> None:
     )
     handler = logging.StreamHandler(stream)
     handler.addFilter(limit.filter)
+    handler.addFilter(without_stack)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -21,7 +21,8 @@ ASK_EVERY_S = 1.0
 ASK_PATIENCE_S = 0.5
 #: Where they did not answer: the wait for them holds up everything else.
 ASK_AGAIN_S = 3.0
-#: Without a look for so long the process may have stood still, and with it what it knows of the ends.
+#: Without a look for so long the process may have stood still, and with it what it knows of the ends. And so
+#: long after their last answer the brokers are asked of everything: a link that hangs brings no new ends.
 AWAY_S = 2.0
 
 
@@ -56,8 +57,9 @@ class Reach:
         self._now_s = now_s
         self._starts: dict[TopicPartition, int] = {}
         self._behind: dict[TopicPartition, _Behind] = {}
-        self._last_s = self._all_seen_s = now_s()
+        self._last_s = self._all_seen_s = self._heard_s = now_s()
         self._look_due_s = self._ask_due_s = 0.0
+        self._silent = False
 
     def begin(self, starts: Mapping[TopicPartition, int]) -> None:
         """Reading begins, or goes on elsewhere.
@@ -92,9 +94,15 @@ class Reach:
                 behind.sure, behind.end = False, -1
             self._ask_due_s = 0.0
         self._last_s = now_s
+        if confirm := now_s - self._heard_s > AWAY_S:
+            for place in self._starts.keys() - self._behind.keys():
+                self._behind[place] = _Behind(self._heard_s)
+            if not self._silent:
+                self._ask_due_s = 0.0
         everything = now_s >= self._look_due_s
         places: Collection[TopicPartition] = self._starts.keys() if everything else self._behind.keys()
-        self._ask(consumer, now_s)
+        if self._ask(consumer, now_s) and confirm:
+            self._heard_s = now_s
         moved = False
         positions = consumer.position(named(places)) if places else []
         for position in positions:
@@ -123,10 +131,14 @@ class Reach:
                 found[number] = max(found[number], int((now_s - behind.since_s) * 1000) + 1)
         return found
 
-    def _ask(self, consumer: Consumer, now_s: float) -> None:
-        """Ask the brokers where partitions end, of those that have been behind for a while."""
+    def _ask(self, consumer: Consumer, now_s: float) -> bool:
+        """Ask the brokers where partitions end that are not known to be read; tell if all is answered.
+
+        What lies behind a transaction that goes on is not handed out, and is unread all the same: the answer
+        ends before it, what fetches told does not.
+        """
         if now_s < self._ask_due_s:
-            return
+            return False
         wanted = [
             place
             for place, behind in self._behind.items()
@@ -134,20 +146,20 @@ class Reach:
             and (not behind.sure or behind.since_s is None or now_s - behind.since_s > ASK_EVERY_S)
         ]
         if not wanted:
-            return
-        self._ask_due_s = now_s + ASK_EVERY_S
+            return True
         ends = dict.fromkeys(wanted, confluent_kafka.OFFSET_END)
         try:
             found = consumer.offsets_for_times(named(wanted, ends), ASK_PATIENCE_S)
         except KafkaException:
-            self._ask_due_s = now_s + ASK_AGAIN_S
-            return
-        if any(position.error is not None for position in found):
-            self._ask_due_s = now_s + ASK_AGAIN_S
-        for position in found:
-            behind = self._behind.get((position.topic, position.partition))
-            if position.error is None and position.offset >= 0 and behind is not None:
-                behind.sure, behind.end, behind.asked_s = True, position.offset, now_s
+            found = []
+        answers = [place for place in found if place.error is None and place.offset >= 0]
+        self._silent = len(answers) < len(wanted)
+        self._ask_due_s = now_s + (ASK_AGAIN_S if self._silent else ASK_EVERY_S)
+        for answer in answers:
+            _, fetched = consumer.get_watermark_offsets(answer, cached=True)
+            behind = self._behind[answer.topic, answer.partition]
+            behind.sure, behind.end, behind.asked_s = True, max(answer.offset, fetched), now_s
+        return not self._silent
 
     def _judge(self, place: TopicPartition, read: int, end: int) -> bool:
         """Note how far one partition is read; tell whether it was behind and is further now.

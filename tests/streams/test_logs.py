@@ -14,8 +14,9 @@ from typing import Literal
 import pytest
 import structlog
 
+from engine.errors import StateError
 from engine.settings import LogSettings, Settings
-from engine.streams.logs import MAX_MESSAGES, MessageLimit, configure_logs, pseudonym
+from engine.streams.logs import MAX_MESSAGES, MessageLimit, configure_logs, pseudonym, without_stack
 
 _QUIET = ("faust", "mode", "aiokafka", "asyncio")
 
@@ -125,3 +126,20 @@ def test_a_full_disk_under_the_log_stops_nobody(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.undo()
         with contextlib.suppress(OSError):
             full.close()
+
+
+def test_a_known_end_is_told_in_a_line() -> None:
+    """Of an error that says what to do the way it came is of no use; of any other it is."""
+    for reason, told in (
+        (StateError("redis is empty"), "the worker ends: redis is empty"),
+        (KeyError("x"), None),
+    ):
+        try:
+            raise reason
+        except Exception:  # noqa: BLE001
+            info = sys.exc_info()
+        message, args = "[^-Consumer]: Crashed reason=%r", (reason,)
+        record = logging.LogRecord("faust", logging.ERROR, "x", 1, message, args, info)
+        assert without_stack(record)
+        assert (record.exc_info is None) is (told is not None)
+        assert told is None or record.getMessage() == told

@@ -9,7 +9,7 @@ import confluent_kafka
 import pytest
 from confluent_kafka import TopicPartition
 
-from engine.streams.reach import ASK_AGAIN_S, ASK_EVERY_S, LOOK_EVERY_S, Reach
+from engine.streams.reach import ASK_AGAIN_S, ASK_EVERY_S, AWAY_S, LOOK_EVERY_S, Reach
 
 CLICKS, ORDERS = ("clicks", 0), ("orders", 0)
 BOTH = (CLICKS, ORDERS)
@@ -119,13 +119,38 @@ def test_under_lasting_overload_it_follows(reach: Reach, log: Log) -> None:
     assert 3_000 <= worst_ms <= 2 * (3_000 + 2 * ASK_EVERY_S * 1000)
 
 
-def test_an_end_that_holds_no_record_is_reached(reach: Reach, log: Log) -> None:
-    """Behind the last record there may be the marks of transactions, and an open one: nothing to hand out."""
-    log.ends[CLICKS] = 5
-    log.positions[CLICKS], log.fetched[CLICKS] = 5, (0, 8)  # 5, 6, 7 belong to a transaction that goes on
+def test_the_mark_of_a_transaction_is_no_record(reach: Reach, log: Log) -> None:
+    """The position goes past it, and with it past the end."""
+    log.ends[CLICKS] = 6
+    log.positions[CLICKS], log.fetched[CLICKS] = 6, (0, 6)
+    assert look(reach, log) == (True, {0: 0})
+
+
+def test_what_lies_behind_an_open_transaction_is_not_read(reach: Reach, log: Log) -> None:
+    """The brokers tell where it begins as the end; what others have written behind it is not handed out."""
     look(reach, log)
-    late_ms = [look(reach, log, 0.3)[1][0] for _ in range(20)]
-    assert max(late_ms[5:]) <= (2 * ASK_EVERY_S + 0.6) * 1000, "asked again and again"
+    log.ends[CLICKS] = 5
+    log.positions[CLICKS], log.fetched[CLICKS] = 5, (0, 8)
+    behind_ms = [look(reach, log, 0.5)[1][0] for _ in range(20)]
+    assert behind_ms == sorted(behind_ms)
+    assert behind_ms[-1] >= 9_500
+    log.ends[CLICKS] = log.positions[CLICKS] = 9
+    log.fetched[CLICKS] = (0, 9)
+    assert look(reach, log) == (True, {0: 0})
+
+
+def test_a_link_that_hangs_is_not_the_end(reach: Reach, log: Log) -> None:
+    """What fetches told stays as it was, and so tells nothing: the brokers have to answer."""
+    look(reach, log)
+    for _ in range(30):
+        assert look(reach, log, 0.3)[1] == {0: 0}
+    assert log.asked <= 1 + 30 * 0.3 / AWAY_S + 1
+    log.silent = True
+    behind_ms = [look(reach, log, 0.5)[1][0] for _ in range(20)]
+    assert max(behind_ms[:3]) <= (AWAY_S + 0.5) * 1000, "since they were heard of last"
+    assert behind_ms[-1] >= 8_000
+    log.silent = False
+    assert look(reach, log, ASK_AGAIN_S) == (True, {0: 0})
 
 
 def test_what_retention_took_need_not_be_read(log: Log) -> None:

@@ -219,7 +219,8 @@ def _excluded(journey: Journey, person: Person, rules: RuleSet) -> Iterator[Chec
 def _goals(name: str, person: Person, rules: RuleSet) -> Iterator[str]:
     for open_goal in person.profile.goals:
         journey = rules.by_name.get((name, open_goal.version))
-        if open_goal.journey == name and journey is not None and journey.goal is not None:
+        over = open_goal.until_ms <= person.now_ms
+        if open_goal.journey == name and journey is not None and journey.goal is not None and not over:
             event = say_event(journey.goal.code, journey.goal.where)
             arm = ", held out" if open_goal.held_out else ""
             yield f"{event} until {say_moment(open_goal.until_ms)} counts as reached{arm}"

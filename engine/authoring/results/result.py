@@ -165,7 +165,8 @@ class Responses(msgspec.Struct, kw_only=True):
         answered: of them, how many were answered.
         p50_s: half of the answered ones waited no longer, seconds; None if none was answered.
         p90_s: nine in ten.
-        in_time: answered within five minutes.
+        due: opened more than five minutes before the end of the period.
+        in_time: of those, how many were answered within five minutes.
         late: not answered yet, and older than that at the end of the period.
     """
 
@@ -173,6 +174,7 @@ class Responses(msgspec.Struct, kw_only=True):
     answered: int
     p50_s: float | None
     p90_s: float | None
+    due: int
     in_time: int
     late: int
 

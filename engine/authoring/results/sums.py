@@ -257,14 +257,15 @@ def _responses(tally: ResultTally) -> Responses:
     opened = [each for each in tally.inquiries.values() if each.opened_ms]
     waits_s = [max(0.0, (each.answered_ms - each.opened_ms) / 1000) for each in opened if each.answered_ms]
     p50_s, p90_s = (float(each) for each in np.percentile(waits_s, (50, 90))) if waits_s else (None, None)
-    unanswered = [each for each in opened if not each.answered_ms]
+    due = [each for each in opened if tally.to_ms - each.opened_ms > ANSWER_IN_S * 1000]
     return Responses(
         opened=len(opened),
         answered=len(waits_s),
         p50_s=p50_s,
         p90_s=p90_s,
-        in_time=sum(wait_s <= ANSWER_IN_S for wait_s in waits_s),
-        late=sum(tally.to_ms - each.opened_ms > ANSWER_IN_S * 1000 for each in unanswered),
+        due=len(due),
+        in_time=sum(0 < each.answered_ms <= each.opened_ms + ANSWER_IN_S * 1000 for each in due),
+        late=sum(not each.answered_ms for each in due),
     )
 
 

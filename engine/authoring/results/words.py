@@ -91,7 +91,7 @@ def say_rate(part: int, whole: int) -> str:
 
 def answered_in_time(responses: Responses) -> str:
     """Say how many of the inquiries whose five minutes are over were answered within them."""
-    return say_rate(responses.in_time, responses.answered + responses.late)
+    return say_rate(responses.in_time, responses.due)
 
 
 def headline(results: Results) -> list[tuple[str, str]]:

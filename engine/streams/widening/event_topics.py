@@ -79,8 +79,8 @@ class EventTopics:
             for member in found.members
         ]
 
-    def has_been_read(self) -> bool:
-        """Whether the group has offsets in Kafka: workers have been there."""
+    def read_before(self) -> frozenset[int]:
+        """Return the partitions the group has offsets of in Kafka: workers have been there."""
         group, partitions = self._kafka.group_id, range(self.partitions())
         places = [TopicPartition(topic, number) for topic in self._kafka.topics for number in partitions]
         asked = [ConsumerGroupTopicPartitions(group, places)]
@@ -88,7 +88,7 @@ class EventTopics:
             found = self._admin.list_consumer_group_offsets(asked, request_timeout=_TIMEOUT_S)[group].result()
         except KafkaException as error:
             raise TransientError(f"kafka does not tell of group {group!r}: {error.args[0].str()}") from error
-        return any(place.offset > 0 for place in found.topic_partitions)
+        return frozenset(place.partition for place in found.topic_partitions if place.offset > 0)
 
     def ends(self, partitions: int) -> dict[tuple[str, int], tuple[int, int]]:
         """Return the first and the end offset of the first partitions of each topic."""

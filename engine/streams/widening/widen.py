@@ -332,13 +332,13 @@ class Backlog:
         partitions: how many there are.
         waiting: how many records wait.
         words: the same in words; empty when none does.
-        begun: whether Redis knows of anything that has been.
+        begun: the partitions Redis knows of something that has been.
     """
 
     partitions: int
     waiting: int
     words: str
-    begun: bool
+    begun: frozenset[int]
 
 
 async def backlog(settings: Settings, kafka: KafkaSettings) -> Backlog:
@@ -363,6 +363,6 @@ async def backlog(settings: Settings, kafka: KafkaSettings) -> Backlog:
     try:
         offsets = await Moving(link, redis.prefix).offsets(count)
         behind = topics.behind(offsets, count)
-        return Backlog(count, sum(behind.values()), in_words(behind), bool(offsets))
+        return Backlog(count, sum(behind.values()), in_words(behind), frozenset(n for _, n in offsets))
     finally:
         await link.close()

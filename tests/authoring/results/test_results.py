@@ -222,6 +222,8 @@ def test_the_shop() -> None:
         event("inquiry.resolved", NOON + HOUR, "b", inquiry_id="q2"),
         event("inquiry.opened", END - 10 * MINUTE, "b", inquiry_id="q3"),
         event("inquiry.opened", END - MINUTE, "b", inquiry_id="q4"),
+        event("inquiry.opened", END - 2 * MINUTE, "b", inquiry_id="q5"),  # too young to be counted as in time
+        event("inquiry.replied", END - MINUTE, "b", inquiry_id="q5"),
         *(event("feedback.nps", NOON, score=score, id=f"n{score}") for score in (10, 9, 8, 0)),
         event("feedback.csat", NOON, score=4, id="c"),
     ]
@@ -229,8 +231,9 @@ def test_the_shop() -> None:
     shop = found.repurchase
     assert (shop.orders, shop.buyers, shop.again) == (3, 2, 1)
     replies = found.responses
-    assert (replies.opened, replies.answered, replies.in_time, replies.late) == (4, 2, 1, 1)
-    assert replies.p50_s == pytest.approx(1830.0)
+    assert (replies.opened, replies.answered, replies.late) == (5, 3, 1)
+    assert (replies.in_time, replies.due) == (1, 3)
+    assert replies.p50_s == pytest.approx(60.0)
     said = found.satisfaction
     assert (said.nps, said.nps_answers, said.csat, said.csat_answers) == (25.0, 4, 4.0, 1)
 
