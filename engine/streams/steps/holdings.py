@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Protocol, TypeVar
 
@@ -21,8 +22,8 @@ log = structlog.get_logger(__name__)
 
 # A worker that has lost its partitions is told so long before: by its session's end, or by the broker's own.
 RECLAIM_AFTER_S = 60.0
-# A store that goes back in time has lost its last second. One that had something of a partition for so long
-# and now has nothing of it has lost everything.
+# A store that goes back in time has lost its last second. One that was told of a partition over so long a
+# time, and now knows nothing of it, has lost everything.
 FORGOTTEN_AFTER_S = 30.0
 FIRST_RETRY_S = 0.05
 MAX_RETRY_S = 2.0
@@ -90,7 +91,8 @@ class Holdings:
         self.given_up: set[int] = set()
         self.reclaim_after_s = RECLAIM_AFTER_S
         self._gone_through: set[str] = set()
-        self._known_since_s: dict[int, float] = {}  # when the store first had offsets of a partition
+        # when the store first and last had something new of a partition; since ever, if we found it there
+        self._known_s: dict[int, tuple[float, float]] = {}
         self._fenced_at_s: dict[int, float] = {}  # given up, and Kafka has not taken them away
         self._offsets: dict[TopicPartition, int] = {}
         self.consumer: Callable[[], Consumer] | None = None
@@ -124,7 +126,7 @@ class Holdings:
         for number in {partition for _, partition in partitions}:
             self._drop(number)
             self._fenced_at_s.pop(number, None)
-            self._known_since_s.pop(number, None)
+            self._known_s.pop(number, None)
         self._tally.rebalanced()
         self._health.rebalance_ended(tuple(sorted(self.owned)))
         log.info("partitions revoked", partitions=sorted({number for _, number in partitions}), lost=lost)
@@ -186,7 +188,8 @@ class Holdings:
         """
         self._offsets.update(offsets)
         for _, number in offsets:
-            self._known_since_s.setdefault(number, self._health.now_s())
+            now_s = self._health.now_s()
+            self._known_s[number] = self._known_s.get(number, (now_s, now_s))[0], now_s
             if (owned := self.owned.get(number)) is not None:
                 owned.unmarked = False
         if at_once and self.consumer is not None:
@@ -271,10 +274,9 @@ class Holdings:
         Raises:
             StateError: more is lost than the last moments: the store knows nothing of the partition.
         """
-        now_s = self._health.now_s()
-        known_s = now_s - self._known_since_s.get(number, now_s)
+        first_s, last_s = self._known_s.get(number, (0.0, 0.0))
         offsets = await self._acquire(number)
-        if self._live and not offsets and known_s > FORGOTTEN_AFTER_S:
+        if self._live and not offsets and last_s - first_s > FORGOTTEN_AFTER_S:
             raise forgotten(number)
         await self._recover({number})
         if self.consumer is not None:
@@ -291,9 +293,9 @@ class Holdings:
         meta = await self.retrying("acquire", lambda: self._store.acquire(number, self._partitions))
         self._fenced_at_s.pop(number, None)
         if meta.offsets:
-            self._known_since_s.setdefault(number, self._health.now_s())
+            self._known_s.setdefault(number, (-math.inf, self._health.now_s()))
         else:
-            self._known_since_s.pop(number, None)
+            self._known_s.pop(number, None)
         lived = meta.fields.get(CLOCK_FIELD) == LIVE
         if lived and not self._live:
             raise StateError(

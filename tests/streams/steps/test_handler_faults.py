@@ -479,10 +479,21 @@ async def test_a_server_that_lost_everything_stops_the_worker(
     await stage.send(event("page.viewed", HERE, 1))
     assert stage.consumer.sought, "young as it was, it is read again"
     monkeypatch.setattr(holdings, "FORGOTTEN_AFTER_S", 0.0)
-    await stage.send(event("page.viewed", HERE, 2))
+    for number in (2, 3):
+        await stage.send(event("page.viewed", HERE, number))
     stage.server.restore({})
     with pytest.raises(StateError, match=f"redis knows nothing of partition {place(HERE)}"):
-        await stage.send(event("page.viewed", HERE, 3))
+        await stage.send(event("page.viewed", HERE, 4))
+
+
+async def test_what_was_found_in_the_store_cannot_be_its_last_second(stage: Stage) -> None:
+    """A worker that has come to a store with state, and written nothing yet, knows that all of it is gone."""
+    await stage.send(event("order.placed", HERE))
+    stage.renew()
+    await stage.own()
+    stage.server.restore({})
+    with pytest.raises(StateError, match=f"redis knows nothing of partition {place(HERE)}"):
+        await stage.send(event("page.viewed", HERE, 1))
 
 
 async def test_live_state_is_not_for_the_replay_clock(tmp_path: Path) -> None:
