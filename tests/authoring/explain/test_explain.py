@@ -251,6 +251,10 @@ def test_runs_by_key_and_open_goals_are_told() -> None:
         journey.goals
         == ("feedback csat where `event.score >= 4` until 2023-12-14 12:00 UTC counts as reached",) * 2
     )
+    later_ms = NOON + 30 * 86_400_000
+    later = Person("c1", driver.state.profile, who.values, later_ms)
+    (journey,) = explain(rules, SETTINGS, later, driver.decisions, Period(0, later_ms)).journeys
+    assert journey.goals == (), "its time is over"
 
 
 def test_the_version_a_customer_would_enter_is_explained() -> None:
