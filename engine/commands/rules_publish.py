@@ -45,7 +45,7 @@ def register(_: typer.Typer) -> None:
         command(app, function.__name__)(function)
 
 
-def publish(
+def publish(  # noqa: PLR0913, PLR0917 - the options of a command
     settings: Settings,
     paths: Annotated[
         list[Path] | None, typer.Argument(help="Files or folders; default: rules.paths of the settings.")
@@ -53,6 +53,10 @@ def publish(
     message: Message = "",
     to: Annotated[str, typer.Option("--to", help="For a share of the customers first, as in 5%.")] = "100%",
     migrate: Migrate = None,
+    over: Annotated[
+        int | None,
+        typer.Option("--over", metavar="N", help="Version N is live, and you have seen what others changed."),
+    ] = None,
     author: Author = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would change; publish nothing.")
@@ -64,14 +68,15 @@ def publish(
     What is published is the whole set: a journey that is not among the files takes no entries any more.
     Who is inside a journey keeps the version entered.
 
-    Exit code 1 when the rules are wrong, their fixtures fail, or somebody else published first.
+    Exit code 1 when the rules are wrong, their fixtures fail, or somebody else published first, or has
+    changed the same journeys since your last version.
     """
     if paths:
         rules = msgspec.structs.replace(settings.rules, paths=[str(path) for path in paths])
         settings = msgspec.structs.replace(settings, rules=rules)
     _require_sound(settings)
     desk = _desk(settings, author)
-    draft = desk.draft(message, _share(to), _steps(migrate))
+    draft = desk.draft(message, _share(to), _steps(migrate), over)
     if dry_run:
         _show_draft(draft, as_json=as_json)
         return

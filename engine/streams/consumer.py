@@ -25,6 +25,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from engine.streams.batch import Batch, ConsumerStats, PartitionListener, check_together, forgotten
 from engine.streams.kafka import KafkaSettings, TopicPartition, consumer_config, keys, named
 from engine.streams.marks import Marks
+from engine.streams.merge import Merge
 from engine.streams.mirror import OffsetMirror
 from engine.streams.reach import Reach
 from engine.streams.security.refusals import failed, given_up, judge, tell
@@ -70,7 +71,7 @@ class BatchConsumer:
         self._touched: set[TopicPartition] = set()
         self._marks = Marks()
         self._reach = Reach()
-        self._further = False  # whether partitions that were behind are so less, after the last poll
+        self._merge = Merge(self._reach, settings.batch_max_records)
         self._close_by: float | None = None
         self._fatal: KafkaError | None = None
         self.generation = 0
@@ -109,7 +110,7 @@ class BatchConsumer:
         """
         records = await self._in_thread(self._poll, self._wait_s())
         self.stats.last_poll_ns = received_ns = time.perf_counter_ns()
-        wanted = records or (self._assigned and (self._further or self._timer_due()))
+        wanted = records or (self._assigned and (self._merge.further or self._timer_due()))
         if self._close_by is not None or not wanted:
             return None
         self.stats.batches += 1
@@ -210,20 +211,22 @@ class BatchConsumer:
         self._mirror.commit(self._consumer)
         records = self._fetch(self._consumer, wait_s)
         self._marks.look(self._consumer, self._assigned)
-        self._further = self._settings.live and self._reach.look(self._consumer)
-        return records
+        if self._settings.live:
+            records = self._merge.take(self._consumer, records, self._fetch_more)
+        return self._without_touched(records) if self._touched else records
 
     def _fetch(self, consumer: Consumer, wait_s: float) -> list[Message]:
         first = consumer.poll(wait_s)
         if self._fatal is not None:
             raise given_up(self._fatal)
-        if first is None:
-            return []
         self._touched.clear()
-        rest = consumer.consume(self._settings.batch_max_records - 1, 0)
-        records = [record for record in (first, *rest) if record.error() is None]
-        if len(records) <= len(rest):
-            judge((first, *rest))
+        return [] if first is None else self._fetch_more(consumer, first)
+
+    def _fetch_more(self, consumer: Consumer, *first: Message) -> list[Message]:
+        found = [*first, *consumer.consume(self._settings.batch_max_records - len(first), 0)]
+        records = [record for record in found if record.error() is None]
+        if len(records) < len(found):
+            judge(found)
         return self._without_touched(records) if self._touched else records
 
     def _look(self) -> None:
@@ -246,7 +249,7 @@ class BatchConsumer:
 
     def _seek(self, offsets: Mapping[TopicPartition, int]) -> None:
         assert self._consumer is not None
-        self._reach.begin(offsets)
+        self._merge.begin(offsets)
         deadline = time.monotonic() + SEEK_PATIENCE_S
         for position in named(offsets, offsets):
             while True:
@@ -362,7 +365,7 @@ class BatchConsumer:
         self._assigned = assigned
         starts = {p: offsets.get(p, confluent_kafka.OFFSET_BEGINNING) for p in added}
         self._starts.update(starts)
-        self._reach.begin(starts)
+        self._merge.begin(starts)
         if self._hook is not None:
             await self._hook(assigned, frozenset())
         return offsets
@@ -376,7 +379,7 @@ class BatchConsumer:
                 await self._listener.on_revoked(removed, lost=lost)
         finally:
             self._assigned -= removed
-            self._reach.forget(removed)
+            self._merge.forget(removed)
             last = self._mirror.forget(removed)
             for partition in removed:
                 self._starts.pop(partition, None)
@@ -391,6 +394,8 @@ class BatchConsumer:
         self.stats.last_rebalance_ns = time.perf_counter_ns()
 
     def _wait_s(self) -> float:
+        if self._merge.more:
+            return 0.0
         wakeup_s = self._listener.next_wakeup_s()
         if wakeup_s is None:
             return self._settings.poll_max_s

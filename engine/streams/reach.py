@@ -7,7 +7,7 @@ cannot say so before it has read what came meanwhile (docs/decisions/013-deadlin
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import confluent_kafka
@@ -21,9 +21,13 @@ ASK_EVERY_S = 1.0
 ASK_PATIENCE_S = 0.5
 #: Where they did not answer: the wait for them holds up everything else.
 ASK_AGAIN_S = 3.0
+#: What is less far behind than this is not held to be lagging: under load some records are always on the way,
+#: and while one broker is silent the others are asked no more often than every three seconds.
+LAGS_S = 4.0
 #: Without a look for so long the process may have stood still, and with it what it knows of the ends. And so
 #: long after their last answer the brokers are asked of everything: a link that hangs brings no new ends.
 AWAY_S = 2.0
+_NOTHING: Mapping[TopicPartition, int] = {}
 
 
 @dataclass(slots=True)
@@ -35,12 +39,16 @@ class _Behind:
         sure: whether the end is known well enough from fetches; if not, the brokers have to be asked.
         end: as the brokers told it; -1 = they have not been asked.
         asked_s: when they were.
+        readable: the end without what lies behind an open transaction, as the brokers told it.
+        handed: next offset to be handed out, whatever is held back.
     """
 
     since_s: float | None
     sure: bool = False
     end: int = -1
     asked_s: float = 0.0
+    readable: int = -1
+    handed: int = -1
 
 
 class Reach:
@@ -57,8 +65,10 @@ class Reach:
         self._now_s = now_s
         self._starts: dict[TopicPartition, int] = {}
         self._behind: dict[TopicPartition, _Behind] = {}
-        self._last_s = self._all_seen_s = self._heard_s = now_s()
+        self._last_s = self._all_seen_s = now_s()
+        self._heard_s: dict[TopicPartition, float] = {}
         self._look_due_s = self._ask_due_s = 0.0
+        self._confirm_due_s = now_s() + AWAY_S
         self._silent = False
 
     def begin(self, starts: Mapping[TopicPartition, int]) -> None:
@@ -69,6 +79,7 @@ class Reach:
         """
         self._starts.update(starts)
         self._behind.update((place, _Behind(None)) for place in starts)
+        self._heard_s.update(dict.fromkeys(starts, self._now_s()))
         self._ask_due_s = 0.0
 
     def forget(self, partitions: Iterable[TopicPartition]) -> None:
@@ -76,39 +87,38 @@ class Reach:
         for place in partitions:
             self._starts.pop(place, None)
             self._behind.pop(place, None)
+            self._heard_s.pop(place, None)
 
-    def look(self, consumer: Consumer) -> bool:
+    def doubt(self, partitions: Iterable[TopicPartition]) -> None:
+        """Ask the brokers anew where partitions end: nothing has been fetched of them for a while."""
+        for place in partitions:
+            self._behind.setdefault(place, _Behind(self._all_seen_s)).sure = False
+        self._ask_due_s = 0.0
+
+    def look(self, consumer: Consumer, held: Mapping[TopicPartition, int] = _NOTHING) -> bool:
         """Note how far partitions are read; call it after each poll.
 
         Args:
             consumer: knows what it has handed out, and from its fetches where partitions end.
+            held: the first offset of what it has handed out and is held back, so not read.
 
         Returns:
             whether a partition that was behind is further now.
         """
         now_s = self._now_s()
-        if now_s - self._last_s > AWAY_S:
-            for place in self._starts.keys() - self._behind.keys():
-                self._behind[place] = _Behind(self._all_seen_s)
-            for behind in self._behind.values():
-                behind.sure, behind.end = False, -1
-            self._ask_due_s = 0.0
-        self._last_s = now_s
-        if confirm := now_s - self._heard_s > AWAY_S:
-            for place in self._starts.keys() - self._behind.keys():
-                self._behind[place] = _Behind(self._heard_s)
-            if not self._silent:
-                self._ask_due_s = 0.0
         everything = now_s >= self._look_due_s
-        places: Collection[TopicPartition] = self._starts.keys() if everything else self._behind.keys()
-        if self._ask(consumer, now_s) and confirm:
-            self._heard_s = now_s
+        self._mistrust(now_s)
+        places = self._starts.keys() if everything else self._behind.keys() | held.keys()
+        self._ask(consumer, now_s)
         moved = False
         positions = consumer.position(named(places)) if places else []
         for position in positions:
             place = position.topic, position.partition
             low, end = consumer.get_watermark_offsets(confluent_kafka.TopicPartition(*place), cached=True)
-            moved |= self._judge(place, max(0, low, self._starts[place], position.offset), end)
+            read = max(0, low, self._starts[place], position.offset)
+            if place in self._behind:
+                self._behind[place].handed = read
+            moved |= self._judge(place, held.get(place, read), end)
         if everything:
             self._look_due_s, self._all_seen_s = now_s + LOOK_EVERY_S, now_s
         return moved
@@ -131,14 +141,50 @@ class Reach:
                 found[number] = max(found[number], int((now_s - behind.since_s) * 1000) + 1)
         return found
 
-    def _ask(self, consumer: Consumer, now_s: float) -> bool:
-        """Ask the brokers where partitions end that are not known to be read; tell if all is answered.
+    def lagging(self) -> dict[int, set[TopicPartition]]:
+        """List the partition numbers that lag behind or of which nothing is known yet.
+
+        Returns:
+            for each number, those of its topics that do, and may have more to hand out now.
+        """
+        now_s = self._now_s()
+        self._mistrust(now_s)
+        found: dict[int, set[TopicPartition]] = {}
+        for place, behind in self._behind.items():
+            if behind.since_s is None or now_s - behind.since_s > LAGS_S:
+                unread = found.setdefault(place[1], set())
+                if behind.readable < 0 or behind.handed < behind.readable:
+                    unread.add(place)
+        return found
+
+    def _mistrust(self, now_s: float) -> None:
+        """Take nothing for read that was so before the process stood still, or that brokers are silent of."""
+        if now_s - self._last_s > AWAY_S:
+            for place in self._starts.keys() - self._behind.keys():
+                self._behind[place] = _Behind(self._all_seen_s)
+            for behind in self._behind.values():
+                behind.sure, behind.end, behind.readable = False, -1, -1
+            self._ask_due_s = 0.0
+        self._last_s = now_s
+        if now_s < self._confirm_due_s:
+            return
+        # All at once: each question holds the poll up.
+        self._confirm_due_s = now_s + AWAY_S
+        for place in self._starts.keys() - self._behind.keys():
+            self._behind[place] = _Behind(self._heard_s[place])
+        for behind in self._behind.values():
+            behind.sure &= behind.end >= 0
+        if not self._silent:
+            self._ask_due_s = 0.0
+
+    def _ask(self, consumer: Consumer, now_s: float) -> None:
+        """Ask the brokers where partitions end that are not known to be read.
 
         What lies behind a transaction that goes on is not handed out, and is unread all the same: the answer
         ends before it, what fetches told does not.
         """
         if now_s < self._ask_due_s:
-            return False
+            return
         wanted = [
             place
             for place, behind in self._behind.items()
@@ -146,7 +192,7 @@ class Reach:
             and (not behind.sure or behind.since_s is None or now_s - behind.since_s > ASK_EVERY_S)
         ]
         if not wanted:
-            return True
+            return
         ends = dict.fromkeys(wanted, confluent_kafka.OFFSET_END)
         try:
             found = consumer.offsets_for_times(named(wanted, ends), ASK_PATIENCE_S)
@@ -159,14 +205,15 @@ class Reach:
             _, fetched = consumer.get_watermark_offsets(answer, cached=True)
             behind = self._behind[answer.topic, answer.partition]
             behind.sure, behind.end, behind.asked_s = True, max(answer.offset, fetched), now_s
-        return not self._silent
+            behind.readable = answer.offset
+            self._heard_s[answer.topic, answer.partition] = now_s
 
     def _judge(self, place: TopicPartition, read: int, end: int) -> bool:
         """Note how far one partition is read; tell whether it was behind and is further now.
 
         Args:
             place: the partition.
-            read: next offset to be handed out.
+            read: next offset to be handed out and not held back.
             end: offset after its last record as the last fetch told it; negative = not known.
         """
         behind = self._behind.get(place)
@@ -174,12 +221,12 @@ class Reach:
             if read < end:
                 self._behind[place] = _Behind(self._all_seen_s, sure=True)
             return False
-        if not behind.sure or read < behind.end:
+        if read < behind.end:
             return False
-        if read >= end:
+        if behind.sure and read >= end:
             del self._behind[place]
             return True
         if behind.end < 0:
             return False
-        behind.since_s, behind.end = behind.asked_s, -1
+        behind.since_s, behind.end, behind.readable = behind.asked_s, -1, -1
         return True

@@ -35,6 +35,15 @@ steps:
   - wait: 2s
   - {send: email, template: guide}
 """,
+    "basket.yaml": """
+journey: basket
+transactional: true
+entry: {on: cart.added}
+exit: [{on: order.placed}]
+steps:
+  - wait: 4s
+  - {send: email, template: basket}
+""",
 }
 
 
@@ -163,10 +172,29 @@ def test_a_worker_that_comes_back_reads_before_it_judges(live: Deployment) -> No
     assert called(other, names) == set(names) - set(answered)
 
 
-def send_each(live: Deployment, names: list[str], kind: str) -> None:
+def test_what_ends_a_journey_is_not_read_before_what_begins_it(live: Deployment) -> None:
+    """A worker with a backlog of clicks takes an order behind the cart it empties, from another topic."""
+    names = [f"gina-{number}" for number in range(20)]
+    bought = names[::2]
+    other = Deployment("third", live.bootstrap, live.redis_url, live.folder, live.more)
+    other.engage("topics", "create")
+    send_each(live, names * 100, "page.viewed", url="https://shop.example/" + "x" * 1_000)
+    send_each(live, names, "cart.added", product_id="p1", price=5.0, quantity=1)
+    send_each(live, bought, "order.placed", order_id="o1", amount=5.0)
+    with other.worker():
+        other.wait_done(end_offsets(live.bootstrap), 60)
+        deadline = time.monotonic() + 20
+        while len(addressed(other, "basket", names)) < len(names) - len(bought):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        time.sleep(1)
+    assert addressed(other, "basket", names) == set(names) - set(bought)
+
+
+def send_each(live: Deployment, names: list[str], kind: str, **fields: object) -> None:
     """Send an event of each customer, all at once."""
     now_ms = int(time.time() * 1000)
-    own = {"inquiry_id": "i1"} if kind.startswith("inquiry") else {}
+    own = fields or ({"inquiry_id": "i1"} if kind.startswith("inquiry") else {})
     lines = [
         msgspec.json.encode(
             {
@@ -183,7 +211,12 @@ def send_each(live: Deployment, names: list[str], kind: str) -> None:
     live.engage("send", "--file", "-", text="\n".join(lines))
 
 
+def addressed(live: Deployment, template: str, names: list[str]) -> set[str]:
+    """Return which of these customers a template was sent to."""
+    actions = [msgspec.json.decode(values[0]) for values in live.actions().values()]
+    return {each["customer_id"] for each in actions if each["template"] == template} & set(names)
+
+
 def called(live: Deployment, names: list[str]) -> set[str]:
     """Return for which of these customers a person was called."""
-    actions = [msgspec.json.decode(values[0]) for values in live.actions().values()]
-    return {each["customer_id"] for each in actions if each["template"] == "call"} & set(names)
+    return addressed(live, "call", names)

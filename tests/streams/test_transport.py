@@ -293,6 +293,31 @@ async def test_tells_how_far_it_has_read(lane: Lane) -> None:
         await until(lambda: worker.batches[-1].behind_ms == everything, "read again")
 
 
+async def test_a_backlog_comes_in_the_order_of_its_appends(lane: Lane) -> None:
+    """Across the topics of a partition, however much larger one of them is; what comes then is not held."""
+    worker = Worker(lane.settings(live=True, queued_max_kbytes=64))
+    clicks, orders = lane.topics
+    begun_ms = int(time.time() * 1000) - 60_000
+    sender = Producer({"bootstrap.servers": worker.settings.bootstrap, "log_level": 2})
+    for number in range(3_000):
+        topic, size = (orders, 10) if number % 10 == 0 else (clicks, 1_000)
+        at_ms, partition = begun_ms + number, number // 10 % lane.partitions
+        sender.produce(topic, b"%d/" % at_ms + b"." * size, partition=partition, timestamp=at_ms)
+    await asyncio.to_thread(sender.flush)
+    async with worker.running():
+        await until(lambda: len(worker.seen) >= 3_000, "all records seen")
+        assert len(worker.batches) > 1
+        worker.wake_at = time.perf_counter()
+        await until(lambda: worker.wake_at is None, "the timer's batch")
+        for topic in (orders, clicks):
+            sender.produce(topic, b"%d/" % begun_ms, partition=0, timestamp=begun_ms)
+            await asyncio.to_thread(sender.flush)
+        await until(lambda: len(worker.seen) >= 3_002, "what came behind it", 2)
+    for number in range(lane.partitions):
+        times = [int(value.split(b"/")[0]) for _, place, _, value in worker.seen if place == number]
+        assert times[: 3_000 // lane.partitions] == sorted(times[: 3_000 // lane.partitions])
+
+
 async def test_what_the_group_has_read_and_the_state_forgotten_is_refused(lane: Lane) -> None:
     """A listener that knows nothing of a partition the group has worked on has lost its store."""
     worker = Worker(lane.settings(live=True))

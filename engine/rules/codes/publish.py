@@ -93,4 +93,12 @@ CODES: Final[tuple[Code, ...]] = (
         " would move customers to a version that is not theirs.",
         "Publish with `--to` first; migrate with the publication after it.",
     ),
+    Code(
+        "E0614",
+        "somebody else's change would be undone",
+        "Since your own last version somebody else has published changes to the same journeys or files. Yours"
+        " may be older copies: publishing them would take the other changes back, and nobody would notice.",
+        "Look with `engage rules diff live`, take their changes over, and publish with `--over N`, N being"
+        " the live version. That is refused, too, when N is not live any more.",
+    ),
 )

@@ -13,6 +13,7 @@ from engine.rules.publishing.publication import (
     Migration,
     Pause,
     Publication,
+    Publish,
     Resume,
     Stage,
     Version,
@@ -140,6 +141,55 @@ def require_place(found: Publication, key: str) -> Version:
     assert winner is not None
     by = f"{winner.publish.author} published version {winner.publish.version} first"
     raise Refused("E0602", f"{by}: yours has no effect", "take their changes over and publish again")
+
+
+def require_seen(found: Publication, publish: Publish, over: int | None) -> None:
+    """Let nobody take back unseen what somebody else has published since their own last version.
+
+    Args:
+        found: what is there.
+        publish: what is to follow.
+        over: the live version, if its changes have been seen; None = not said.
+
+    Raises:
+        Refused: a journey or file is changed that others have changed meanwhile, or `over` is not the
+            live version.
+    """
+    if found.live is None:
+        return
+    live = found.live.publish.version
+    if over is not None:
+        if over != live:
+            raise Refused("E0614", f"version {live} is live, not {over}", _LOOK_FIRST.format(live))
+        return
+    mine = max((n for n, each in found.versions.items() if each.publish.author == publish.author), default=0)
+    wanted = {_changed(line) for line in publish.changes}
+    for number, version in sorted(found.versions.items(), reverse=True):
+        if number <= mine or version.state not in ("live", "past"):
+            continue
+        theirs = {_changed(line) for line in version.publish.changes}
+        # who changes a journey that has been added has it, and so has seen that
+        both = sorted(
+            name
+            for kind, name in theirs
+            for own, same in wanted
+            if name == same and (kind, own) != ("+", "~")
+        )
+        if both:
+            message = (
+                f"{version.publish.author} changed {', '.join(both)} in version {number}, and so would you"
+            )
+            raise Refused("E0614", message, _LOOK_FIRST.format(live))
+
+
+_LOOK_FIRST = (
+    "see `engage rules diff live`; with their changes taken over, or to undo them, publish with --over {}"
+)
+
+
+def _changed(line: str) -> tuple[str, str]:
+    """Return how something is changed (`+`, `-` or `~`), and its name, of a line of `Publish.changes`."""
+    return line[0], line[2:].removesuffix(" (notes only)")
 
 
 def require_fixtures(failed: int) -> None:

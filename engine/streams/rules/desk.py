@@ -32,6 +32,7 @@ from engine.rules.publishing.requests import (
     require_earlier,
     require_live,
     require_place,
+    require_seen,
     require_version,
 )
 from engine.settings import Settings
@@ -86,7 +87,9 @@ class RuleDesk:
         """Return what is published."""
         return read_rules(self._kafka, self._topic, self._settings.kafka.timeout_ms / 1000)
 
-    def draft(self, message: str, share: float = 1.0, migrate: Steps | None = None) -> Draft:
+    def draft(
+        self, message: str, share: float = 1.0, migrate: Steps | None = None, over: int | None = None
+    ) -> Draft:
         """Compose a publication of the files of the settings; they have passed the check.
 
         Args:
@@ -94,6 +97,7 @@ class RuleDesk:
             share: share of the customers it is for at first, 0-1.
             migrate: journey to path to path, an empty map for equal paths; with no journey at all, every
                 journey that has changed.
+            over: the live version, if what others changed in it has been seen.
 
         Raises:
             Refused: there is nothing to publish, or it cannot be published as asked.
@@ -102,7 +106,10 @@ class RuleDesk:
         files = journey_files(rule_paths(self._settings))
         journeys = [read_authored(str(file), file.read_bytes()) for file in files]
         signed = self._sign(message, share)
-        return self._draft(self.read(), journeys, _other_files(self._settings), signed, migrate)
+        found = self.read()
+        draft = self._draft(found, journeys, _other_files(self._settings), signed, migrate)
+        require_seen(found, draft.publish, over)
+        return draft
 
     def draft_rollback(self, number: int | None, message: str, migrate: Steps | None = None) -> Draft:
         """Compose a publication that brings a version back; None = the one before the live one.

@@ -17,7 +17,7 @@ from engine.rules.publishing.publication import (
     to_clear,
 )
 from engine.rules.publishing.refused import Refused
-from engine.rules.publishing.requests import require_place
+from engine.rules.publishing.requests import require_place, require_seen
 from tests.rules.publishing.desk import Desk
 
 HELLO = """journey: hello
@@ -213,3 +213,27 @@ def _head(desk: Desk) -> bytes:
     import msgspec  # noqa: PLC0415
 
     return msgspec.json.encode(desk.log[0].operation)
+
+
+def test_what_others_changed_is_not_taken_back_unseen() -> None:
+    """What nobody else has changed since, or what has been seen, goes through."""
+    desk = Desk()
+    desk.publish(HELLO)
+    desk.publish(HELLO, BYE, author="otto")
+
+    def seen(*texts: str, author: str, over: int | None = None) -> None:
+        require_seen(desk.found, desk.compose(texts, author=author)[0], over)
+
+    seen(CHANGED, BYE, author="anna")
+    seen(CHANGED, BYE, author="zoe")
+    seen(HELLO, BYE.replace("bye", "later"), author="otto")
+    with pytest.raises(Refused, match="E0614: otto changed bye in version 2, and so would you"):
+        seen(CHANGED, author="anna")
+    seen(CHANGED, author="anna", over=2)
+    seen(HELLO, author="otto")
+    desk.publish(CHANGED, BYE)
+    with pytest.raises(Refused, match="E0614: anna changed hello in version 3"):
+        seen(HELLO, BYE, author="otto")
+    with pytest.raises(Refused, match="version 3 is live, not 2"):
+        seen(HELLO, BYE, author="otto", over=2)
+    seen(HELLO, BYE, author="anna")

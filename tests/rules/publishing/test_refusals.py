@@ -17,6 +17,7 @@ from engine.rules.publishing.requests import (
     require_fixtures,
     require_live,
     require_place,
+    require_seen,
     require_version,
     resume_request,
     stage_request,
@@ -68,6 +69,13 @@ def _migrate() -> None:
     desk.compose([other], migrate={"hello": {"steps[9]": "exit"}, "unknown": {}})
 
 
+def _undo(*theirs: str, over: int | None = None) -> None:
+    desk = _desk(HELLO, BYE)
+    desk.publish(*theirs, author="otto")
+    publish, _ = desk.compose([HELLO, BYE])
+    require_seen(desk.found, publish, over)
+
+
 CASES: dict[str, Callable[[], object]] = {
     "E0601_fixtures": lambda: require_fixtures(3),
     "E0602_second_place": _second_place,
@@ -85,6 +93,9 @@ CASES: dict[str, Callable[[], object]] = {
     "E0611_twice": _paused_twice,
     "E0611_not_paused": lambda: resume_request(_desk().found, "hello", "a", 0, ""),
     "E0612_back": _stage_back,
+    "E0614_changed": lambda: _undo(CHANGED, BYE),
+    "E0614_removed": lambda: _undo(HELLO),
+    "E0614_not_live": lambda: _undo(CHANGED, BYE, over=1),
     "E0613_stage": lambda: plan_migrations(Contents(()), {}, {"hello": {}}, share=0.05),
 }
 
