@@ -173,6 +173,14 @@ def test_redis_away_is_told_with_its_address_only(run: Run) -> None:
     assert "hunter2" not in result.output
 
 
+def test_rules_without_a_journey_are_doubted(run: Run, tmp_path: Path) -> None:
+    """A folder with nothing in it is no mistake of the language, and sends nothing."""
+    (tmp_path / "mine").mkdir()
+    away = ("--redis", f"redis://{NOWHERE}/0", "--kafka", NOWHERE, "--set", "kafka.timeout_ms=300")
+    result = run("doctor", *away, "--set", "rules.paths=mine")
+    assert "warning     rules: there is no journey in mine: nothing would be sent" in result.output
+
+
 def test_memory_is_sized_without_redis(run: Run) -> None:
     """The load test's figure counts then, and why is told apart from it."""
     result = run("redis", "size", "--customers", "1000000", "--redis", f"redis://{NOWHERE}/0")
@@ -466,6 +474,11 @@ def test_a_new_journey_is_valid_and_passes_its_cases(run: Run, tmp_path: Path) -
     (tmp_path / "templates").mkdir()
     brought = run("rules", "new", "--name", "again", "--template", "welcome", "--folder", "own")
     assert (brought.exit_code, "wrote templates/welcome-coupon.yaml" in brought.output) == (0, True)
+    (tmp_path / "engage.toml").write_text('[rules]\npaths = ["mine"]\n', "utf-8")
+    (tmp_path / "mine").mkdir()
+    lonely = run("rules", "new", "--name", "lonely", "--template", "win-back", "--folder", "mine")
+    assert "its cases beside churn-activity-drop are left out" in lonely.output
+    assert run("rules", "test", "mine").exit_code == 0
     assert run("rules", "new", "--name", "No!").exit_code == 2
     assert run("rules", "new", "--name", "no", "--template", "nothing").exit_code == 2
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 _BLANK = """\
 # What this journey is for, and what it must never do.
@@ -107,3 +108,24 @@ def after(journey: str, cases: str, name: str, wishes: Wishes) -> Starter:
     naming = re.compile(rf"\b({_NAMING}): {re.escape(name)}(?![\w-])")
     named = naming.sub(rf"\1: {wishes.name}", cases)
     return Starter(text, named.replace(f"/{name}.yaml", f"/{wishes.name}.yaml"))
+
+
+def without_others(starter: Starter, present: Collection[str]) -> tuple[Starter, list[str]]:
+    """Leave out the cases that need other journeys which are not there.
+
+    Args:
+        starter: with cases after a present journey's, which may run beside others (`with`).
+        present: names of the journeys that are there.
+
+    Returns:
+        the starter, and the names of the journeys that are missing.
+    """
+    first, *cases = re.split(r"(?m)^(?=  - name:)", starter.cases)
+    kept, missing = [first], []
+    for case in cases:
+        needs = re.search(r"(?m)^    with: \[(.*)\]$", case)
+        absent = [name for name in re.findall(r"[\w-]+", needs[1]) if name not in present] if needs else []
+        missing += absent
+        if not absent:
+            kept.append(case)
+    return replace(starter, cases="".join(kept)), list(dict.fromkeys(missing))

@@ -265,4 +265,12 @@ def _rules(settings: Settings) -> Iterator[Finding]:
     except EngineError as error:
         yield Finding(subject="rules", verdict="failed", text=str(error), remedy="engage rules check")
     else:
-        yield Finding(subject="rules", verdict="ok", text=f"{len(rules.journeys)} journeys are valid")
+        if rules.journeys:
+            yield Finding(subject="rules", verdict="ok", text=f"{len(rules.journeys)} journeys are valid")
+        else:
+            yield Finding(
+                subject="rules",
+                verdict="warning",
+                text=f"there is no journey in {', '.join(settings.rules.paths)}: nothing would be sent",
+                remedy="engage rules new, or mend rules.paths",
+            )

@@ -156,7 +156,7 @@ def new(
         raise complain(f"no journey {template[:80]!r} to begin with; {hint}", EXIT_USAGE)
     if template == _BLANK:
         message = message or _a_template(settings, name, channel)
-    starter = _starter(template, Wishes(name, owner, event, channel, message))
+    starter = _starter(template, Wishes(name, owner, event, channel, message), settings)
     _write(starter, name, folder, settings)
 
 
@@ -192,14 +192,21 @@ def _a_template(settings: Settings, name: str, channel: str) -> str:
     return best.name
 
 
-def _starter(template: str, wishes: Wishes) -> Starter:
-    from engine.authoring.starters import after, blank  # noqa: PLC0415 - help must be fast
+def _starter(template: str, wishes: Wishes, settings: Settings) -> Starter:
+    from engine.authoring.starters import after, blank, without_others  # noqa: PLC0415 - help must be fast
+    from engine.rules.load import journey_files  # noqa: PLC0415
+    from engine.streams.files import rule_paths  # noqa: PLC0415
 
     if template == _BLANK:
         return blank(wishes)
     model = _models()[template]
     cases = model.with_name(f"{template}.test.yaml").read_text("utf-8")
-    return after(model.read_text("utf-8"), cases, template, wishes)
+    starter = after(model.read_text("utf-8"), cases, template, wishes)
+    present = {file.stem for file in journey_files(rule_paths(settings))}
+    starter, missing = without_others(starter, present)
+    if missing:
+        typer.echo(f"its cases beside {', '.join(missing)} are left out: your rules have no such journey")
+    return starter
 
 
 def _bring_templates(starter: Starter, settings: Settings) -> None:

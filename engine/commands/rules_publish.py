@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from engine.commands.base import EXIT_FAILED, AsJson, command, kafka_settings, print_json
+from engine.commands.base import (
+    EXIT_FAILED,
+    EXIT_USAGE,
+    AsJson,
+    command,
+    complain,
+    kafka_settings,
+    print_json,
+)
 from engine.commands.rules import app, load_rules, print_problems
 from engine.errors import ConfigError, RuleError, RuleErrors
 from engine.settings import Settings
@@ -77,6 +85,7 @@ def publish(  # noqa: PLR0913, PLR0917 - the options of a command
     _require_sound(settings)
     desk = _desk(settings, author)
     draft = desk.draft(message, _share(to), _steps(migrate), over)
+    _require_own(settings, draft)
     if dry_run:
         _show_draft(draft, as_json=as_json)
         return
@@ -190,6 +199,15 @@ def history(
             typer.echo(f"    {line}")
     if not versions:
         typer.echo("no rules have been published yet")
+
+
+def _require_own(settings: Settings, draft: Draft) -> None:
+    """Let the engine's own journeys, taken where no settings name any, not displace the deployment's."""
+    gone = [line[2:] for line in draft.publish.changes if line.startswith("- ")]
+    if gone and not settings.rules.paths:
+        message = "no rules.paths is set, and the engine's own journeys would take the place of what is live"
+        hint = "run it where engage.toml is, or name the folder of your journeys"
+        raise complain(f"{message} ({', '.join(gone[:MAX_NAMED])}): {hint}", EXIT_USAGE)
 
 
 def _require_sound(settings: Settings) -> None:

@@ -38,7 +38,7 @@ def engage(apache_kafka: ApacheKafka, tmp_path: Path) -> Engage:
     create_topics(
         KafkaSettings(apache_kafka.bootstrap), [spec for spec in topic_specs(settings) if spec.name == name]
     )
-    environment = {
+    environment: dict[str, str | None] = {
         "ENGAGE_KAFKA_BOOTSTRAP_SERVERS": apache_kafka.bootstrap,
         "ENGAGE_TOPICS_RULES": name,
         "ENGAGE_RULES_PATHS": str(tmp_path),
@@ -46,8 +46,8 @@ def engage(apache_kafka: ApacheKafka, tmp_path: Path) -> Engage:
         "ENGAGE_RULES_AUTHOR": "anna",
     }
 
-    def run(*words: str) -> Result:
-        return CliRunner(env=environment).invoke(app, ["rules", *words])
+    def run(*words: str, **more: None) -> Result:
+        return CliRunner(env=environment | more).invoke(app, ["rules", *words])
 
     return run
 
@@ -88,6 +88,26 @@ def test_from_the_first_publication_to_a_rollback(engage: Engage, tmp_path: Path
     found = msgspec.json.decode(engage("status", "--json").output)
     assert found["live"]["version"] == 3
     assert [each["name"] for each in found["journeys"] if each["entering"]] == ["hello"]
+
+
+def test_nobody_is_overruled_unseen(engage: Engage, tmp_path: Path) -> None:
+    """Older copies do not take back what another author published, nor do the engine's own journeys."""
+    write(tmp_path, hello=HELLO)
+    assert engage("publish", "--author", "anna").exit_code == 0
+    write(tmp_path, hello=CHANGED)
+    assert engage("publish", "--author", "otto").exit_code == 0
+    write(tmp_path, hello=HELLO, bye=BYE)
+    refused = engage("publish", "--author", "anna")
+    assert refused.exit_code == 1
+    assert "E0614: otto changed hello in version 2" in refused.output
+    assert "--over 2" in refused.output
+    assert engage("publish", "--author", "anna", "--over", "1").exit_code == 1
+    assert engage("publish", "--author", "anna", "--over", "2").exit_code == 0
+    shipped = engage("publish", "--author", "anna", ENGAGE_RULES_PATHS=None)
+    assert shipped.exit_code == 2, shipped.output
+    assert "would take the place of what is live (bye, hello)" in shipped.output
+    assert engage("publish", "--dry-run", "--over", "3", ENGAGE_RULES_PATHS=None).exit_code == 2
+    assert "version 3  live" in engage("status").output
 
 
 def test_wrong_rules_and_rules_whose_fixtures_fail_are_refused(engage: Engage, tmp_path: Path) -> None:
