@@ -63,7 +63,7 @@ def publish(  # noqa: PLR0913, PLR0917 - the options of a command
     migrate: Migrate = None,
     over: Annotated[
         int | None,
-        typer.Option("--over", metavar="N", help="Version N is live, and you have seen what others changed."),
+        typer.Option("--over", metavar="N", help="You have seen what others changed, up to version N."),
     ] = None,
     author: Author = None,
     dry_run: Annotated[

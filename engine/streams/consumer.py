@@ -326,6 +326,8 @@ class BatchConsumer:
         else:
             if not lost:
                 self._mirror.commit_now(consumer, last)
+        # librdkafka keeps a partition paused for whenever it comes back, and nobody here would know.
+        consumer.resume(partitions)
         if self._incremental:
             consumer.incremental_unassign(partitions)
         else:

@@ -9,6 +9,7 @@ that comes before the cart it empties is lost on the journey
 from __future__ import annotations
 
 import heapq
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -18,6 +19,8 @@ from confluent_kafka import Consumer, Message
 
 from engine.streams.kafka import TopicPartition, named
 from engine.streams.reach import Reach
+
+logger = logging.getLogger(__name__)
 
 #: What is held back over all partitions; a partition that holds its part of it is not fetched from.
 HELD_BYTES = 64 * 2**20
@@ -77,6 +80,7 @@ class Merge:
         self._queues: dict[int, dict[TopicPartition, _Queue]] = {}
         self._paused: set[TopicPartition] = set()
         self._awaited_s: dict[TopicPartition, float] = {}
+        self._left: set[TopicPartition] = set()  # not waited for any more
         self._heard_s = now_s()
         self.further = self.more = False
 
@@ -160,18 +164,21 @@ class Merge:
             queues.setdefault((record.topic(), number), _Queue()).add(record, now_ms)
         return through
 
-    def _release(self, unread: Mapping[int, Collection[TopicPartition]], records: list[Message]) -> None:
+    def _release(self, unread: Mapping[int, set[TopicPartition]], records: list[Message]) -> None:
         """Append what is next in each partition number, as long as it is known to be."""
         now_s = self._now_s()
         held = {place for queues in self._queues.values() for place in queues}
         silent = {place for places in unread.values() for place in places} - held
         self._awaited_s = {place: self._awaited_s.get(place, now_s) for place in silent}
+        left = {place for place, since_s in self._awaited_s.items() if now_s - since_s >= PATIENCE_S}
+        for topic, number in left - self._left:
+            logger.warning(
+                "%s/%d hands out nothing though it has something: the other topics of %d go on without it",
+                *(topic, number, number),
+            )
+        self._left = left
         for number, queues in list(self._queues.items()):
-            awaited = {
-                place
-                for place in unread.get(number, ())
-                if now_s - self._awaited_s.get(place, now_s) < PATIENCE_S
-            }
+            awaited = unread.get(number, set()) - left
             if awaited <= queues.keys():
                 self._merge(queues, awaited, records)
             if not queues:

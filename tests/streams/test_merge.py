@@ -205,7 +205,9 @@ def test_a_clock_ahead_holds_a_topic_back_no_longer_than_the_backlog_lasts(reade
     assert reader.out == [("service", 0), ("clicks", 0), ("clicks", 1), ("orders", 0), ("orders", 1)]
 
 
-def test_a_topic_whose_leader_is_away_is_waited_for_a_while(reader: Reader) -> None:
+def test_a_topic_whose_leader_is_away_is_waited_for_a_while(
+    reader: Reader, caplog: pytest.LogCaptureFixture
+) -> None:
     """Then the others go on; while nothing comes from anybody, nobody's patience ends."""
     reader.kafka.append(CLICKS, 10)
     reader.kafka.append(ORDERS, 20, 30)
@@ -217,6 +219,7 @@ def test_a_topic_whose_leader_is_away_is_waited_for_a_while(reader: Reader) -> N
     for _ in range(2):
         reader.poll(SERVICE, after_s=1)
     assert reader.out == [("orders", 0)]
+    assert [each for each in caplog.messages if each.startswith("clicks/0 hands out nothing")] != []
     reader.kafka.away.clear()
     assert reader.poll(ORDERS) == [], "something came after a long silence: the link was away, not the leader"
     assert reader.poll(CLICKS) == [10]

@@ -318,6 +318,20 @@ async def test_a_backlog_comes_in_the_order_of_its_appends(lane: Lane) -> None:
         assert times[: 3_000 // lane.partitions] == sorted(times[: 3_000 // lane.partitions])
 
 
+async def test_what_was_paused_and_taken_away_is_read_when_it_comes_back(lane: Lane) -> None:
+    """The library remembers a pause beyond a rebalance, whoever asked for it does not."""
+    worker = Worker(lane.settings(live=True))
+    async with worker.running() as app:
+        await until(lambda: len(worker.assigned) == 2 * lane.partitions, "all assigned")
+        await app.batches.pause(worker.assigned)
+        async with Worker(worker.settings).running() as _:
+            await until(lambda: len(worker.assigned) < 2 * lane.partitions, "some taken away")
+            taken = set(_all_places(lane)) - set(worker.assigned)
+        await until(lambda: len(worker.assigned) == 2 * lane.partitions, "all assigned again")
+        await produce(worker.settings, lane.topics, 200)
+        await until(lambda: {(t, p) for t, p, *_ in worker.seen} >= taken, "read what came back")
+
+
 async def test_what_the_group_has_read_and_the_state_forgotten_is_refused(lane: Lane) -> None:
     """A listener that knows nothing of a partition the group has worked on has lost its store."""
     worker = Worker(lane.settings(live=True))

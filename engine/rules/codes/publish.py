@@ -99,6 +99,6 @@ CODES: Final[tuple[Code, ...]] = (
         "Since your own last version somebody else has published changes to the same journeys or files. Yours"
         " may be older copies: publishing them would take the other changes back, and nobody would notice.",
         "Look with `engage rules diff live`, take their changes over, and publish with `--over N`, N being"
-        " the live version. That is refused, too, when N is not live any more.",
+        " the live version. What is published after N is still refused.",
     ),
 )

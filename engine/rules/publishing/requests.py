@@ -149,47 +149,47 @@ def require_seen(found: Publication, publish: Publish, over: int | None) -> None
     Args:
         found: what is there.
         publish: what is to follow.
-        over: the live version, if its changes have been seen; None = not said.
+        over: up to this version the author has seen what others changed; None = not said.
 
     Raises:
-        Refused: a journey or file is changed that others have changed meanwhile, or `over` is not the
-            live version.
+        Refused: a journey or file is changed that others have changed meanwhile, or there is no such version.
     """
     if found.live is None:
         return
     live = found.live.publish.version
-    if over is not None:
-        if over != live:
-            raise Refused("E0614", f"version {live} is live, not {over}", _LOOK_FIRST.format(live))
-        return
-    mine = max((n for n, each in found.versions.items() if each.publish.author == publish.author), default=0)
-    wanted = {_changed(line) for line in publish.changes}
-    for number, version in sorted(found.versions.items(), reverse=True):
-        if number <= mine or version.state not in ("live", "past"):
-            continue
-        theirs = {_changed(line) for line in version.publish.changes}
-        # who changes a journey that has been added has it, and so has seen that
-        both = sorted(
-            name
-            for kind, name in theirs
-            for own, same in wanted
-            if name == same and (kind, own) != ("+", "~")
+    if over is not None and over > live:
+        raise Refused(
+            "E0614", f"version {live} is live, there is no version {over}", _LOOK_FIRST.format(live)
         )
+    mine = [n for n, each in found.versions.items() if each.publish.author == publish.author]
+    seen = max(*mine, over or 0, 0)
+    wanted = dict(map(_changed, publish.changes))
+    for number, version in sorted(found.versions.items(), reverse=True):
+        if number <= seen or version.state not in ("live", "past"):
+            continue
+        theirs = dict(map(_changed, version.publish.changes))
+        # who changes a journey that has been added has it, and so has seen that
+        both = [
+            f"{_DONE[kind]} {name}"
+            for name, kind in sorted(theirs.items())
+            if name in wanted and (kind, wanted[name]) != ("+", "~")
+        ]
         if both:
             message = (
-                f"{version.publish.author} changed {', '.join(both)} in version {number}, and so would you"
+                f"{version.publish.author} {', '.join(both)} in version {number}: yours would change that"
             )
             raise Refused("E0614", message, _LOOK_FIRST.format(live))
 
 
+_DONE = {"+": "added", "-": "removed", "~": "changed"}
 _LOOK_FIRST = (
     "see `engage rules diff live`; with their changes taken over, or to undo them, publish with --over {}"
 )
 
 
 def _changed(line: str) -> tuple[str, str]:
-    """Return how something is changed (`+`, `-` or `~`), and its name, of a line of `Publish.changes`."""
-    return line[0], line[2:].removesuffix(" (notes only)")
+    """Return the name of what is changed, and how (`+`, `-` or `~`), of a line of `Publish.changes`."""
+    return line[2:].removesuffix(" (notes only)"), line[0]
 
 
 def require_fixtures(failed: int) -> None:

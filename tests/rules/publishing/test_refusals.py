@@ -95,7 +95,7 @@ CASES: dict[str, Callable[[], object]] = {
     "E0612_back": _stage_back,
     "E0614_changed": lambda: _undo(CHANGED, BYE),
     "E0614_removed": lambda: _undo(HELLO),
-    "E0614_not_live": lambda: _undo(CHANGED, BYE, over=1),
+    "E0614_not_there": lambda: _undo(CHANGED, BYE, over=41),
     "E0613_stage": lambda: plan_migrations(Contents(()), {}, {"hello": {}}, share=0.05),
 }
 
