@@ -27,7 +27,6 @@ LAGS_S = 4.0
 #: Without a look for so long the process may have stood still, and with it what it knows of the ends. And so
 #: long after their last answer the brokers are asked of everything: a link that hangs brings no new ends.
 AWAY_S = 2.0
-_NOTHING: Mapping[TopicPartition, int] = {}
 
 
 @dataclass(slots=True)
@@ -95,7 +94,7 @@ class Reach:
             self._behind.setdefault(place, _Behind(self._all_seen_s)).sure = False
         self._ask_due_s = 0.0
 
-    def look(self, consumer: Consumer, held: Mapping[TopicPartition, int] = _NOTHING) -> bool:
+    def look(self, consumer: Consumer, held: Mapping[TopicPartition, int]) -> bool:
         """Note how far partitions are read; call it after each poll.
 
         Args:

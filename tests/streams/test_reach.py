@@ -70,7 +70,7 @@ def look(reach: Reach, log: Log, after_s: float = LOOK_EVERY_S) -> tuple[bool, d
     """Let time pass and a poll happen; return whether there is news, and how far behind it is."""
     log.now_s += after_s
     consumer: Any = log
-    return reach.look(consumer), reach.behind_ms(BOTH)
+    return reach.look(consumer, {}), reach.behind_ms(BOTH)
 
 
 def test_empty_topics_are_read_at_once(reach: Reach, log: Log) -> None:

@@ -97,7 +97,7 @@ class RuleDesk:
             share: share of the customers it is for at first, 0-1.
             migrate: journey to path to path, an empty map for equal paths; with no journey at all, every
                 journey that has changed.
-            over: the live version, if what others changed in it has been seen.
+            over: up to this version the author has seen what others changed; None = not said.
 
         Raises:
             Refused: there is nothing to publish, or it cannot be published as asked.
