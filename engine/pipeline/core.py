@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.actions import Action, Decision
-from engine.events import EVENT_TYPES
+from engine.events import EVENT_TYPES, Event
 from engine.features.apply import record_event
 from engine.features.churn.activity import activity_of
 from engine.features.churn.blocks import TrainingBlock
@@ -66,6 +66,8 @@ class Work:
             been counted before this step.
         reached_ms: for each partition, deadlines are judged up to here; left out, up to each row's instant.
             Live clock only: what came behind it may not have been read yet.
+        met_from_ms: for each partition, an instant up to which everything had been worked on before this
+            step; 0 or left out = not known. Who is met for the first time is judged from then on.
     """
 
     events: Sequence[EventRow]
@@ -77,6 +79,7 @@ class Work:
     learn: bool = True
     ledgers: Mapping[int, Ledger] = field(default_factory=lambda: defaultdict(Ledger))
     reached_ms: Mapping[int, int] | None = None
+    met_from_ms: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -252,7 +255,7 @@ class Pipeline:
         A profile is changed later, row by row (`Walk`); what its columns will be then is seen on a shadow.
         """
         heads, marks, values, tiles, purchases = [], [], [], [], []
-        replay, before = work.replay, Before(reached_ms=wave.now_ms)
+        replay, met_from_ms, before = work.replay, work.met_from_ms, Before(reached_ms=wave.now_ms)
         if not replay and work.reached_ms is not None:
             before.reached_ms = [work.reached_ms[number] for number in wave.partitions]
         clocks, afterwards = before.clock_ms, before.clock_after_ms
@@ -280,8 +283,8 @@ class Pipeline:
                     state.next_score_ms = now_ms + self.score_every_ms
                 if outcome.erased:
                     outcome.erased.discard(state.customer_id)
-            # nothing that lies behind comes up for somebody new
-            state.clock_ms = max(state.clock_ms, reached_ms) if state.clock_ms else now_ms
+            known_ms = state.clock_ms or _met_ms(event, now_ms, met_from_ms.get(wave.partitions[number], 0))
+            state.clock_ms = max(known_ms, reached_ms)
             afterwards.append(state.clock_ms)
             heads.append(shown.head)
             marks.append(state.marks)
@@ -327,3 +330,18 @@ class Pipeline:
             scored = Scored(buyers, codes, now_s, sheet, chosen)
         self.space.set_column(matrix, "churn_risk", risk)
         return scored
+
+
+def _met_ms(event: Event | None, now_ms: int, met_from_ms: int) -> int:
+    """Return from when on deadlines are judged of a customer met for the first time; none before comes up.
+
+    What came while nobody read it is met as late as it is read: what it has made due meanwhile still counts.
+
+    Args:
+        event: what they are met by; None = by something else.
+        now_ms: the row's instant.
+        met_from_ms: up to here everything had been worked on, so the event came later; 0 = not known.
+    """
+    if event is None or not met_from_ms:
+        return now_ms
+    return min(now_ms, max(met_from_ms, event.time))

@@ -35,6 +35,14 @@ steps:
   - wait: 2s
   - {send: email, template: guide}
 """,
+    "look-again.yaml": """
+journey: look-again
+transactional: true
+entry:
+  on: {absent: product.viewed, for: 3s}
+steps:
+  - {send: push, template: look-again}
+""",
     "basket.yaml": """
 journey: basket
 transactional: true
@@ -189,6 +197,34 @@ def test_what_ends_a_journey_is_not_read_before_what_begins_it(live: Deployment)
             time.sleep(0.2)
         time.sleep(1)
     assert addressed(other, "basket", names) == set(names) - set(bought)
+
+
+def test_who_came_while_nobody_was_there_has_their_deadlines(live: Deployment) -> None:
+    """Customers met for the first time by a worker that comes back enter by what has not happened since."""
+    names = [f"hanna-{number}" for number in range(20)]
+    other = Deployment("fourth", live.bootstrap, live.redis_url, live.folder, live.more)
+    other.engage("topics", "create")
+    worker = other.start_worker()
+    try:
+        other.wait_done(end_offsets(live.bootstrap), 60)
+        send_each(live, [f"known-{number}" for number in range(40)], "page.viewed")
+        other.wait_done(end_offsets(live.bootstrap), 20)
+    finally:
+        worker.kill()
+        worker.wait()
+    send_each(live, names, "product.viewed", product_id="p1")
+    time.sleep(4)
+    with other.worker():
+        deadline = time.monotonic() + 40
+        while addressed(other, "look-again", names) < set(names):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    first = Deployment("fifth", live.bootstrap, live.redis_url, live.folder, live.more)
+    first.engage("topics", "create")
+    with first.worker():
+        first.wait_done(end_offsets(live.bootstrap), 60)
+        time.sleep(1)
+    assert not addressed(first, "look-again", names), "for one that begins now, that is history"
 
 
 def send_each(live: Deployment, names: list[str], kind: str, **fields: object) -> None:

@@ -133,7 +133,15 @@ def live(result: Result, counts: Counter[str]) -> Customers:
                     assert result.plan.faults or late_ms <= LATE_MS, f"{late_ms} ms late without need"
                     customer.tick(commit.now_ms, commit.reached_ms)
                 for event in own:
-                    customer.event(event, commit.now_ms, commit.reached_ms, published=commit.published)
+                    since_ms = commit.met_from_ms or commit.now_ms
+                    counts["met late"] += customer.clock == 0 and since_ms < commit.now_ms - 60_000
+                    customer.event(
+                        event,
+                        commit.now_ms,
+                        commit.reached_ms,
+                        met_from=commit.met_from_ms,
+                        published=commit.published,
+                    )
                 seen_ms[name] = commit.now_ms
     return found
 
@@ -169,10 +177,13 @@ def no_deadline_too_soon(result: Result) -> None:
     if result.happened["clock jump"]:
         return
     for number, commits in result.commits.items():
-        done = Counter[str]()
+        done, known = Counter[str](), False
         for commit in commits:
+            assert commit.met_from_ms or not known, f"{number} forgot how far it had been worked on: {commit}"
+            known |= commit.reached_ms > 0
+            until_ms = max(commit.reached_ms, commit.met_from_ms)
             for topic in result.settings.event_topics().values():
-                came = sum(at_ms < commit.reached_ms for at_ms in result.appended_ms[topic, number])
+                came = sum(at_ms < until_ms for at_ms in result.appended_ms[topic, number])
                 assert came <= done[topic], f"{topic} {number} is not worked on so far: {commit}"
             done.update({topic: offset - done[topic] for topic, offset in commit.offsets.items()})
 

@@ -157,24 +157,28 @@ class Customer:
         self.clock = max(self.clock, reached)
         self.held = reached + HELD
 
-    def event(self, event: Any, now: int, reached: int, *, published: bool = False) -> None:
+    def event(
+        self, event: Any, now: int, reached: int, *, met_from: int = 0, published: bool = False
+    ) -> None:
         """Let one event take effect.
 
         Args:
             event: the event.
             now: the instant at which the engine sees it.
             reached: what is due by then is done with it.
+            met_from: everything that came until then had been worked on before; 0 = not known.
             published: whether it is seen after the publication.
         """
+        met = min(now, max(met_from, event.time)) if met_from else now
         if event.type == "erasure.requested":
             self.forget()
-            self.clock = now
+            self.clock = met
             return
         self.known = True
         stem = RECORDED[event.type]
         self.counted[stem] = self.counted.get(stem, 0) + 1
         self._learn(event)
-        self._go_on(now, reached, event)
+        self._go_on(now, reached, event, met)
         if event.type == "inquiry.opened":
             self._enter("ticket", event.id, now, version=2 if published else 1)
         if published and event.type == "inquiry.resolved":
@@ -207,7 +211,7 @@ class Customer:
 
     # ---- what follows -----------------------------------------------------------------------------------
 
-    def _go_on(self, now: int, reached: int, event: Any) -> None:
+    def _go_on(self, now: int, reached: int, event: Any, met: int = 0) -> None:
         kind = event.type if event is not None else ""
         self.runs = [run for run in self.runs if not kind or JOURNEYS[run["journey"]].get("exit") != kind]
         waiting = [run for run in self.runs if run["wait"] == "answer"]
@@ -217,7 +221,7 @@ class Customer:
             # who waits is done: behind the wait there is only what comes when there is no answer
             self.runs = [run for run in self.runs if all(run is not each for each in waiting)]
         self._escalate(now, reached)
-        after = max(self.clock, reached) if self.clock else now
+        after = max(self.clock, reached) if self.clock else met or now
         if self.ordered and 0 < self.clock < self.ordered + 8 * HOUR <= after:
             deadline = self.ordered + 8 * HOUR
             self._enter("win-back", f"absent:{deadline}", now)

@@ -29,6 +29,7 @@ EXPECTED = (
     "seen: taken up again",
     "counted again, forgotten",
     "deadlines held back",
+    "met late",
     "suppressed: cap",
     "suppressed: global_cap",
     "suppressed: consent",

@@ -35,12 +35,14 @@ class Decided:
         write: the write.
         now_ms: the worker's clock.
         reached_ms: up to here deadlines were judged.
+        met_from_ms: from here on they are of customers met for the first time; 0 = from now on.
         published: whether with the rules that are published in the middle.
     """
 
     write: PartitionWrite
     now_ms: int
     reached_ms: int
+    met_from_ms: int
     published: bool
 
 
@@ -183,13 +185,12 @@ class Worker:
 
         def noted(step: Any, outcome: Any, states: Any, effects: Effects) -> None:
             now_ms = self.now_ms()
-            decided = [
-                Decided(
-                    write, now_ms, min(now_ms, holdings.owned[write.partition].reached_ms), self._published
-                )
-                for write in effects.writes
-            ]
-            self._decided = {id(each.write): each for each in decided}
+            self._decided.clear()
+            for write in effects.writes:
+                owned = holdings.owned[write.partition]
+                reached_ms = min(now_ms, owned.reached_ms)
+                decided = Decided(write, now_ms, reached_ms, owned.met_from_ms, self._published)
+                self._decided[id(write)] = decided
             begin(step, outcome, states, effects)
 
         async def counted() -> None:

@@ -55,7 +55,8 @@ class Commit:
     Args:
         sequence: of the partition, after it.
         now_ms: the clock of the worker that decided it.
-        reached_ms: up to here it judged deadlines; on the live clock.
+        reached_ms: up to here it judged deadlines; on the live clock, as the next.
+        met_from_ms: from here on it judged those of customers met for the first time; 0 = from then on.
         published: whether it was decided with the rules that are published in the middle.
         ids: keys of its new events, in order.
         touched: customers whose state it changed.
@@ -65,6 +66,7 @@ class Commit:
     sequence: int
     now_ms: int
     reached_ms: int
+    met_from_ms: int
     published: bool
     ids: list[int]
     touched: list[str]
@@ -278,6 +280,7 @@ class World:
                 self.server.partition(write.partition).sequence,
                 decided.now_ms,
                 decided.reached_ms,
+                decided.met_from_ms,
                 decided.published,
                 np.frombuffer(write.ids, "<u8").tolist(),
                 [name.decode() for name in write.states],

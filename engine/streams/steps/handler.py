@@ -335,6 +335,7 @@ class Handler:
             rates={number: owned.rate for number, owned in self.holdings.owned.items()},
             replay=self._replay,
             ledgers={number: owned.ledger for number, owned in self.holdings.owned.items()},
+            met_from_ms={number: owned.met_from_ms for number, owned in self.holdings.owned.items()},
         )
         outcome = Outcome()
         effects, failure = Effects([], [], []), None

@@ -21,6 +21,7 @@ SEGMENTS_FIELD = "segments"
 LEDGER_FIELD = "limits"
 ARMED_FIELD = "armed"
 CLOCK_FIELD, LIVE = "clock", b"live"
+REACHED_FIELD = "reached"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class OwnedPartition:
         reached_ms: what came up to here has been worked on, so deadlines up to here may be judged; 0 = not
             known yet. Live clock only, as the next.
         at_end: whether that was all there was, so that it goes on with the clock.
+        was_reached_ms: what `reached_ms` was when the store was last written to, by whoever owned it before;
+            0 = it was never known.
     """
 
     number: int
@@ -74,6 +77,7 @@ class OwnedPartition:
     unmarked: bool = False
     reached_ms: int = 0
     at_end: bool = False
+    was_reached_ms: int = 0
 
     @classmethod
     def restored(
@@ -88,6 +92,7 @@ class OwnedPartition:
             owned.segments = msgspec.json.decode(blob, type=dict[str, int])
         if blob := fields.get(ARMED_FIELD):
             owned.armed = msgspec.json.decode(blob, type=frozenset[str])
+        owned.was_reached_ms = int(fields.get(REACHED_FIELD, 0))
         return owned
 
     def mark(self) -> Mark:
@@ -110,6 +115,11 @@ class OwnedPartition:
         self.at_end = behind_ms == 0
         if behind_ms is not None:
             self.reached_ms = max(1, now_ms - behind_ms)
+
+    @property
+    def met_from_ms(self) -> int:
+        """Up to here everything has been worked on, so who is still unknown came later; 0 = not known."""
+        return self.reached_ms or self.was_reached_ms
 
     def wakeup_ms(self) -> int | None:
         """Return when a timer is to be looked after, or those of the store are; None = not by the clock."""

@@ -15,6 +15,7 @@ from engine.streams.steps.partitions import (
     LEDGER_FIELD,
     LIVE,
     RATE_FIELD,
+    REACHED_FIELD,
     SEGMENTS_FIELD,
     Mark,
     OwnedPartition,
@@ -84,4 +85,6 @@ def _fields(owned: OwnedPartition, outcome: Outcome, stored: Mark) -> dict[str, 
         fields[LEDGER_FIELD] = ledger
     if owned.unmarked:
         fields[CLOCK_FIELD] = LIVE
+    if owned.reached_ms:
+        fields[REACHED_FIELD] = b"%d" % owned.reached_ms
     return fields

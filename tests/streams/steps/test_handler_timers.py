@@ -215,6 +215,69 @@ async def test_what_was_due_before_the_backlog_comes_at_once(tmp_path: Path) -> 
     assert sorted(calls(stage)) == ["c1", "c3", "c4"]
 
 
+LOST = """
+journey: lost
+transactional: true
+entry:
+  on: {absent: product.viewed, for: 5m}
+steps:
+  - {send: email, template: look-again}
+"""
+
+
+def lost(stage: Stage) -> list[str]:
+    """Return who was told to look again, in order."""
+    return [each["customer_id"] for each in stage.tap.actions() if each["template"] == "look-again"]
+
+
+@pytest.mark.parametrize("stopped", [True, False], ids=["stopped", "fallen behind"])
+async def test_who_is_met_while_catching_up_enters_by_what_has_not_happened_since(
+    tmp_path: Path, stopped: bool
+) -> None:
+    """Who came while nobody read has their deadline when it is read; what was over before is over."""
+    journeys = tmp_path / "lost.yaml"
+    journeys.write_text(LOST, "utf-8")
+    stage = Stage(tmp_path, journeys=[str(journeys)])
+    everywhere = dict.fromkeys(range(PARTITIONS), 0)
+    await stage.own()
+    await stage.send(event("page.viewed", "c1"), event("page.viewed", "c4"))
+    await stage.send(
+        event("page.viewed", "c1", 1), event("page.viewed", "c4", 1)
+    )  # now it is known that all is read
+    if stopped:
+        stage.renew()
+        await stage.own()
+    stage.now_ms += MINUTES_LATER
+    behind_ms: dict[int, int] = {} if stopped else dict.fromkeys(range(PARTITIONS), MINUTES_LATER - 1)
+    for name in ("c2", "c3"):
+        fresh = event("product.viewed", name, at_ms=NOW_MS + MINUTE_MS)
+        await stage.work(stage.record(fresh), behind_ms=behind_ms)
+    old = event("product.viewed", "c5", at_ms=NOW_MS - 6 * MINUTE_MS)
+    await stage.work(stage.record(old), behind_ms=behind_ms)
+    again = event("product.viewed", "c2", 1, at_ms=NOW_MS + 2 * MINUTE_MS)
+    await stage.work(stage.record(again), behind_ms=behind_ms)
+    later = event("product.viewed", "c3", 1, at_ms=NOW_MS + 5 * MINUTE_MS)
+    await stage.work(stage.record(later), behind_ms=behind_ms)
+    assert lost(stage) == []
+    await stage.work(behind_ms=everywhere)
+    assert lost(stage) == ["c2"]
+
+
+async def test_at_the_first_start_what_lies_behind_is_over(tmp_path: Path) -> None:
+    """Nobody enters by what was over before there was an engine, be it stopped while it reads that."""
+    journeys = tmp_path / "lost.yaml"
+    journeys.write_text(LOST, "utf-8")
+    stage = Stage(tmp_path, journeys=[str(journeys)])
+    await stage.own()
+    stage.now_ms += MINUTES_LATER
+    await stage.work(stage.record(event("product.viewed", "c1")), behind_ms={})
+    stage.renew()
+    await stage.own()
+    await stage.work(stage.record(event("product.viewed", "c4")), behind_ms={})
+    await stage.work(behind_ms=dict.fromkeys(range(PARTITIONS), 0))
+    assert lost(stage) == []
+
+
 async def test_one_partition_behind_holds_no_other_back(tmp_path: Path) -> None:
     """Deadlines of a partition that is read go on while another is not."""
     stage = Stage(tmp_path)
