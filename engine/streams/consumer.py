@@ -180,6 +180,10 @@ class BatchConsumer:
         """Records of each assigned partition that are not durable yet, as last noted."""
         return self._marks.behind(self._assigned, {**self._starts, **self._mirror.durable})
 
+    def awaited(self) -> dict[TopicPartition, float]:
+        """Return which topics hand out nothing while others are held back for them, and for how long, s."""
+        return self._merge.awaited()
+
     def begin_close(self) -> None:
         """Take no more partitions; what is given up must be within `drain_timeout_s` from now."""
         if self._close_by is None:

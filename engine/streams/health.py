@@ -25,6 +25,7 @@ from engine.errors import EngineError
 from engine.metrics import Metrics
 from engine.settings import Settings
 from engine.streams.kafka import TopicPartition
+from engine.streams.merge import PATIENCE_S
 from engine.streams.rates import SAMPLE_EVERY_S, RecentRates
 
 _monotonic_s = time.monotonic
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 PAUSED_S = 2.0  # the watchdog's thread does nothing but wait: later than that, nothing ran
 WATCHDOG_EXIT_CODE = 70
 SILENT_AFTER_S = 30.0
+AWAITED_AFTER_S = 5.0  # a topic is often waited for during a rebalance or while a leader moves
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class WorkerHealth:
         registry_error: why the schema registry does not answer; empty while it does or is not needed.
         rules_error: why the rules could not be loaded; empty when they are.
         lag_records: records behind the end of the owned partitions.
+        awaited_s: topics that hand out nothing while others are held back for them, and for how long.
         partitions: owned partitions.
         all_partitions: how many each event topic has.
         waiting_records: those of them that wait for a silent topic, on the replay clock.
@@ -70,6 +73,7 @@ class WorkerHealth:
     registry_error: str = ""
     rules_error: str = ""
     lag_records: int = 0
+    awaited_s: Mapping[TopicPartition, float] = field(default_factory=dict)
     waiting_records: int = 0
     partitions: tuple[int, ...] = ()
     all_partitions: int = 0
@@ -209,6 +213,17 @@ class WorkerHealth:
                 f"replay clock: {topic} partition {partition} has been silent for {silent_s:.0f} s;"
                 " the others wait for its next record or watermark"
             )
+        found += [
+            f"kafka: {topic} partition {partition} has handed out nothing for {since_s:.0f} s though it has"
+            f" something to be read (is its leader away?); the other topics of {partition} "
+            + (
+                "go on without it"
+                if since_s >= PATIENCE_S
+                else f"wait for it, for {PATIENCE_S:.0f} s at most"
+            )
+            for (topic, partition), since_s in sorted(self.awaited_s.items())
+            if since_s > AWAITED_AFTER_S
+        ]
         return found
 
 

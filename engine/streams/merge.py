@@ -102,6 +102,14 @@ class Merge:
         self._drop(gone)
         self._reach.forget(gone)
 
+    def awaited(self) -> dict[TopicPartition, float]:
+        """Return which topics others are held back for, since they hand out nothing, and for how long, s.
+
+        May be called from any thread. After `PATIENCE_S` the others go on, and it is still told of.
+        """
+        now_s = self._now_s()
+        return {place: now_s - since_s for place, since_s in self._awaited_s.copy().items()}
+
     def take(
         self,
         consumer: Consumer,
@@ -139,6 +147,8 @@ class Merge:
         self.further |= self._reach.look(consumer, held)
         if held:
             self._release(self._reach.lagging(), records)
+        elif self._awaited_s:
+            self._awaited_s = {}
         self.more = bool(self._queues) and len(records) >= self._most
         if held or self._paused:
             self._balance(consumer)

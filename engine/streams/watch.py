@@ -34,6 +34,9 @@ class Behind(Protocol):
     def lag(self) -> dict[TopicPartition, int]:
         """Return the records of each partition that are not durable yet."""
 
+    def awaited(self) -> dict[TopicPartition, float]:
+        """Return which topics hand out nothing while others are held back for them, and for how long, s."""
+
 
 class Watch:
     """Keeps health and the metrics that no step counts current.
@@ -97,6 +100,7 @@ class Watch:
         with contextlib.suppress(TimeoutError):  # a rebalance that waits for Redis, say: as last seen
             await asyncio.wait_for(consumer.look(), WATCH_EVERY_S)
         self.look(consumer.lag())
+        self._health.awaited_s = consumer.awaited()
 
     def look(self, lag: Mapping[TopicPartition, int]) -> None:
         """Bring lag and lateness up to date.

@@ -129,6 +129,20 @@ def test_a_topic_that_stays_silent_is_named() -> None:
     assert worker.health.obstacles(SETTINGS) == []
 
 
+@pytest.mark.parametrize(
+    ("since_s", "told"), [(4.0, ""), (6.0, "wait for it, for 30 s at most"), (40.0, "go on without it")]
+)
+def test_a_topic_that_others_are_held_back_for_is_named(since_s: float, told: str) -> None:
+    """Readiness names what hands out nothing, and what becomes of the topics beside it."""
+    worker = Worker()
+    worker.health.rebalance_ended((2,))
+    worker.health.awaited_s = {("orders", 2): since_s}
+    found = "".join(worker.health.obstacles(SETTINGS))
+    assert bool(found) is bool(told)
+    assert told in found
+    assert not told or f"orders partition 2 has handed out nothing for {since_s:.0f} s" in found
+
+
 def test_waiting_for_a_silent_topic_is_no_stall() -> None:
     """A restart makes no topic speak; records beyond those that wait are a stall all the same."""
     worker = Worker()

@@ -216,6 +216,7 @@ def test_a_topic_whose_leader_is_away_is_waited_for_a_while(
     assert reader.poll(ORDERS, 1) == []
     for _ in range(int(PATIENCE_S) - 1):
         assert reader.poll(SERVICE, after_s=1) == []
+    assert reader.merge.awaited() == {CLICKS: pytest.approx(PATIENCE_S - 1)}
     for _ in range(2):
         reader.poll(SERVICE, after_s=1)
     assert reader.out == [("orders", 0)]
@@ -226,6 +227,7 @@ def test_a_topic_whose_leader_is_away_is_waited_for_a_while(
     for _ in range(3):  # until the brokers are asked again
         reader.poll(SERVICE, after_s=1)
     assert reader.out == [("orders", 0), ("clicks", 0), ("orders", 1)]
+    assert reader.merge.awaited() == {}
 
 
 def test_what_lies_behind_an_open_transaction_is_not_waited_for(reader: Reader) -> None:
