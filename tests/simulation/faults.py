@@ -73,7 +73,7 @@ class Faults:
         world, count = self._world, len(self._world.workers)
         for worker in list(world.workers):
             await world.end(worker)
-        await asyncio.sleep(self._rng.choice((1800.0, 7200.0, 20_000.0, 40_000.0)))
+        await asyncio.sleep(self._rng.choice((1800.0, 7200.0, 20_000.0, 90_000.0)))
         for _ in range(count):
             world.join()
         world.share_out()

@@ -73,9 +73,9 @@ def make_arrivals(rng: random.Random, topics: dict[str, str]) -> list[Arrival]:
     arrivals: list[Arrival] = []
     for name in customers:
         if rng.random() < 0.8:  # without consent nothing much is sent
-            arrivals += _arrive(
-                rng, topics, _event("consent.granted", name, len(arrivals), 0, purpose="marketing"), 0
-            )
+            at_ms = rng.choice((0, 0, *bursts))
+            granted = _event("consent.granted", name, len(arrivals), at_ms, purpose="marketing")
+            arrivals += _arrive(rng, topics, granted, 0)
     while len(arrivals) < EVENTS:
         kind, name = rng.choices(kinds, weights)[0], rng.choice(customers)
         for each in ["product.viewed"] * rng.randint(2, 4) if kind == "views" else [kind]:

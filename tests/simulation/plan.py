@@ -38,7 +38,7 @@ FAULTS = (
     "fetch delayed",
 )
 # a log's outcome follows none of these
-LIVE_FAULTS = (*FAULTS, "clock jump", "clock jump", "publish", "publish", "all away", "all away")
+LIVE_FAULTS = (*FAULTS, "clock jump", "clock jump", "publish", "publish", "all away", "all away", "all away")
 REPLAY_S = 4.0  # during which the log of the replay clock comes in
 MOMENTS_MS = (
     0,

@@ -10,6 +10,9 @@ from engine.streams.steps.partitions import OwnedPartition
 from engine.streams.store.contract import Store
 
 REPLAY_HORIZON_MS = 7 * 86_400_000
+# Timers taken into one step, the earliest first. Live, few go along with events, so that no event waits for a
+# million timers that are due at once. On the replay clock timers come before the events behind them.
+TIMERS_BESIDE_EVENTS, TIMERS_ALONE, TIMERS_REPLAYED = 100, 250, 5_000
 UNBOUNDED = 2**31  # the replay clock bounds a step's timers by its span of time instead
 
 

@@ -8,7 +8,6 @@ a partition that turns out to be another worker's is thrown away.
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,35 +15,29 @@ import msgspec
 import structlog
 from confluent_kafka import Message
 
-from engine.events import Family, event_key
-from engine.features.state import CustomerState
+from engine.events import Family
 from engine.metrics import Metrics
-from engine.pipeline.core import Outcome, Pipeline, Work
-from engine.pipeline.failed import set_timer_aside
+from engine.pipeline.core import Pipeline
 from engine.settings import Settings
 from engine.streams.batch import Batch
 from engine.streams.health import WorkerHealth
 from engine.streams.kafka import TopicPartition
-from engine.streams.steps.arming import Arming, wake
-from engine.streams.steps.aside import set_events_aside
+from engine.streams.steps import due
+from engine.streams.steps.arming import Arming
+from engine.streams.steps.deciding import Deciding
 from engine.streams.steps.delivery import Delivery, Producers
-from engine.streams.steps.due import UNBOUNDED, DueTimers
-from engine.streams.steps.finishing import Effects, Finishing
+from engine.streams.steps.due import UNBOUNDED
+from engine.streams.steps.finishing import Finishing
 from engine.streams.steps.holdings import Consumer, Holdings
 from engine.streams.steps.intake import Intake, Step
-from engine.streams.steps.loading import Loading
-from engine.streams.steps.partitions import ARMED_FIELD, Mark
+from engine.streams.steps.partitions import ARMED_FIELD
 from engine.streams.steps.sink import Sink
 from engine.streams.steps.tally import Tally
-from engine.streams.steps.writes import lay_out
 from engine.streams.store.contract import PartitionWrite, Store
 from engine.streams.wire.codec import Decode
 
 log = structlog.get_logger(__name__)
 
-# Timers taken into one step, the earliest first. Live, few go along with events, so that no event waits for a
-# million timers that are due at once. On the replay clock timers come before the events behind them.
-TIMERS_BESIDE_EVENTS, TIMERS_ALONE, TIMERS_REPLAYED = 100, 250, 5_000
 # From so many records in a batch on the next one is worked on while this one's effects become durable. With
 # fewer, waiting costs little, and lets the next batch grow.
 AHEAD_FROM = 200
@@ -95,7 +88,6 @@ class Handler:
         self.intake = Intake(
             families, decode, replay=self._replay, ids_remembered=max(1, settings.ids.remembered)
         )
-        self._sink = Sink(settings)
         self._tally = Tally(metrics)
         self.holdings = Holdings(
             store,
@@ -106,13 +98,16 @@ class Handler:
             settings.topics.partitions,
             live=not self._replay,
         )
-        delivery = Delivery(producers, self._sink, self.holdings, self._tally)
+        sink = Sink(settings)
+        delivery = Delivery(producers, sink, self.holdings, self._tally)
         clock = None if self._replay else now_ms
         self.finishing = Finishing(
             store, delivery, self.holdings, self._tally, health, lambda: self._at_work, clock
         )
-        self._loading = Loading(settings, store, self.holdings, self._tally, self.finishing)
-        self._due = DueTimers(settings, store, self.holdings, self.settle)
+        self._deciding = Deciding(
+            settings, pipeline, store, self.intake, self.holdings, self.finishing, sink, self._tally
+        )
+        self._due = self._deciding.due
         self.before_batch: Callable[[], None] = lambda: None
         self.arming: Arming | None = None
         self.ahead_from = AHEAD_FROM
@@ -211,11 +206,12 @@ class Handler:
             if taken is None and stepped:
                 return rows
             step, stepped = taken or Step(), True
-            limit = TIMERS_BESIDE_EVENTS if step.records else TIMERS_ALONE
-            timers = await self._due.of(self._reached_ms(self._until_ms(step, now_ms)), limit)
+            until_ms = self._deciding.reached_ms(self._deciding.until_ms(step, now_ms))
+            limit = due.TIMERS_BESIDE_EVENTS if step.records else due.TIMERS_ALONE
+            timers = await self._due.of(until_ms, limit)
             if not step.records and not timers:
                 return rows
-            await self._work(step, timers, now_ms)
+            await self._deciding.decide(step, timers, now_ms)
             rows = step.records + len(timers)
 
     async def _replay_steps(self) -> None:
@@ -226,7 +222,8 @@ class Handler:
             step = self.intake.step(self._settings.batch.max_records, now_ms) or Step()
             worked = await self._timers_before(step, now_ms)
             if step.records or step.clock_ms:
-                await self._work(step, await self._due.of(dict(step.clock_ms), UNBOUNDED), now_ms)
+                timers = await self._due.of(dict(step.clock_ms), UNBOUNDED)
+                await self._deciding.decide(step, timers, now_ms)
             elif not worked:
                 return
 
@@ -240,7 +237,8 @@ class Handler:
         self.holdings.given_up.clear()
         names = arming.take(now_ms)
         if names:
-            await self._work(Step(), names, now_ms, dict.fromkeys(names.values(), now_ms), waking=True)
+            until_ms = dict.fromkeys(names.values(), now_ms)
+            await self._deciding.decide(Step(), names, now_ms, until_ms, waking=True)
         owned = arming.finished()
         if owned is not None:
             await self.settle()
@@ -271,23 +269,6 @@ class Handler:
             await self.holdings.retrying("decode", add)
             await self.finishing.let_go()
 
-    def _until_ms(self, step: Step, now_ms: int) -> dict[int, int]:
-        """Return how far a step goes in each partition: the step's stream time, or the wall clock."""
-        if self._replay:
-            return dict(step.clock_ms)
-        return dict.fromkeys(self.holdings.owned, now_ms)
-
-    def _reached_ms(self, until_ms: Mapping[int, int]) -> dict[int, int]:
-        """Deadlines are judged up to here: on the live clock not before what came until then is worked on."""
-        if self._replay:
-            return dict(until_ms)
-        owned = self.holdings.owned
-        return {
-            number: min(until, owned[number].reached_ms)
-            for number, until in until_ms.items()
-            if number in owned
-        }
-
     async def _timers_before(self, step: Step, now_ms: int) -> bool:
         """Work on timers that come before the step's events, so many at a time; True if there were any."""
         worked = False
@@ -295,147 +276,10 @@ class Handler:
         for row in reversed(step.events):
             until_ms[row.partition] = row.now_ms
         # where customers compete for room, no timer may be worked on before an earlier one
-        limit = UNBOUNDED if self.pipeline.machine.limited else TIMERS_REPLAYED
+        limit = UNBOUNDED if self.pipeline.machine.limited else due.TIMERS_REPLAYED
         while True:
-            due = await self._due.of(until_ms, limit)
-            if not due or (step.events and len(due) < TIMERS_REPLAYED):
+            timers = await self._due.of(until_ms, limit)
+            if not timers or (step.events and len(timers) < due.TIMERS_REPLAYED):
                 return worked
-            await self._work(Step(), due, now_ms, until_ms)
+            await self._deciding.decide(Step(), timers, now_ms, until_ms)
             worked = True
-
-    async def _work(
-        self,
-        step: Step,
-        timers: Mapping[str, int],
-        now_ms: int,
-        until_ms: Mapping[int, int] | None = None,
-        *,
-        waking: bool = False,
-    ) -> None:
-        """Load, decide, and once the step before is durable, begin to produce and persist.
-
-        On a failure of the core, go on record by record.
-        """
-        until = self._until_ms(step, now_ms) if until_ms is None else until_ms
-        started_ns = time.perf_counter_ns()
-        step, timers, states = await self._loading.held(step, timers)
-        given_up = frozenset(self.holdings.given_up)
-        until = {number: at_ms for number, at_ms in until.items() if number not in given_up}
-        loaded_ns = self._tally.stage("load", started_ns)
-        reached = self._reached_ms(until)
-        if waking:
-            wake(states, timers, reached)
-        marks = {number: owned.mark() for number, owned in self.holdings.owned.items()}
-        work = Work(
-            events=step.events,
-            timers=timers,
-            states=states,
-            until_ms=until,
-            reached_ms=reached,
-            rates={number: owned.rate for number, owned in self.holdings.owned.items()},
-            replay=self._replay,
-            ledgers={number: owned.ledger for number, owned in self.holdings.owned.items()},
-            met_from_ms={number: owned.met_from_ms for number, owned in self.holdings.owned.items()},
-        )
-        outcome = Outcome()
-        effects, failure = Effects([], [], []), None
-        try:
-            for _ in self.pipeline.run(work, outcome):
-                await self.finishing.let_go()
-            # a timer that moved nothing is written as its state has it, or it would be due for ever
-            outcome.touched.update({name: timers[name] for name in timers.keys() - outcome.touched.keys()})
-            await self.finishing.let_go()
-            effects = self._lay_out(step, outcome, states, marks, until)
-            self._tally.stage("rules", loaded_ns)
-        except Exception as error:  # noqa: BLE001 - whatever a rule or feature raises, the batch goes on
-            failure = error
-        await self.settle()
-        if self.holdings.given_up != given_up:
-            # decided on what has turned out not to stand: once more, without the partitions given up
-            self.holdings.forget(states, marks, given_up)
-            await self._work(step, timers, now_ms, until, waking=waking)
-        elif failure is not None:
-            self.holdings.forget(states, marks, given_up)
-            await self._isolate(step, timers, now_ms, until, failure)
-        else:
-            self.finishing.begin(step, outcome, states, effects)
-
-    def _lay_out(
-        self,
-        step: Step,
-        outcome: Outcome,
-        states: Mapping[str, CustomerState],
-        marks: Mapping[int, Mark],
-        until: Mapping[int, int],
-    ) -> Effects:
-        sent = self._sink.actions(outcome), self._sink.records(outcome, step.dead, until)
-        return Effects(*sent, lay_out(step, outcome, states, self.holdings.owned, marks))
-
-    async def _isolate(
-        self,
-        step: Step,
-        timers: Mapping[str, int],
-        now_ms: int,
-        until: Mapping[int, int],
-        error: Exception,
-    ) -> None:
-        """Find the guilty: each timer and each event as a step of its own; the offsets move with the last.
-
-        An event's id is made durable with its effects, so a kill in the middle makes none count twice.
-        """
-        if len(step.events) + len(timers) <= 1 and not self._goes_further(step, timers, until):
-            await self._set_aside(step, timers, until, error)
-            return
-        log.warning("batch failed, going on record by record", error=type(error).__name__)
-        self._tally.failed_batch()
-        first_ms = dict(until)
-        for row in reversed(step.events):
-            first_ms[row.partition] = row.now_ms
-        for name, number in timers.items():
-            await self._timer_alone(name, number, now_ms, first_ms[number])
-        for row in step.events:
-            number, until_ms = row.partition, {row.partition: row.now_ms}
-            single = Step(events=[row], ids={number: [event_key(row.event)]})
-            # the customer's timer alone, too: failing, it must not take the event with it
-            await self._timer_alone(row.event.customer_id, number, now_ms, row.now_ms)
-            await self._work(single, {}, now_ms, until_ms)
-        limit = UNBOUNDED if self._replay else TIMERS_ALONE
-        rest = dataclasses.replace(step, events=[], ids={})
-        await self._work(rest, await self._due.of(self._reached_ms(until), limit), now_ms, until)
-
-    def _goes_further(self, step: Step, timers: Mapping[str, int], until: Mapping[int, int]) -> bool:
-        """Whether what was worked on goes on behind an event or a timer: what came later may be guilty."""
-        owned = self.holdings.owned
-        found = [(owned[number].timers.due_of(name), number) for name, number in timers.items()]
-        found += [(row.now_ms, row.partition) for row in step.events]
-        return self._replay and any(at_ms < until[number] for at_ms, number in found)
-
-    async def _timer_alone(self, name: str, number: int, now_ms: int, until_ms: int) -> None:
-        """Work on one customer's timer; on the replay clock on one instant after the other.
-
-        What is set aside is then what is due at the instant that fails, and nothing that is due later.
-        """
-        at_ms = 0
-        while (owned := self.holdings.owned.get(number)) is not None:
-            last_ms = until_ms if self._replay else min(until_ms, owned.reached_ms)
-            if not at_ms < (due_ms := owned.timers.due_of(name)) <= last_ms:
-                return
-            at_ms = due_ms if self._replay else until_ms
-            await self._work(Step(), {name: number}, now_ms, {number: at_ms})
-
-    async def _set_aside(
-        self, step: Step, timers: Mapping[str, int], until: Mapping[int, int], error: Exception
-    ) -> None:
-        """Send the one guilty record to the dead letters, or take out what is due at the one guilty timer."""
-        kind = set_events_aside(step, self.intake, error)
-        outcome = Outcome()
-        step, timers, states = await self._loading.held(step, timers)
-        reached = self._reached_ms(until)
-        for name, number in timers.items():
-            decided = set_timer_aside(states[name], self.pipeline.machine, reached[number], kind)
-            outcome.outbox.decisions += decided
-            outcome.touched[name] = number
-        marks = {number: owned.mark() for number, owned in self.holdings.owned.items()}
-        effects = self._lay_out(step, outcome, states, marks, until)
-        self.finishing.begin(step, outcome, states, effects)
-        await self.settle()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from engine.events import Event
 from engine.rules.context import Outbox, RowContext
 from engine.settings import IdSettings, TimerSettings
-from engine.streams.steps import handler as handler_module
+from engine.streams.steps import due
 from engine.streams.wire.watermark import END_OF_STREAM_MS, WATERMARK_HEADER
 from tests.streams.replay import MemoryRecord
 from tests.streams.stage import NOW_MS, PARTITIONS, Stage, event, place
@@ -51,7 +51,7 @@ async def test_after_a_stop_what_came_due_fires_once_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, *, lost: bool
 ) -> None:
     """After an hour's stop every due timer fires once, by due instant across customers and partitions."""
-    monkeypatch.setattr(handler_module, "TIMERS_ALONE", chunk)
+    monkeypatch.setattr(due, "TIMERS_ALONE", chunk)
     stage = Stage(tmp_path)
     await stage.own()
     people = await deliver(stage)
@@ -91,7 +91,7 @@ async def test_events_do_not_wait_for_the_timers_of_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many timers are due, an event is worked on with the next step, after its customer's own."""
-    monkeypatch.setattr(handler_module, "TIMERS_BESIDE_EVENTS", 5)
+    monkeypatch.setattr(due, "TIMERS_BESIDE_EVENTS", 5)
     stage = Stage(tmp_path)
     await stage.own()
     people = await deliver(stage)
