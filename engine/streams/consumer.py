@@ -181,7 +181,7 @@ class BatchConsumer:
         return self._marks.behind(self._assigned, {**self._starts, **self._mirror.durable})
 
     def awaited(self) -> dict[TopicPartition, float]:
-        """Return which topics hand out nothing while others are held back for them, and for how long, s."""
+        """Return which topics hand out nothing though they are not known to be read, and for how long, s."""
         return self._merge.awaited()
 
     def begin_close(self) -> None:

@@ -35,6 +35,7 @@ PAUSED_S = 2.0  # the watchdog's thread does nothing but wait: later than that, 
 WATCHDOG_EXIT_CODE = 70
 SILENT_AFTER_S = 30.0
 AWAITED_AFTER_S = 5.0  # a topic is often waited for during a rebalance or while a leader moves
+AWAITED_TOLD = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class WorkerHealth:
         registry_error: why the schema registry does not answer; empty while it does or is not needed.
         rules_error: why the rules could not be loaded; empty when they are.
         lag_records: records behind the end of the owned partitions.
-        awaited_s: topics that hand out nothing while others are held back for them, and for how long.
+        awaited_s: topics that hand out nothing though they are not known to be read, and for how long.
         partitions: owned partitions.
         all_partitions: how many each event topic has.
         waiting_records: those of them that wait for a silent topic, on the replay clock.
@@ -213,17 +214,19 @@ class WorkerHealth:
                 f"replay clock: {topic} partition {partition} has been silent for {silent_s:.0f} s;"
                 " the others wait for its next record or watermark"
             )
-        found += [
-            f"kafka: {topic} partition {partition} has handed out nothing for {since_s:.0f} s though it has"
-            f" something to be read (is its leader away?); the other topics of {partition} "
-            + (
-                "go on without it"
-                if since_s >= PATIENCE_S
-                else f"wait for it, for {PATIENCE_S:.0f} s at most"
-            )
-            for (topic, partition), since_s in sorted(self.awaited_s.items())
-            if since_s > AWAITED_AFTER_S
+        return found + self._awaited()
+
+    def _awaited(self) -> list[str]:
+        long = [place for place, since_s in sorted(self.awaited_s.items()) if since_s > AWAITED_AFTER_S]
+        found = [
+            f"kafka: {topic} partition {number} has handed out nothing for"
+            f" {self.awaited_s[topic, number]:.0f} s and is not known to be read to its end;"
+            " is its leader away? Deadlines wait for it, and"
+            f" for {PATIENCE_S:.0f} s the other topics of partition {number}"
+            for topic, number in long[:AWAITED_TOLD]
         ]
+        if len(long) > AWAITED_TOLD:
+            found.append(f"kafka: so have {len(long) - AWAITED_TOLD} more")
         return found
 
 

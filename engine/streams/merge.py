@@ -28,8 +28,9 @@ HELD_BYTES = 64 * 2**20
 RECORD_BYTES = 1_000
 #: A topic that has something unread and hands out nothing is waited for so long: its leader may be away.
 PATIENCE_S = 30.0
-#: Nothing at all came for so long: then the link was away, and nobody's patience ran.
+#: No record and no answer of any broker came for so long: then the link was away, and no patience ran.
 SILENCE_S = 5.0
+TOLD = 5  # partitions named in one line of the log
 
 
 @dataclass(slots=True)
@@ -103,9 +104,9 @@ class Merge:
         self._reach.forget(gone)
 
     def awaited(self) -> dict[TopicPartition, float]:
-        """Return which topics others are held back for, since they hand out nothing, and for how long, s.
+        """Return which topics hand out nothing though they are not known to be read, and for how long, s.
 
-        May be called from any thread. After `PATIENCE_S` the others go on, and it is still told of.
+        May be called from any thread. The others of their number wait for them for `PATIENCE_S`.
         """
         now_s = self._now_s()
         return {place: now_s - since_s for place, since_s in self._awaited_s.copy().items()}
@@ -138,6 +139,7 @@ class Merge:
                 return records
 
     def _take(self, consumer: Consumer, polled: Sequence[Message], records: list[Message]) -> None:
+        self._hear(polled)
         records += self._add(polled)
         held = {
             place: queue.records[0][1].offset()
@@ -145,22 +147,25 @@ class Merge:
             for place, queue in queues.items()
         }
         self.further |= self._reach.look(consumer, held)
+        unread = self._reach.lagging()
+        if unread or self._awaited_s:
+            self._await(unread)
         if held:
-            self._release(self._reach.lagging(), records)
-        elif self._awaited_s:
-            self._awaited_s = {}
+            self._release(unread, records)
         self.more = bool(self._queues) and len(records) >= self._most
         if held or self._paused:
             self._balance(consumer)
 
+    def _hear(self, polled: Sequence[Message]) -> None:
+        """Begin to wait anew where the link was away: then nobody could hand out anything."""
+        heard_s = self._now_s() if polled else self._reach.answered_s
+        if heard_s - self._heard_s > SILENCE_S:
+            self._awaited_s.clear()
+        self._heard_s = max(self._heard_s, heard_s)
+
     def _add(self, polled: Sequence[Message]) -> list[Message]:
         """Queue what lags behind; return the rest."""
         lagging = self._reach.lagging()
-        now_s = self._now_s()
-        if polled:
-            if now_s - self._heard_s > SILENCE_S:
-                self._awaited_s.clear()
-            self._heard_s = now_s
         if not lagging and not self._queues:
             return list(polled)
         now_ms = time.time_ns() // 1_000_000
@@ -174,21 +179,25 @@ class Merge:
             queues.setdefault((record.topic(), number), _Queue()).add(record, now_ms)
         return through
 
-    def _release(self, unread: Mapping[int, set[TopicPartition]], records: list[Message]) -> None:
-        """Append what is next in each partition number, as long as it is known to be."""
+    def _await(self, unread: Mapping[int, set[TopicPartition]]) -> None:
+        """Note what hands out nothing though it is not known to be read, and who was waited for enough."""
         now_s = self._now_s()
         held = {place for queues in self._queues.values() for place in queues}
         silent = {place for places in unread.values() for place in places} - held
         self._awaited_s = {place: self._awaited_s.get(place, now_s) for place in silent}
         left = {place for place, since_s in self._awaited_s.items() if now_s - since_s >= PATIENCE_S}
-        for topic, number in left - self._left:
+        if fresh := sorted(left - self._left):
             logger.warning(
-                "%s/%d hands out nothing though it has something: the other topics of %d go on without it",
-                *(topic, number, number),
+                "%s%s hand out nothing and are not known to be read: the other topics go on without them",
+                ", ".join(f"{topic}/{number}" for topic, number in fresh[:TOLD]),
+                f" and {len(fresh) - TOLD} more" if len(fresh) > TOLD else "",
             )
         self._left = left
+
+    def _release(self, unread: Mapping[int, set[TopicPartition]], records: list[Message]) -> None:
+        """Append what is next in each partition number, as long as it is known to be."""
         for number, queues in list(self._queues.items()):
-            awaited = unread.get(number, set()) - left
+            awaited = unread.get(number, set()) - self._left
             if awaited <= queues.keys():
                 self._merge(queues, awaited, records)
             if not queues:

@@ -58,13 +58,16 @@ class Reach:
 
     Args:
         now_s: a clock that never goes back.
+
+    Attributes:
+        answered_s: when a broker last told an end.
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s
         self._starts: dict[TopicPartition, int] = {}
         self._behind: dict[TopicPartition, _Behind] = {}
-        self._last_s = self._all_seen_s = now_s()
+        self._last_s = self._all_seen_s = self.answered_s = now_s()
         self._heard_s: dict[TopicPartition, float] = {}
         self._look_due_s = self._ask_due_s = 0.0
         self._confirm_due_s = now_s() + AWAY_S
@@ -200,6 +203,8 @@ class Reach:
         answers = [place for place in found if place.error is None and place.offset >= 0]
         self._silent = len(answers) < len(wanted)
         self._ask_due_s = now_s + (ASK_AGAIN_S if self._silent else ASK_EVERY_S)
+        if answers:
+            self.answered_s = now_s
         for answer in answers:
             _, fetched = consumer.get_watermark_offsets(answer, cached=True)
             behind = self._behind[answer.topic, answer.partition]

@@ -35,7 +35,7 @@ class Behind(Protocol):
         """Return the records of each partition that are not durable yet."""
 
     def awaited(self) -> dict[TopicPartition, float]:
-        """Return which topics hand out nothing while others are held back for them, and for how long, s."""
+        """Return which topics hand out nothing though they are not known to be read, and for how long, s."""
 
 
 class Watch:

@@ -1,14 +1,20 @@
-"""The topics of `engage topics create --production` on three brokers: one goes, and nothing is seen of it."""
+"""Three brokers, one of which goes: with copies nothing is seen of it, without them it is told and waited for."""
 
 from __future__ import annotations
 
 import json
 import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 
+from engine.settings import Settings
+from engine.streams.local.server import reserve_port
 from engine.streams.local.stack import ValkeyServer
 from tests.faults.harness import Deployment, end_offsets, read_all
 from tests.ops.brokers import three_brokers
@@ -74,6 +80,90 @@ def test_a_broker_goes_and_nothing_is_seen_of_it(tmp_path: Path) -> None:
                 assert time.monotonic() < deadline
         wanted = {f"e{number}" for number in range(3 * EACH)}
         assert receipts(bootstrap) == wanted
+
+
+CART = """
+journey: basket
+transactional: true
+entry: {on: cart.added}
+exit: [{on: order.placed}]
+steps:
+  - wait: 4s
+  - {send: email, template: basket}
+"""
+NAMES = [f"c{number}" for number in range(20)]
+LEADS = {"engage.orders": 1}  # the others' leader is broker 0
+
+
+def test_a_topic_whose_leader_is_away_is_told_of_and_deadlines_wait_for_it(tmp_path: Path) -> None:
+    """Carts are read without the orders that empty them; nobody is reminded before those are read, too."""
+    journeys = tmp_path / "journeys"
+    journeys.mkdir()
+    (journeys / "basket.yaml").write_text(CART, "utf-8")
+    with (
+        three_brokers(tmp_path) as brokers,
+        ValkeyServer(tmp_path / "valkey") as valkey,
+        reserve_port() as holder,
+    ):
+        bootstrap = ",".join(broker.bootstrap for broker in brokers)
+        port = holder.getsockname()[1]
+        settings = {
+            "ENGAGE_KAFKA_GROUP_PROTOCOL": "consumer",
+            "ENGAGE_RULES_PATHS": str(journeys),
+            "ENGAGE_TOPICS_PARTITIONS": "1",
+            "ENGAGE_HTTP_PORT": str(port),
+        }
+        shop = Production("engage", bootstrap, valkey.url, tmp_path, settings)
+        admin = AdminClient({"bootstrap.servers": bootstrap})
+        for topic in Settings().event_topics().values():
+            wanted = NewTopic(topic, 1, replica_assignment=[[LEADS.get(topic, 0)]])
+            admin.create_topics([wanted])[topic].result(PATIENCE_S)
+        shop.engage("topics", "create", "--production")
+        shop.engage(
+            "send", "--file", "-", text=lines(NAMES, "cart.added", product_id="p1", price=5, quantity=1)
+        )
+        shop.engage("send", "--file", "-", text=lines(NAMES[::2], "order.placed", order_id="o", amount=5))
+        brokers[1].kill9()
+        with shop.worker():
+            wait_until(lambda: "engage.orders partition 0 has handed out nothing" in page(port, "readyz"))
+            wait_until(lambda: 'engage_events_total{family="click"} 20.0' in page(port, "metrics"))
+            time.sleep(6)  # all carts' deadlines have passed
+            assert reminded(bootstrap) == set()
+            brokers[1].start()
+            wait_until(lambda: reminded(bootstrap) >= set(NAMES[1::2]))
+            wait_until(lambda: page(port, "readyz") == "ok\n")
+        assert reminded(bootstrap) == set(NAMES[1::2])
+
+
+def lines(names: list[str], kind: str, **fields: object) -> str:
+    """Write an event of each customer, as JSON Lines."""
+    own = {"type": kind, "time": time.time_ns() // 10**6, "source": "shop", **fields}
+    return "\n".join(json.dumps({"id": f"{kind}-{name}", "customer_id": name, **own}) for name in names)
+
+
+def reminded(bootstrap: str) -> set[str]:
+    """Return who was reminded of a cart."""
+    found = map(json.loads, read_all(bootstrap, ["engage.actions.email"]))
+    return {action["customer_id"] for action in found if action["template"] == "basket"}
+
+
+def page(port: int, name: str) -> str:
+    """Return a page of the worker, empty while there is none."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{name}", timeout=5) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as refusal:
+        return refusal.read().decode()
+    except OSError:
+        return ""
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait for something to be so."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
 
 
 class Production(Deployment):

@@ -129,18 +129,19 @@ def test_a_topic_that_stays_silent_is_named() -> None:
     assert worker.health.obstacles(SETTINGS) == []
 
 
-@pytest.mark.parametrize(
-    ("since_s", "told"), [(4.0, ""), (6.0, "wait for it, for 30 s at most"), (40.0, "go on without it")]
-)
-def test_a_topic_that_others_are_held_back_for_is_named(since_s: float, told: str) -> None:
-    """Readiness names what hands out nothing, and what becomes of the topics beside it."""
+def test_topics_that_hand_out_nothing_are_named() -> None:
+    """Readiness names those that are waited for, once it lasts, and of many the first."""
     worker = Worker()
     worker.health.rebalance_ended((2,))
-    worker.health.awaited_s = {("orders", 2): since_s}
-    found = "".join(worker.health.obstacles(SETTINGS))
-    assert bool(found) is bool(told)
-    assert told in found
-    assert not told or f"orders partition 2 has handed out nothing for {since_s:.0f} s" in found
+    worker.health.awaited_s = {("orders", 2): 4.0}
+    assert worker.health.obstacles(SETTINGS) == []
+    worker.health.awaited_s = {("orders", 2): 6.0}
+    (obstacle,) = worker.health.obstacles(SETTINGS)
+    assert obstacle.startswith("kafka: orders partition 2 has handed out nothing for 6 s")
+    worker.health.awaited_s = {("orders", number): 6.0 for number in range(12)}
+    *named, more = worker.health.obstacles(SETTINGS)
+    assert len(named) == 5
+    assert more == "kafka: so have 7 more"
 
 
 def test_waiting_for_a_silent_topic_is_no_stall() -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.streams import merge as merge_module
-from engine.streams.merge import PATIENCE_S, Merge
+from engine.streams.merge import PATIENCE_S, SILENCE_S, Merge
 from engine.streams.reach import LOOK_EVERY_S, Reach
 
 TOPICS = ("clicks", "orders", "service")
@@ -220,13 +220,35 @@ def test_a_topic_whose_leader_is_away_is_waited_for_a_while(
     for _ in range(2):
         reader.poll(SERVICE, after_s=1)
     assert reader.out == [("orders", 0)]
-    assert [each for each in caplog.messages if each.startswith("clicks/0 hands out nothing")] != []
+    assert [each for each in caplog.messages if each.startswith("clicks/0 hand out nothing")] != []
+    reader.kafka.append(ORDERS, 40)
+    assert reader.poll(ORDERS, 1, after_s=1) == [30], "nor are they waited for anew"
+    assert reader.poll(ORDERS, 1, after_s=1) == [40]
+    assert CLICKS in reader.merge.awaited()
+    reader.kafka.away.update(PLACES)
+    for _ in range(int(SILENCE_S) + 4):  # until they are asked again
+        reader.poll(SERVICE, after_s=1)
+    reader.kafka.append(ORDERS, 50)
     reader.kafka.away.clear()
-    assert reader.poll(ORDERS) == [], "something came after a long silence: the link was away, not the leader"
-    assert reader.poll(CLICKS) == [10]
+    assert reader.poll(ORDERS) == [], "nothing came from anybody: the link was away, not the leader"
+    reader.poll(CLICKS)
     for _ in range(3):  # until the brokers are asked again
         reader.poll(SERVICE, after_s=1)
-    assert reader.out == [("orders", 0), ("clicks", 0), ("orders", 1)]
+    assert reader.out == [*(("orders", number) for number in range(3)), ("clicks", 0), ("orders", 3)]
+    assert reader.merge.awaited() == {}
+
+
+def test_what_hands_out_nothing_is_told_of_though_nothing_is_held_for_it(reader: Reader) -> None:
+    """Deadlines wait for it, so who asks is to hear of it."""
+    reader.kafka.append(CLICKS, 10)
+    reader.kafka.away.add(CLICKS)
+    reader.begin()
+    for _ in range(5):
+        reader.poll(SERVICE, after_s=1)
+    assert reader.merge.awaited() == {CLICKS: pytest.approx(4)}
+    reader.kafka.away.clear()
+    for _ in range(5):
+        reader.poll(CLICKS, after_s=1)
     assert reader.merge.awaited() == {}
 
 
