@@ -107,7 +107,7 @@ LAG = _gauge(
 LAG_AGE = _gauge(
     "lag_seconds",
     "seconds",
-    "Live clock: age of a partition's newest durable record in Kafka while others wait, 0 when none does.",
+    "Live clock: for how long records of a partition wait at most, 0 when none does; its worst topic.",
     "partition",
 )
 STALLED = _gauge(

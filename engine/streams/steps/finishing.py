@@ -145,6 +145,10 @@ class Finishing:
             for _ in range(TURNS):
                 await asyncio.sleep(0)
 
+    def unfinished(self) -> bool:
+        """Whether a step is not durable yet, or will not be."""
+        return self.task is not None and (not self.task.done() or self.went_wrong())
+
     def went_wrong(self) -> bool:
         """Whether the step has ended otherwise than durable as a whole."""
         task = self.task

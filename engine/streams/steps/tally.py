@@ -81,9 +81,9 @@ class Tally:
             records = step.oldest.values() or (step.events[0].origin,)  # one alone, after a failure
             appended_ms = min(record.timestamp()[1] for record in records)
             self._metrics.observe_one(table.FRESHNESS, (now_ms - appended_ms) / 1000, times=len(step.events))
-        for number, record in step.newest.items():
+        for (topic, number), record in step.newest.items():
             if (partition := owned.get(number)) is not None:
-                partition.newest = record
+                partition.durable_ms[topic] = record.timestamp()[1]
 
     def step(
         self, step: Step, outcome: Outcome, received_ns: int, owned: Mapping[int, OwnedPartition]
