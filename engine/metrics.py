@@ -33,6 +33,7 @@ _NARROW_MS = (0.5, 1, 1.5, 2, 3, 4, 5, 6.5, 8, 10, 12.5, 15, 20, 25, 30, 40, 50)
 _WIDE_MS = (75, 100, 150, 250, 500, 1000, 2500, 5000, 10_000)
 LATENCY_BOUNDS_S = tuple(ms / 1000 for ms in (*_NARROW_MS, *_WIDE_MS))
 ANSWER_BOUNDS_S = (30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14_400.0, 86_400.0)
+LATE_BOUNDS_S = (0.1, 1.0, *ANSWER_BOUNDS_S)
 SIZE_BOUNDS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0)
 
 
@@ -222,6 +223,14 @@ INQUIRY_ANSWER = Metric(
     "Live clock, per inquiry: opened to its first reply or, without one, resolved.",
     (),
     ANSWER_BOUNDS_S,
+)
+ESCALATION_LATE = Metric(
+    "engage_escalation_late_seconds",
+    "histogram",
+    "seconds",
+    "Live clock, per inquiry left unanswered: its deadline to the decision, at a timer or at an event.",
+    (),
+    LATE_BOUNDS_S,
 )
 BATCH_RECORDS = Metric("engage_batch_records", "histogram", "records", "Records in a batch.", (), SIZE_BOUNDS)
 

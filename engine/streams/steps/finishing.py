@@ -215,7 +215,7 @@ class Finishing:
         self._health.clock_ms = max((*step.clock_ms.values(), self._health.clock_ms))
         self._tally.step(step, outcome, received_ns, self._holdings.owned)
         if self._now_ms is not None:
-            self._tally.fresh(step, self._now_ms(), self._holdings.owned)
+            self._tally.fresh(step, outcome, self._now_ms(), self._holdings.owned)
         if trace is not None:
             trace.durable(started_ns, produced_ns, refused)
         return refusal
