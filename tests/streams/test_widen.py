@@ -58,7 +58,7 @@ class Topics(EventTopics):
     def send_on(self, _offsets: Any, partitions: int) -> SentOn:
         """See `EventTopics`."""
         self.left = 0
-        return SentOn({(TOPIC, number): 1000 for number in range(partitions)}, {})
+        return SentOn({(TOPIC, number): 1000 for number in range(partitions)}, {(TOPIC, 0): 2, (TOPIC, 3): 5})
 
     def widen(self, partitions: int, *, validate_only: bool = False) -> None:
         """See `EventTopics`."""
@@ -223,7 +223,9 @@ async def test_what_waits_in_widened_topics_can_be_sent_on(valkey: ValkeyServer)
         (said,) = (await move.plan()).obstacles
     assert "--send-on" in said
     async with widening(valkey, topics, send_on=True) as again:
-        await again.run(await again.plan())
+        plan = await again.plan()
+        await again.run(plan)
+    assert plan.sent_on == 7
     store = RedisStore(valkey.url)
     assert (await store.acquire(1, AFTER)).offsets == {TOPIC: 1000}
     assert (await store.acquire(3, AFTER)).offsets == {}
