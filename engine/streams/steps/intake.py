@@ -309,8 +309,7 @@ class Intake:
                 break
             item = queue.popleft()
             record = item.record
-            topic = record.topic()
-            newest[topic] = record
+            newest[topic := record.topic()] = record
             step.records += 1
             event = item.event
             if event is None:
