@@ -6,7 +6,6 @@ leaves the process (the text format); its own counters cost microseconds per eve
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,6 +22,8 @@ from prometheus_client.core import (
     Metric as Family,
 )
 
+from engine.histogram import Histogram
+
 Labels = tuple[str, ...]
 
 MAX_SERIES = 10_000
@@ -33,6 +34,7 @@ _NARROW_MS = (0.5, 1, 1.5, 2, 3, 4, 5, 6.5, 8, 10, 12.5, 15, 20, 25, 30, 40, 50)
 _WIDE_MS = (75, 100, 150, 250, 500, 1000, 2500, 5000, 10_000)
 LATENCY_BOUNDS_S = tuple(ms / 1000 for ms in (*_NARROW_MS, *_WIDE_MS))
 ANSWER_BOUNDS_S = (30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14_400.0, 86_400.0)
+LATE_BOUNDS_S = (0.1, 1.0, *ANSWER_BOUNDS_S)
 SIZE_BOUNDS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0)
 
 
@@ -107,7 +109,7 @@ LAG = _gauge(
 LAG_AGE = _gauge(
     "lag_seconds",
     "seconds",
-    "Live clock: age of a partition's newest durable record in Kafka while others wait, 0 when none does.",
+    "Live clock: for how long records of a partition wait at most, 0 when none does; its worst topic.",
     "partition",
 )
 STALLED = _gauge(
@@ -223,32 +225,18 @@ INQUIRY_ANSWER = Metric(
     (),
     ANSWER_BOUNDS_S,
 )
+ESCALATION_LATE = Metric(
+    "engage_escalation_late_seconds",
+    "histogram",
+    "seconds",
+    "Live clock, per inquiry left unanswered: its deadline to the decision, at a timer or at an event.",
+    (),
+    LATE_BOUNDS_S,
+)
 BATCH_RECORDS = Metric("engage_batch_records", "histogram", "records", "Records in a batch.", (), SIZE_BOUNDS)
 
 STAGES = ("decode", "load", "rules", "produce", "commit", "total")
 METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
-
-
-class _Histogram:
-    """Bucket counts and the sum of one series."""
-
-    __slots__ = ("bounds", "counts", "edges", "total")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.edges = bounds
-        self.bounds = np.asarray(bounds)
-        self.counts = np.zeros(len(bounds) + 1, np.int64)
-        self.total = 0.0
-
-    def observe_one(self, value: float, times: int) -> None:
-        """Record one value; a tenth of the cost of an array of one."""
-        self.counts[bisect.bisect_left(self.edges, value)] += times
-        self.total += value * times
-
-    def observe(self, values: npt.NDArray[np.float64], weights: npt.NDArray[np.int64] | None) -> None:
-        buckets = np.searchsorted(self.bounds, values, side="left")
-        self.counts += np.bincount(buckets, weights, len(self.counts)).astype(np.int64)
-        self.total += float(values.sum() if weights is None else values @ weights)
 
 
 class Metrics:
@@ -260,7 +248,7 @@ class Metrics:
         self._values: dict[Metric, dict[Labels, float]] = {
             metric: {} if metric.labels else {(): 0.0} for metric in METRICS if metric.kind != "histogram"
         }
-        self._histograms: dict[Metric, dict[Labels, _Histogram]] = {
+        self._histograms: dict[Metric, dict[Labels, Histogram]] = {
             metric: {} for metric in METRICS if metric.kind == "histogram"
         }
         self.registry = CollectorRegistry(auto_describe=False)
@@ -323,13 +311,13 @@ class Metrics:
         """
         self._histogram(metric, labels).observe_one(value, times)
 
-    def _histogram(self, metric: Metric, labels: Labels) -> _Histogram:
+    def _histogram(self, metric: Metric, labels: Labels) -> Histogram:
         assert metric.kind == "histogram", metric.name
         series = self._histograms[metric]
         key = _bounded(metric, labels, series)
         histogram = series.get(key)
         if histogram is None:
-            histogram = series[key] = _Histogram(metric.bounds)
+            histogram = series[key] = Histogram(metric.bounds)
         return histogram
 
     def value(self, metric: Metric, *labels: str) -> float:
@@ -366,32 +354,6 @@ class Metrics:
             yield _histogram_family(metric, histograms)
 
 
-def quantile(counts: npt.NDArray[np.int64], bounds: tuple[float, ...], share: float) -> float | None:
-    """Read a quantile from bucket counts, straight between the bounds of its bucket.
-
-    Args:
-        counts: one count per bound and one beyond the last, (bounds + 1,).
-        bounds: upper bucket bounds.
-        share: 0 to 1.
-
-    Returns:
-        The value, the last bound when it lies beyond it, or None when nothing was counted.
-    """
-    total = int(counts.sum())
-    if total == 0:
-        return None
-    cumulative = np.cumsum(counts)
-    rank = share * total
-    bucket = int(np.searchsorted(cumulative, rank, side="left"))
-    if bucket >= len(bounds):
-        return float(bounds[-1])
-    low = bounds[bucket - 1] if bucket else 0.0
-    before = int(cumulative[bucket - 1]) if bucket else 0
-    inside = int(counts[bucket])
-    part = (rank - before) / inside if inside else 0.0
-    return float(low + (bounds[bucket] - low) * part)
-
-
 def _bounded(metric: Metric, labels: Labels, series: Mapping[Labels, object]) -> Labels:
     """Keep the number of series finite: past the bound, new label values count as `other`."""
     assert len(labels) == len(metric.labels), f"{metric.name} takes the labels {metric.labels}"
@@ -400,7 +362,7 @@ def _bounded(metric: Metric, labels: Labels, series: Mapping[Labels, object]) ->
     return (OVERFLOW,) * len(metric.labels)
 
 
-def _histogram_family(metric: Metric, histograms: Mapping[Labels, _Histogram]) -> HistogramMetricFamily:
+def _histogram_family(metric: Metric, histograms: Mapping[Labels, Histogram]) -> HistogramMetricFamily:
     family = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
     edges = [*(f"{bound:g}" for bound in metric.bounds), "+Inf"]
     for key, histogram in histograms.items():

@@ -16,7 +16,9 @@ from confluent_kafka import Consumer, TopicPartition
 from typer.testing import CliRunner, Result
 
 from engine.cli import app
-from engine.commands.base import visible
+from engine.commands.base import kafka_settings, visible
+from engine.commands.findings import worker_findings
+from engine.config import load_settings
 from engine.features.churn.rate import GlobalRate
 from engine.features.churn.snapshot import shipped_prior
 from engine.features.state import CustomerState
@@ -24,6 +26,8 @@ from engine.features.windows import WINDOWS
 from engine.settings import Settings
 from engine.streams.customer import view
 from engine.streams.local.stack import EmbeddedBroker, ValkeyServer
+from engine.streams.widening.event_topics import EventTopics
+from engine.streams.widening.widen import Backlog
 from engine.streams.wire.letters import DeadLetter, Origin, as_line
 
 HELP = Path(__file__).parent / "golden" / "help.txt"
@@ -391,6 +395,41 @@ def test_doctor_says_what_waits(run: Run, servers: str, embedded_broker: Embedde
     ((verdict, text),) = workers()
     assert verdict == "failed"
     assert text.startswith(f"redis knows nothing of 1 partitions group '{servers}' has worked on")
+
+
+@pytest.mark.parametrize(
+    ("begun", "members", "verdict", "told"),
+    [
+        ({0, 1}, [], "warning", "none is in group 'engage': what is due does not go out; nothing waits"),
+        (set(), [], "ok", "none in group 'engage'; nothing waits"),
+        ({0, 1}, ["worker w"], "ok", "1 in group 'engage'; nothing waits"),
+    ],
+)
+def test_doctor_warns_of_a_group_without_members(
+    monkeypatch: pytest.MonkeyPatch, begun: set[int], members: list[str], verdict: str, told: str
+) -> None:
+    """Where workers have been and none is left, nothing that is due goes out, also while no event waits."""
+
+    async def backlog(*_: object) -> Backlog:
+        return Backlog(4, 0, "", frozenset(begun))
+
+    monkeypatch.setattr("engine.streams.widening.widen.backlog", backlog)
+    monkeypatch.setattr(EventTopics, "members", lambda _: members)
+    monkeypatch.setattr(EventTopics, "read_before", lambda _: frozenset(begun))
+    settings = load_settings(environ={"ENGAGE_KAFKA_BOOTSTRAP_SERVERS": NOWHERE})
+    (found,) = worker_findings(settings, kafka_settings(settings))
+    assert (found.verdict, found.text) == (verdict, told)
+    assert bool(found.remedy) is (verdict == "warning")
+
+
+def test_another_number_of_partitions_than_the_setting_is_told(run: Run, servers: str) -> None:
+    """By the check of the topics as by the doctor, with what can be done about it."""
+    for wanted, remedy in (("8", "engage partitions widen --to 8"), ("6", "start anew with other topics")):
+        for words in (("topics", "check"), ("doctor",)):
+            result = run(*words, "--set", f"topics.partitions={wanted}")
+            assert result.exit_code == 0, result.output
+            assert f"4 partitions, but topics.partitions says {wanted}" in result.output
+            assert remedy in result.output
 
 
 def test_missing_topics_are_worth_another_try(run: Run, servers: str) -> None:

@@ -74,6 +74,8 @@ def list_letters(
     for letter in letters:
         moment = datetime.fromtimestamp(max(letter.set_aside_ms, 0) / 1000, UTC)
         origin = f"{letter.origin.topic} {letter.origin.partition}/{letter.origin.offset}"
+        if letter.replayed_from:
+            origin += f", sent again from {letter.replayed_from}"
         typer.secho(f"{letter.position:<10}", bold=True, nl=False)
         typer.echo(
             f" {moment:%Y-%m-%d %H:%M:%S}  {visible(f'{letter.reason:<20} {origin}: {letter.detail}')}"
@@ -105,6 +107,8 @@ def show(
     typer.echo(visible(f"reason   {letter.reason}"))
     typer.echo(visible(f"detail   {letter.detail}"))
     typer.echo(f"origin   {origin.topic}, partition {origin.partition}, offset {origin.offset}")
+    if letter.replayed_from:
+        typer.echo(visible(f"sent again from {letter.replayed_from}"))
     if letter.exception:
         typer.echo(f"raised   {letter.exception}")
     typer.echo(f"key      {visible(_text(letter.key))}")

@@ -75,13 +75,20 @@ def shape_findings(settings: Settings, partitions: int) -> Iterator[Finding]:
         settings: all settings.
         partitions: of the event topics, as they are.
     """
-    if partitions != settings.topics.partitions:
+    wanted = settings.topics.partitions
+    if partitions != wanted:
         yield Finding(
             subject="topics",
             verdict="warning",
-            text=f"{partitions} partitions, but topics.partitions says {settings.topics.partitions}",
-            remedy=f"set topics.partitions = {partitions}, or start anew with other topics",
+            text=f"{partitions} partitions, but topics.partitions says {wanted}",
+            remedy=f"set topics.partitions = {partitions}{_or_widen(partitions, wanted)}",
         )
+
+
+def _or_widen(partitions: int, wanted: int) -> str:
+    if wanted > partitions and wanted % partitions == 0:
+        return f", or give them more: docs/tasks.md, `engage partitions widen --to {wanted}`"
+    return ", or start anew with other topics"
 
 
 def worker_findings(settings: Settings, kafka: KafkaSettings) -> Iterator[Finding]:
@@ -120,11 +127,11 @@ def worker_findings(settings: Settings, kafka: KafkaSettings) -> Iterator[Findin
             text=f"none has been there yet; {waiting}: the first takes that as happening now, and sends",
             remedy='`engage worker`; if it is history: docs/tasks.md, "Begin with topics that hold history"',
         )
-    elif found.waiting and members == 0:
+    elif members == 0 and (found.waiting or found.begun):
         yield Finding(
             subject="workers",
             verdict="warning",
-            text=f"none is in {group}; {waiting}",
+            text=f"none is in {group}: what is due does not go out; {waiting}",
             remedy="`engage worker`; if there was one, the last line of its log says why it ended",
         )
     else:

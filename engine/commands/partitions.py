@@ -85,6 +85,8 @@ def widen(
     if found is None:
         typer.echo("nothing stands against it; nothing was changed")
         return
+    if send_on:
+        typer.echo(f"sent on        {plan.sent_on:,} records that waited in the old partitions")
     typer.echo(
         f"done: {found.customers:,} customers and {found.timers:,} timers are in {plan.after} partitions, "
         "counts and checksums as before; start the workers, then the senders"

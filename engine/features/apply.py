@@ -94,17 +94,20 @@ def record_event(
     return over
 
 
-def change_profile(state: CustomerState, event: Event, code: int, now_ms: int) -> None:
+def change_profile(state: CustomerState, event: Event, code: int, now_ms: int) -> tuple[str, Inquiry] | None:
     """Let an event change the customer's profile, if its type does; arguments as for `apply_event`.
 
     Apart from `record_event`, for several rows of a customer are recorded before the first of them is decided
     on, and each decision must see the profile as of its own row.
+
+    Returns:
+        The inquiry that was let go for one more, with its id; None = none was.
     """
     handler = _HANDLERS[code]
-    if handler is not None:
-        handler(state, event, now_ms)
+    let_go = None if handler is None else handler(state, event, now_ms)
     if event.channel and _SHOWS_CHANNEL[code] and state.profile.last_channel != event.channel:
         state.note().last_channel = event.channel[:MAX_TEXT]
+    return let_go
 
 
 def _signed_up(state: CustomerState, event: Any, now_ms: int) -> None:
@@ -158,16 +161,18 @@ def _withdrawn(state: CustomerState, event: ProfileEvent, _: int) -> None:
     _answer(state.mutate(), _consent_key(event), event.time // 1000, yes=False)
 
 
-def _opened(state: CustomerState, event: ServiceEvent, _: int) -> None:
-    """Keep the inquiry open; beyond the bound the oldest is let go."""
+def _opened(state: CustomerState, event: ServiceEvent, _: int) -> tuple[str, Inquiry] | None:
+    """Keep the inquiry open; beyond the bound the oldest is let go, and returned."""
     inquiries = state.mutate().inquiries
     inquiry_id = event.inquiry_id[:MAX_TEXT]
     known = inquiries.get(inquiry_id)
     if known is not None and known.opened_ms > event.time:
-        return
+        return None
     inquiries[inquiry_id] = Inquiry(event.time, event.id[:MAX_TEXT], event.sentiment)
-    if len(inquiries) > MAX_INQUIRIES:
-        del inquiries[min(inquiries, key=lambda name: (inquiries[name].opened_ms, name))]
+    if len(inquiries) <= MAX_INQUIRIES:
+        return None
+    oldest = min(inquiries, key=lambda name: (inquiries[name].opened_ms, name))
+    return oldest, inquiries.pop(oldest)
 
 
 def _replied(state: CustomerState, event: ServiceEvent, _: int) -> None:
@@ -207,7 +212,7 @@ def _bounced(state: CustomerState, event: EngagementEvent, _: int) -> None:
         _suppress(state.mutate(), event.channel[:MAX_TEXT] or ANY_CHANNEL, BOUNCED)
 
 
-_BY_NAME: dict[str, Callable[[CustomerState, Any, int], None]] = {
+_BY_NAME: dict[str, Callable[[CustomerState, Any, int], tuple[str, Inquiry] | None]] = {
     "customer.signed_up": _signed_up,
     "profile.updated": _updated,
     "points.changed": _updated,

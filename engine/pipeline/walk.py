@@ -98,8 +98,7 @@ class Walk:
             if after != left:
                 state.segment = after
                 changes.append(segment_change(state, event, now_ms, names[left], names[after]))
-            if event is not None:
-                change_profile(state, event, code, now_ms)
+            let_go = None if event is None else change_profile(state, event, code, now_ms)
             own = NOTHING
             clock_ms = clocks_after[number]
             if by_customer and (number in asking or state.profile.beyond or 0 < state.due_ms <= clock_ms):
@@ -124,6 +123,7 @@ class Walk:
                     candidates=found.by_event(number, own.enough),
                     event_key=key,
                     ledger=ledgers[wave.partitions[number]],
+                    let_go=let_go,
                 )
                 self._machine.run(context, outbox)
                 state.journey_due_ms = self._machine.journey_due_ms(state)

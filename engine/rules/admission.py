@@ -59,6 +59,19 @@ def enter(runner: Runner, journey: Journey, cause: Cause) -> None:
         _let_in(runner, journey, cause)
 
 
+def refuse(runner: Runner, journey: Journey, cause: Cause, reason: Reason) -> None:
+    """Tell that a customer is not let in.
+
+    Args:
+        runner: the row.
+        journey: the journey.
+        cause: what would have made the customer enter.
+        reason: why not.
+    """
+    run = _run_of(journey, cause, runner.context.now_ms, {"type": cause.event_type})
+    runner.decide(run, "entry", Outcome.SUPPRESSED, reason)
+
+
 def enter_grouped(runner: Runner) -> None:
     """Of each exclusion group, let the customer into the one with the highest priority that takes them."""
     entered: dict[str, Journey] = {}

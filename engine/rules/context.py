@@ -10,7 +10,7 @@ import msgspec
 
 from engine.actions import Action, Decision
 from engine.events import Event
-from engine.features.profile import Profile
+from engine.features.profile import Inquiry, Profile
 from engine.features.state import CustomerState
 from engine.rules.ledger import Ledger
 from engine.rules.times.units import Cap
@@ -36,6 +36,7 @@ class RowContext(msgspec.Struct, frozen=True, gc=False):
         candidates: indices of the journeys whose entry columns held, or whose count was reached.
         event_key: hash of the event's id; decides whether the event is sampled.
         ledger: the partition's part in limits over all customers; None only where there are none.
+        let_go: the inquiry that is not kept any more since this row opened one more, with its id.
     """
 
     state: CustomerState
@@ -52,6 +53,7 @@ class RowContext(msgspec.Struct, frozen=True, gc=False):
     candidates: Sequence[int] = ()
     event_key: int = 0
     ledger: Ledger | None = None
+    let_go: tuple[str, Inquiry] | None = None
 
     @property
     def event_id(self) -> str:
@@ -79,12 +81,14 @@ class Outbox:
     Args:
         actions: to send.
         decisions: to log.
+        escalations_late_ms: for each inquiry whose answer was found overdue, how long that had been so.
         moves: takes every step of every run, for coverage; None = nobody asks.
         chosen: takes the rows of tables that were chosen, if `moves` is asked for.
     """
 
     actions: list[Action] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
+    escalations_late_ms: list[int] = field(default_factory=list)
     moves: list[Move] | None = None
     chosen: list[Chosen] = field(default_factory=list)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.actions import Reason
 from engine.events import EVENT_TYPES, ServiceEvent
-from engine.features.profile import MAX_TEXT, Inquiry
-from engine.rules.admission import Cause, enter
+from engine.features.profile import MAX_INQUIRIES, MAX_TEXT, Inquiry
+from engine.rules.admission import Cause, enter, refuse
 from engine.rules.condition import Condition
 from engine.rules.counts import use_up
 from engine.rules.journey import Journey
@@ -41,14 +42,31 @@ def enter_unanswered(runner: Runner) -> None:
             if not runner.rules.takes(index, context.state.customer_id):
                 continue
             cause = _at_once(runner, journey, inquiry_id, inquiry)
-            overdue = inquiry.opened_ms + journey.for_ms <= context.reached_ms
-            if cause is None and overdue:
+            due_ms = inquiry.opened_ms + journey.for_ms
+            if cause is None and due_ms <= context.reached_ms:
                 cause = _inquiry_cause(journey.trigger, inquiry_id, inquiry)
+                runner.outbox.escalations_late_ms.append(context.now_ms - due_ms)
             if cause is None:
                 continue
             context.state.note().entered[mark] = context.now_ms
             if journey.when is None or runner.facts().holds(journey.when):
                 enter(runner, journey, cause)
+
+
+def refuse_let_go(runner: Runner, inquiry_id: str, inquiry: Inquiry) -> None:
+    """Tell of an inquiry that is not kept any more, and waited for a reply, that it will not enter."""
+    if inquiry.replied:
+        return
+    text = f"another inquiry was opened, and {MAX_INQUIRIES} are open, the most that are kept"
+    for index in runner.rules.unanswered:
+        journey = runner.rules.journeys[index]
+        if mark_of(journey, inquiry_id) in runner.context.state.profile.entered:
+            continue
+        if not runner.rules.takes(index, runner.context.state.customer_id):
+            continue
+        if journey.when is None or runner.facts().holds(journey.when):
+            cause = _inquiry_cause(journey.trigger, inquiry_id, inquiry)
+            refuse(runner, journey, cause, Reason(text=text, guard="bound"))
 
 
 def _at_once(runner: Runner, journey: Journey, inquiry_id: str, inquiry: Inquiry) -> Cause | None:

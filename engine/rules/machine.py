@@ -28,6 +28,7 @@ from engine.rules.entries import (
     enter_scheduled,
     enter_segments,
     enter_unanswered,
+    refuse_let_go,
     unmark_closed,
 )
 from engine.rules.goals import reach_goals
@@ -87,6 +88,8 @@ class JourneyMachine:
             waiting = self._waiting(runner)
             self._due(runner)
             self._waits(runner, waiting)
+        if context.let_go is not None:
+            refuse_let_go(runner, *context.let_go)
         if state.profile.entered:
             unmark_closed(runner)
         if state.profile.inquiries and self.rules.unanswered:

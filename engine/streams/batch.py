@@ -34,6 +34,9 @@ class PartitionListener(Protocol):
             lost: whether another worker may own them already, so nothing may be written any more.
         """
 
+    def settled(self) -> bool:
+        """Whether all that was handed out is durable."""
+
     def next_wakeup_s(self) -> float | None:
         """Time to the next due timer in seconds, zero or less when due, None without any."""
 

@@ -71,6 +71,7 @@ class BatchConsumer:
         self._touched: set[TopicPartition] = set()
         self._marks = Marks()
         self._reach = Reach()
+        self._at_end: frozenset[TopicPartition] = frozenset()
         self._merge = Merge(self._reach, settings.batch_max_records)
         self._close_by: float | None = None
         self._fatal: KafkaError | None = None
@@ -178,7 +179,8 @@ class BatchConsumer:
 
     def lag(self) -> dict[TopicPartition, int]:
         """Records of each assigned partition that are not durable yet, as last noted."""
-        return self._marks.behind(self._assigned, {**self._starts, **self._mirror.durable})
+        at_end = self._at_end if self._listener.settled() else frozenset()
+        return self._marks.behind(self._assigned, {**self._starts, **self._mirror.durable}, at_end)
 
     def awaited(self) -> dict[TopicPartition, float]:
         """Return which topics hand out nothing though they are not known to be read, and for how long, s."""
@@ -237,7 +239,9 @@ class BatchConsumer:
         if self._consumer is None:
             return
         idle_s = (time.perf_counter_ns() - self.stats.last_poll_ns) / 1e9
-        self._marks.look(self._consumer, self._assigned, ask=idle_s > HELD_UP_S)
+        held_up = idle_s > HELD_UP_S
+        self._marks.look(self._consumer, self._assigned, ask=held_up)
+        self._at_end = self._reach.at_end() if self._settings.live and not held_up else frozenset()
 
     def _without_touched(self, records: list[Message]) -> list[Message]:
         """Drop what a rebalance inside `consume` overtook, and read it again from the listener's offsets."""

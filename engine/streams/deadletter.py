@@ -19,14 +19,17 @@ from engine.streams.wire.codec import Decode
 from engine.streams.wire.letters import (
     DLQ_TOPIC,
     EVERYTHING,
+    REPLAYED_FROM,
     DeadLetter,
+    Origin,
     Selection,
     from_line,
     parse,
 )
 
-REPLAYED_FROM = "engage-replayed-from"
 READ_BATCH = 1000
+#: Of so many dead letters it is remembered which record they are of; beyond that a repeat is not seen.
+MAX_REMEMBERED = 100_000
 TIMEOUT_S = 10.0
 
 
@@ -65,6 +68,9 @@ def scan(
 ) -> Iterator[DeadLetter]:
     """Read all dead letters that are there now, one at a time, in order within each partition.
 
+    After a restore of Redis records are worked on again, and set aside again: of several dead letters of one
+    record, place for place the same, only the first is given, unless positions are asked for.
+
     Args:
         settings: how to reach Kafka.
         selection: which ones.
@@ -77,7 +83,20 @@ def scan(
         ConfigError: the topic does not exist.
         TransientError: Kafka does not answer.
     """
-    return (letter for letter in _scan(settings, topic) if selection.matches(letter))
+    chosen = (letter for letter in _scan(settings, topic) if selection.matches(letter))
+    return chosen if selection.positions else _once(chosen)
+
+
+def _once(found: Iterable[DeadLetter]) -> Iterator[DeadLetter]:
+    """Leave out dead letters of a record that has been given already, for the same reason."""
+    seen: set[tuple[Origin, str]] = set()
+    for letter in found:
+        of = letter.origin, letter.reason
+        if letter.origin.topic and of in seen:
+            continue
+        if len(seen) < MAX_REMEMBERED:
+            seen.add(of)
+        yield letter
 
 
 def find(settings: KafkaSettings, partition: int, offset: int, *, topic: str = DLQ_TOPIC) -> DeadLetter:

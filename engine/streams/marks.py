@@ -51,18 +51,23 @@ class Marks:
         return self._marks.get(partition, _UNKNOWN)[1]
 
     def behind(
-        self, assigned: Collection[TopicPartition], done: Mapping[TopicPartition, int]
+        self,
+        assigned: Collection[TopicPartition],
+        done: Mapping[TopicPartition, int],
+        at_end: Collection[TopicPartition] = (),
     ) -> dict[TopicPartition, int]:
         """Return how many records of each partition are not done yet.
 
         Args:
             assigned: the partitions to tell of.
             done: next offset of each partition; from its first record on where it is missing.
+            at_end: of these all is done: what follows `done` are marks of transactions, no records.
         """
         behind = {}
         for partition in assigned:
             low, end = self._marks.get(partition, _UNKNOWN)
-            behind[partition] = max(0, end - max(0, low, done.get(partition, 0)))
+            left = end - max(0, low, done.get(partition, 0))
+            behind[partition] = 0 if partition in at_end else max(0, left)
         return behind
 
 

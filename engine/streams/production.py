@@ -320,7 +320,7 @@ def _configs(
         asked = [ConfigResource(kind, name) for name in group]
         for resource, future in admin.describe_configs(asked, request_timeout=timeout_s).items():
             try:
-                entries = future.result(timeout_s)
+                entries = future.result()
             except KafkaException:
                 continue
             found[resource.name] = {name: entry.value or "" for name, entry in entries.items()}

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine import metrics as table
-from engine.metrics import LATENCY_BOUNDS_S, Metrics, quantile
+from engine.histogram import quantile
+from engine.metrics import LATENCY_BOUNDS_S, Metrics
 
 WINDOW_S = 10.0
 SAMPLE_EVERY_S = 0.5

@@ -143,6 +143,10 @@ class Reach:
                 found[number] = max(found[number], int((now_s - behind.since_s) * 1000) + 1)
         return found
 
+    def at_end(self) -> frozenset[TopicPartition]:
+        """Return the partitions that are read to their end; from the thread that polls."""
+        return frozenset(self._starts.keys() - self._behind.keys())
+
     def lagging(self) -> dict[int, set[TopicPartition]]:
         """List the partition numbers that lag behind or of which nothing is known yet.
 

@@ -73,7 +73,7 @@ class Watch:
         self._live = live
         self._now_ms = now_ms
         self._told: set[TopicPartition] = set()
-        self._behind_since_ms: dict[int, int] = {}
+        self._behind_since_ms: dict[TopicPartition, int] = {}
         self._unread_since_ms: dict[int, int] = {}
         self._redis_silent = False
         self._ask_redis_s = 0.0
@@ -115,22 +115,31 @@ class Watch:
             records[number] = records.get(number, 0) + count
         self._metrics.replace(table.LAG, {f"{number}": count for number, count in records.items()})
         if self._live:
-            self._lateness(records)
+            self._lateness(lag)
 
-    def _lateness(self, records: Mapping[int, int]) -> None:
+    def _lateness(self, lag: Mapping[TopicPartition, int]) -> None:
         now_ms = self._now_ms()
-        behind = {number for number, count in records.items() if count}
-        self._behind_since_ms = {number: self._behind_since_ms.get(number, now_ms) for number in behind}
-        ages_s = dict.fromkeys(map(str, records), 0.0)
-        for number, since_ms in self._behind_since_ms.items():
-            owned = self._owned.get(number)
-            # before its first record is durable: since when it has been seen to be behind
-            at_ms = since_ms if owned is None or owned.newest is None else owned.newest.timestamp()[1]
-            ages_s[f"{number}"] = max(0.0, (now_ms - at_ms) / 1000)
-        self._metrics.replace(table.LAG_AGE, ages_s)
+        self._metrics.replace(table.LAG_AGE, self._ages_s(lag, now_ms))
         due_ms = [due for owned in self._owned.values() if (due := owned.timers.earliest_ms()) is not None]
         self._metrics.set(table.TIMERS_LATE, max(0.0, (now_ms - min(due_ms, default=now_ms)) / 1000))
         self._metrics.set(table.DEADLINES_HELD, self._held_s(now_ms))
+
+    def _ages_s(self, lag: Mapping[TopicPartition, int], now_ms: int) -> dict[str, float]:
+        """Return for how long records wait, at most, by partition: of its topics, the one that lags most."""
+        behind = [place for place, count in lag.items() if count]
+        self._behind_since_ms = {place: self._behind_since_ms.get(place, now_ms) for place in behind}
+        ages_s = {f"{number}": 0.0 for _, number in lag}
+        for (topic, number), count in lag.items():
+            owned = self._owned.get(number)
+            if count:
+                # before its first record is durable: since when it has been seen to be behind
+                at_ms = self._behind_since_ms[topic, number]
+                if owned is not None:
+                    at_ms = owned.durable_ms.get(topic, at_ms)
+                ages_s[f"{number}"] = max(ages_s[f"{number}"], (now_ms - at_ms) / 1000)
+            elif owned is not None:
+                owned.durable_ms[topic] = now_ms  # its last record may be hours old
+        return ages_s
 
     def _held_s(self, now_ms: int) -> float:
         """Return how far behind the clock deadlines are judged."""

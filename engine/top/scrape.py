@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.metrics import Metric, quantile
+from engine.histogram import quantile
+from engine.metrics import Metric
 
 #: A number for each series: its name, and its labels in order of their names.
 Samples: TypeAlias = dict[tuple[str, tuple[tuple[str, str], ...]], float]

@@ -238,6 +238,25 @@ def test_an_upgrade_and_the_way_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(redis_binary() is None, reason="needs redis-server")
+def test_the_trainer_moves_with_redis(tmp_path: Path) -> None:
+    """Where there is a trainer it stops before the last of its state is copied, and goes on from the copy."""
+    more = {"ENGAGE_TOPICS_PARTITIONS": "4", "ENGAGE_KAFKA_SESSION_TIMEOUT_MS": "6000"}
+    with EmbeddedBroker() as broker, shop(tmp_path, broker.bootstrap, more) as (shell, ports):
+        old, new = (redis.Redis(port=int(ports[port])) for port in ("6379", "6380"))
+        at_work = "until redis_at $REDIS exists engage:trainer:lock | grep -q 1; do sleep 0.2; done"
+        shell.type(f"start_trainer\n{at_work}")
+        for block in sections()["Move Redis to another server"]:
+            shell.type(block)
+        shell.type(at_work)
+        assert old.exists("engage:trainer:lock") == 0, "it ended and let go"
+        assert new.exists("engage:trainer:lock") == 1
+        shell.type("stop_trainer")
+        assert new.exists("engage:trainer:lock") == 0
+        old.close()
+        new.close()
+
+
+@pytest.mark.skipif(redis_binary() is None, reason="needs redis-server")
 def test_redis_over_tls(tmp_path: Path) -> None:
     """What is done to Redis is done to one with TLS and users as well, by the same commands."""
     more = {"ENGAGE_TOPICS_PARTITIONS": "4", "ENGAGE_KAFKA_SESSION_TIMEOUT_MS": "6000"}

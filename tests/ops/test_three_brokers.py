@@ -1,4 +1,4 @@
-"""Three brokers, one of which goes: with copies nothing is seen of it, without them it is told and waited for."""
+"""Three brokers, one of which goes: with copies nothing is seen of it; without, it is told and waited for."""
 
 from __future__ import annotations
 

@@ -240,14 +240,48 @@ async def the_whole_way(server: EmbeddedBroker | ApacheKafka, make_topic: TopicM
     outcome = deadletter.replay(settings, [from_line(mended), found[1]])
     assert outcome == deadletter.Replayed(sent=2)
     again = received(settings, events, 8)
-    replayed = [record for record in again if deadletter.REPLAYED_FROM in dict(record.headers() or [])]
+    replayed = [record for record in again if letters.REPLAYED_FROM in dict(record.headers() or [])]
     homes = {record.key(): record.partition() for record in records}
     assert {record.value() for record in replayed} == {b"mended", found[1].value}
     for record in replayed:
         assert record.partition() == homes[record.key()]
         assert dict(record.headers())["traceparent"] == b"t"
         origin = one if record.value() == b"mended" else found[1]
-        assert dict(record.headers())[deadletter.REPLAYED_FROM] == origin.position.encode()
+        assert dict(record.headers())[letters.REPLAYED_FROM] == origin.position.encode()
+
+
+async def test_a_record_set_aside_twice_is_one_dead_letter(
+    embedded_broker: EmbeddedBroker, make_topic: TopicMaker
+) -> None:
+    """Of a record that came again the first stays; another reason stays, and what is asked for by place."""
+    settings = KafkaSettings(bootstrap=embedded_broker.bootstrap)
+    dlq = make_topic(embedded_broker, "dlq", 1)
+    sink = ActionProducer(settings)
+    for number, reason in (
+        (0, "field_invalid"),
+        (1, "field_invalid"),
+        (0, "field_invalid"),
+        (0, "type_unknown"),
+    ):
+        await sink.send([dead_letter(Record(b"k", b"v", offset=number), reason, "why", topic=dlq)])
+    await sink.send([(dlq, b"k", b"foreign", None)] * 2)
+    await sink.aclose()
+    assert [letter.offset for letter in deadletter.read(settings, topic=dlq)] == [0, 1, 3, 4, 5]
+    second = Selection(positions=frozenset({(0, 0), (0, 2)}))
+    assert [letter.offset for letter in deadletter.scan(settings, second, topic=dlq)] == [0, 2]
+    assert deadletter.find(settings, 0, 2, topic=dlq).offset == 2
+
+
+def test_what_comes_back_of_a_replay_says_so() -> None:
+    """A record that is set aside again names the letter it was sent from, also as a line of a file."""
+    _, key, value, headers = dead_letter(
+        Record(b"k", b"v", [(letters.REPLAYED_FROM, b"0/17")]), "field_invalid", "why"
+    )
+    letter = parse(Record(key, value, headers))
+    assert letter.replayed_from == "0/17"
+    assert letter.headers == ()
+    assert from_line(as_line(letter)) == letter
+    assert parse(Record(*dead_letter(Record(b"k", b"v"), "field_invalid", "why")[1:])).replayed_from == ""
 
 
 async def test_set_aside_and_sent_again_on_the_embedded_broker(

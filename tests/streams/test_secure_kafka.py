@@ -246,6 +246,7 @@ def test_what_is_wrong_is_told_at_once(
 # ---- what each role may ---------------------------------------------------------------------------
 
 
+JOURNEYS = str(Path(__file__).parent.parent.parent / "deploy" / "journeys")
 EVENT = ("send", "order.placed", "-c", "c1", "-f", "order_id=o1", "-f", "amount=20")
 
 
@@ -257,12 +258,15 @@ EVENT = ("send", "order.placed", "-c", "c1", "-f", "order_id=o1", "-f", "amount=
         ("viewer", ("tail", "decisions", "--last", "1", "--no-follow"), False),
         ("viewer", ("dlq", "list"), False),
         ("viewer", ("topics", "check"), False),
+        ("viewer", ("rules", "history"), False),
+        ("viewer", ("rules", "backtest", JOURNEYS, "--from", "1d"), False),
         ("viewer", EVENT, True),
         ("operator", ("model", "freeze", "-m", "sale"), False),
         ("operator", ("topics", "acls", "--apply"), True),
         ("consumer", ("tail", "actions", "--last", "1", "--no-follow"), False),
         ("consumer", EVENT, True),
         ("author", ("rules", "history"), False),
+        ("author", ("rules", "backtest", JOURNEYS, "--from", "1d"), False),
         ("author", EVENT, True),
         ("nobody", ("topics", "check"), True),
         ("nobody", ("doctor",), True),

@@ -81,11 +81,6 @@ async def test_a_silence_is_logged_once(waiting: Intake, monkeypatch: pytest.Mon
 NOW_MS = 1_700_000_100_000
 
 
-def appended(at_ms: int) -> Any:
-    """Give a record that Kafka took at an instant."""
-    return SimpleNamespace(timestamp=lambda: (1, at_ms))
-
-
 def looking(owned: dict[int, OwnedPartition], metrics: Metrics, now_ms: list[int]) -> watch.Watch:
     """Give a watch over partitions, with nothing behind it."""
     intake = Intake({"clicks": Family.CLICK}, decode, replay=False, ids_remembered=10)
@@ -98,7 +93,8 @@ def test_lag_is_told_by_partition_in_records_and_in_seconds() -> None:
     """A partition with nothing to do has no age; one that was never seen to move ages from the first look."""
     metrics, now_ms = Metrics(), [NOW_MS]
     owned = {number: OwnedPartition(number, 1) for number in range(3)}
-    owned[0].newest = owned[1].newest = appended(NOW_MS - 4_000)
+    for number in (0, 1):
+        owned[number].durable_ms = dict.fromkeys(("clicks", "orders"), NOW_MS - 4_000)
     seen = looking(owned, metrics, now_ms)
     lag = {("clicks", 0): 2, ("orders", 0): 3, ("clicks", 1): 0, ("clicks", 2): 7}
     seen.look(lag)
@@ -106,8 +102,34 @@ def test_lag_is_told_by_partition_in_records_and_in_seconds() -> None:
     seen.look(lag)
     assert metrics.by_label(table.LAG, "partition") == {"0": 5, "1": 0, "2": 7}
     assert metrics.by_label(table.LAG_AGE, "partition") == {"0": 5.0, "1": 0.0, "2": 1.0}
+    now_ms[0] += 2_000
     seen.look({("clicks", 1): 1})
-    assert metrics.by_label(table.LAG_AGE, "partition") == {"1": 5.0}, "the others went to another worker"
+    assert metrics.by_label(table.LAG_AGE, "partition") == {"1": 2.0}, "the others went to another worker"
+
+
+def test_a_topic_that_is_read_to_its_end_hides_none_that_lags() -> None:
+    """Of a partition's topics the one that lags most counts, however new the others' records are."""
+    metrics = Metrics()
+    owned = OwnedPartition(0, 1, durable_ms={"clicks": NOW_MS - 100, "orders": NOW_MS - 90_000})
+    seen = looking({0: owned}, metrics, [NOW_MS])
+    seen.look({("clicks", 0): 3, ("orders", 0): 500, ("service", 0): 0})
+    assert metrics.by_label(table.LAG_AGE, "partition") == {"0": 90.0}
+
+
+def test_a_sparse_topic_does_not_lag_by_its_silence() -> None:
+    """A topic that was read to its end a second ago has nothing that waits for longer; a restore, it has."""
+    metrics, now_ms = Metrics(), [NOW_MS]
+    owned = {0: OwnedPartition(0, 1, durable_ms={"clicks": NOW_MS, "orders": NOW_MS - 3_600_000})}
+    seen = looking(owned, metrics, now_ms)
+    seen.look({("clicks", 0): 3, ("orders", 0): 0})
+    assert metrics.by_label(table.LAG_AGE, "partition") == {"0": 0.0}
+    now_ms[0] += 1_000
+    seen.look({("clicks", 0): 0, ("orders", 0): 1})
+    assert metrics.by_label(table.LAG_AGE, "partition") == {"0": 1.0}
+    # Redis came back from an older moment
+    owned[0] = OwnedPartition(0, 2, durable_ms={"orders": NOW_MS - 7_200_000})
+    seen.look({("clicks", 0): 0, ("orders", 0): 900})
+    assert metrics.by_label(table.LAG_AGE, "partition") == {"0": 7_201.0}
 
 
 async def test_lag_is_looked_at_while_redis_hangs(waiting: Intake, monkeypatch: pytest.MonkeyPatch) -> None:

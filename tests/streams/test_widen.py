@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -9,13 +10,14 @@ from typing import Any
 
 import pytest
 import redis
+from confluent_kafka import Producer
 
 from engine.errors import ConfigError, StateError, TransientError
 from engine.features.churn.rate import GlobalRate
 from engine.features.state import CustomerState, pack
 from engine.link_settings import RedisSettings
 from engine.settings import Settings
-from engine.streams.local.stack import ValkeyServer
+from engine.streams.local.stack import ApacheKafka, ValkeyServer
 from engine.streams.partition import partition_of
 from engine.streams.store.contract import PartitionWrite
 from engine.streams.store.link import Command, Link, open_link
@@ -24,6 +26,8 @@ from engine.streams.store.redis import RedisStore
 from engine.streams.widening.event_topics import EventTopics, SentOn
 from engine.streams.widening.moving import Moving
 from engine.streams.widening.widen import Widening
+from tests.conftest import TopicMaker
+from tests.streams.transport_harness import settings_for
 
 BEFORE, AFTER = 2, 4
 CUSTOMERS = 80
@@ -58,7 +62,7 @@ class Topics(EventTopics):
     def send_on(self, _offsets: Any, partitions: int) -> SentOn:
         """See `EventTopics`."""
         self.left = 0
-        return SentOn({(TOPIC, number): 1000 for number in range(partitions)}, {})
+        return SentOn({(TOPIC, number): 1000 for number in range(partitions)}, {(TOPIC, 0): 2, (TOPIC, 3): 5})
 
     def widen(self, partitions: int, *, validate_only: bool = False) -> None:
         """See `EventTopics`."""
@@ -223,11 +227,44 @@ async def test_what_waits_in_widened_topics_can_be_sent_on(valkey: ValkeyServer)
         (said,) = (await move.plan()).obstacles
     assert "--send-on" in said
     async with widening(valkey, topics, send_on=True) as again:
-        await again.run(await again.plan())
+        plan = await again.plan()
+        await again.run(plan)
+    assert plan.sent_on == 7
     store = RedisStore(valkey.url)
     assert (await store.acquire(1, AFTER)).offsets == {TOPIC: 1000}
     assert (await store.acquire(3, AFTER)).offsets == {}
     await store.close()
+
+
+@pytest.mark.kafka
+async def test_marks_of_transactions_do_not_wait(apache_kafka: ApacheKafka, make_topic: TopicMaker) -> None:
+    """What a sender's transactions leave at a partition's end is no record, and ends what is sent on."""
+    topic = make_topic(apache_kafka, "orders", 2)
+    topics = EventTopics(settings_for(apache_kafka.bootstrap, "consumer", topic, [topic]))
+    sender = Producer(
+        {"bootstrap.servers": apache_kafka.bootstrap, "transactional.id": topic, "log_level": 2}
+    )
+    place = topic, 0
+
+    def send() -> None:
+        sender.begin_transaction()
+        sender.produce(topic, b"one", b"customer", partition=0)
+        sender.flush(10)
+
+    await asyncio.to_thread(sender.init_transactions, 30)
+    for finish in (sender.commit_transaction, sender.abort_transaction):
+        await asyncio.to_thread(send)
+        await asyncio.to_thread(finish, 10)
+    assert topics.ends(1) == {place: (0, 4)}
+    assert topics.behind({place: 1}, 1) == {}, "two marks, and a record that was taken back"
+    assert topics.behind({}, 1) == {place: 4}
+    sent = topics.send_on({}, 1)
+    assert sum(sent.taken.values()) == 1
+    end = topics.ends(1)[place][1]
+    await asyncio.to_thread(send)
+    assert topics.behind({place: end}, 1) == {place: 1}, "what is not committed yet may be"
+    await asyncio.to_thread(sender.abort_transaction, 10)
+    assert topics.behind({place: end}, 1) == {}
 
 
 @pytest.mark.parametrize("after", [1, 3, 5])

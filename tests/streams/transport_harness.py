@@ -79,6 +79,10 @@ class Worker:
         self.assigned -= partitions
         self.revocations.append((partitions, lost))
 
+    def settled(self) -> bool:
+        """Whether no batch is at hand."""
+        return not self.in_flight
+
     def next_wakeup_s(self) -> float | None:
         """Seconds to the timer a test has set."""
         return None if self.wake_at is None else self.wake_at - time.perf_counter()

@@ -66,7 +66,7 @@ def apply_acls(settings: KafkaSettings, bindings: Sequence[AclBinding], timeout_
     made = admin.create_acls(list(bindings), request_timeout=timeout_s)
     for future in made.values():
         try:
-            future.result(timeout_s)
+            future.result()
         except KafkaException as error:
             raise _explained(settings, error, "make ACLs") from None
 
@@ -114,7 +114,7 @@ def _allowed(
     for kind, futures in (("topic", topics), ("group", groups)):
         for name, future in futures.items():
             try:
-                allowed = future.result(timeout_s).authorized_operations or ()
+                allowed = future.result().authorized_operations or ()
                 found[kind, name] = frozenset(operation.name for operation in allowed)
             except KafkaException as error:
                 # what is not there, such as a group nobody has joined yet, has no rights to tell

@@ -197,7 +197,7 @@ def refuse_hidden(admin: AdminClient, topics: Sequence[str], timeout_s: float) -
     hidden = []
     for name, future in admin.describe_topics(TopicCollection(topics), request_timeout=timeout_s).items():
         try:
-            future.result(timeout_s)
+            future.result()
         except KafkaException as error:
             if error.args[0].code() in _RIGHTS:
                 hidden.append(name)

@@ -145,6 +145,10 @@ class Finishing:
             for _ in range(TURNS):
                 await asyncio.sleep(0)
 
+    def unfinished(self) -> bool:
+        """Whether a step is not durable yet, or will not be."""
+        return self.task is not None and (not self.task.done() or self.went_wrong())
+
     def went_wrong(self) -> bool:
         """Whether the step has ended otherwise than durable as a whole."""
         task = self.task
@@ -211,7 +215,7 @@ class Finishing:
         self._health.clock_ms = max((*step.clock_ms.values(), self._health.clock_ms))
         self._tally.step(step, outcome, received_ns, self._holdings.owned)
         if self._now_ms is not None:
-            self._tally.fresh(step, self._now_ms(), self._holdings.owned)
+            self._tally.fresh(step, outcome, self._now_ms(), self._holdings.owned)
         if trace is not None:
             trace.durable(started_ns, produced_ns, refused)
         return refusal

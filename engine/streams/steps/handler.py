@@ -132,6 +132,11 @@ class Handler:
         """Whether a batch is being worked on; in between, rules and model may change."""
         return self._at_work
 
+    def settled(self) -> bool:
+        """Whether all that was handed out is durable."""
+        held = any(self.intake.held().values())
+        return not (self._at_work or held or self.finishing.unfinished())
+
     def forget_deadlines(self) -> None:
         """Let states in memory forget when their journeys are due: the rules say it anew."""
         for owned in self.holdings.owned.values():

@@ -63,7 +63,7 @@ class Step:
         duplicates: how many were repeats.
         late: how many were older than the stream time, on the replay clock.
         oldest: the first record taken from each partition; live clock only.
-        newest: the last one, on both clocks.
+        newest: the last one of each topic and partition touched, on both clocks.
         answers_s: how long each inquiry answered in this step had waited, s.
     """
 
@@ -77,7 +77,7 @@ class Step:
     duplicates: int = 0
     late: int = 0
     oldest: dict[int, Message] = field(default_factory=dict)
-    newest: dict[int, Message] = field(default_factory=dict)
+    newest: dict[TopicPartition, Message] = field(default_factory=dict)
     answers_s: list[float] = field(default_factory=list)
 
     def without(self, partitions: Collection[int]) -> Step:
@@ -93,7 +93,7 @@ class Step:
             duplicates=self.duplicates,
             late=self.late,
             oldest={number: record for number, record in self.oldest.items() if number not in partitions},
-            newest={number: record for number, record in self.newest.items() if number not in partitions},
+            newest={key: record for key, record in self.newest.items() if key[1] not in partitions},
         )
 
 
@@ -297,11 +297,10 @@ class Intake:
 
     def _take(self, part: _Partition, step: Step, share: int, now_ms: int) -> None:
         """Move up to `share` events of one partition into the step."""
-        events, offsets, number, replay, ids = step.events, step.offsets, part.number, self._replay, part.ids
+        events, number, replay, ids = step.events, part.number, self._replay, part.ids
         new_ids: list[int] = []
-        live_queue = None if replay else part.queues[_LIVE]
-        start_ms = part.clock_ms
-        records_before = step.records
+        newest: dict[str, Message] = {}
+        live_queue, start_ms = None if replay else part.queues[_LIVE], part.clock_ms
         room = min(share, ids.room)
         while room:
             start_ms = start_ms or part.clock_ms
@@ -310,8 +309,7 @@ class Intake:
                 break
             item = queue.popleft()
             record = item.record
-            topic = record.topic()
-            offsets[topic, number] = record.offset() + 1
+            newest[topic := record.topic()] = record
             step.records += 1
             event = item.event
             if event is None:
@@ -329,12 +327,14 @@ class Intake:
             step.late += late and replay
             row_now_ms = part.clock_ms if replay else now_ms
             events.append(EventRow(number, event, _CODES[event.type], row_now_ms, key, record))
-        if step.records == records_before:
+        if not newest:
             if replay and start_ms and part.merged():
                 # a long silence: let the timers in it go first, a span at a time
                 part.clock_ms = step.clock_ms[number] = start_ms + MAX_STEP_SPAN_MS
             return
-        step.newest[number] = record
+        for topic, record in newest.items():
+            step.newest[topic, number] = record
+            step.offsets[topic, number] = record.offset() + 1
         step.ids[number] = new_ids
         if ids.full:
             ids.rotate()

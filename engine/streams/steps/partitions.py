@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import msgspec
-from confluent_kafka import Message
 
 from engine.features.churn.rate import GlobalRate
 from engine.features.state import CustomerState
@@ -53,7 +52,8 @@ class OwnedPartition:
         partitions: how many partitions there are; limits over all customers are shared out by it.
         ledger: this one's part in them.
         armed: entries by the clock that every customer has a timer for (`RuleSet.triggers`).
-        newest: the last record durable since the partition was taken; live clock only.
+        durable_ms: for each topic, what Kafka took up to here is durable; a topic of which that is not known
+            since the partition was taken is missing. Live clock only.
         outbox: actions of the last step that are durable, packed; only with actions in transactions.
         unmarked: whether the store is to be told with the next write that the live clock is on.
         reached_ms: what came up to here has been worked on, so deadlines up to here may be judged; 0 = not
@@ -72,7 +72,7 @@ class OwnedPartition:
     partitions: int = 1
     ledger: Ledger = field(default_factory=Ledger)
     armed: frozenset[str] = frozenset()
-    newest: Message | None = None
+    durable_ms: dict[str, int] = field(default_factory=dict)
     outbox: bytes = b""
     unmarked: bool = False
     reached_ms: int = 0

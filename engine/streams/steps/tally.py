@@ -73,17 +73,19 @@ class Tally:
                 appended_ms = row.origin.timestamp()[1]
                 self._metrics.observe_one(table.END_TO_END, (now_ms - appended_ms) / 1000, times=times)
 
-    def fresh(self, step: Step, now_ms: int, owned: Mapping[int, OwnedPartition]) -> None:
+    def fresh(self, step: Step, outcome: Outcome, now_ms: int, owned: Mapping[int, OwnedPartition]) -> None:
         """A step is durable at the wall clock's `now_ms`; its oldest record tells the age of all events."""
         if step.answers_s:
             self._metrics.observe(table.INQUIRY_ANSWER, step.answers_s)
+        for late_ms in outcome.outbox.escalations_late_ms:
+            self._metrics.observe_one(table.ESCALATION_LATE, late_ms / 1000)
         if step.events:
             records = step.oldest.values() or (step.events[0].origin,)  # one alone, after a failure
             appended_ms = min(record.timestamp()[1] for record in records)
             self._metrics.observe_one(table.FRESHNESS, (now_ms - appended_ms) / 1000, times=len(step.events))
-        for number, record in step.newest.items():
+        for (topic, number), record in step.newest.items():
             if (partition := owned.get(number)) is not None:
-                partition.newest = record
+                partition.durable_ms[topic] = record.timestamp()[1]
 
     def step(
         self, step: Step, outcome: Outcome, received_ns: int, owned: Mapping[int, OwnedPartition]

@@ -50,6 +50,8 @@ _KEY_PLACES = {
     "PING": None,
     "TIME": None,
 }
+#: How long a server that hung up at once is listened to.
+_LISTEN_S = 1.0
 _GONE = (RedisError, RedisClusterException, OSError, TimeoutError)
 _TRANSIENT = (ClusterDownError, MasterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
 # TLS alerts and errors that name a wrong certificate, or a peer that does not speak TLS.
@@ -137,6 +139,7 @@ class ServerLink:
         self._timeout_s = timeout_s
         self._url = url
         self._has_answered = False
+        self._listens = False
         self._turn = asyncio.Lock()
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
@@ -146,8 +149,10 @@ class ServerLink:
                 async with asyncio.timeout(self._timeout_s):
                     return await self._exchange(commands)
             except _GONE as error:
+                agreed = self._has_answered or (self._transport is not None and _is_a(error, TimeoutError))
                 await self._hang_up()
-                raise no_answer(self._url, error, had_answered=self._has_answered) from error
+                why = error if agreed else await self._reason_to_hang_up(error)
+                raise no_answer(self._url, why, agreed=agreed) from error
             except BaseException:
                 # Replies may still be on their way: the next command must not read them.
                 await self._hang_up()
@@ -166,9 +171,31 @@ class ServerLink:
             self._transport.abort()
             self._transport = None
 
+    async def _reason_to_hang_up(self, error: BaseException) -> BaseException:
+        """Return why the server hung up at once: over TLS, connect again and listen.
+
+        What it has against our certificate it says behind the handshake, and then it closes the connection;
+        where we have sent something meanwhile, that is lost.
+        """
+        if not (self._url.startswith("rediss:") and _hung_up(error)):
+            return error
+        self._listens = True
+        try:
+            async with asyncio.timeout(_LISTEN_S):
+                await self._connection.connect()
+        except _GONE as told:
+            return told if _tls_error(told) is not None else error
+        finally:
+            self._listens = False
+            await self._hang_up()
+        return error
+
     async def _connected(self, connection: Any) -> None:
         self._transport = connection._writer.transport  # noqa: SLF001 - there is no other way to it
-        await connection.on_connect()
+        if self._listens:
+            await connection._reader.read(1)  # noqa: SLF001
+        else:
+            await connection.on_connect()
 
     async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         connection = self._connection
@@ -214,11 +241,11 @@ class ClusterLink:
             await self._client.initialize()
             replies = await asyncio.gather(*map(self._send_one, commands), return_exceptions=True)
         except _GONE as error:
-            raise no_answer(self._url, error, had_answered=True) from error
+            raise no_answer(self._url, error, agreed=True) from error
         for reply in replies:
             if isinstance(reply, BaseException) and not isinstance(reply, ResponseError):
                 if isinstance(reply, _GONE):
-                    raise no_answer(self._url, reply, had_answered=True) from reply
+                    raise no_answer(self._url, reply, agreed=True) from reply
                 raise reply
         return replies
 
@@ -248,13 +275,13 @@ def address_of(url: str) -> str:
     return parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
 
 
-def no_answer(url: str, error: BaseException, *, had_answered: bool = False) -> AccessError | TransientError:
+def no_answer(url: str, error: BaseException, *, agreed: bool = False) -> AccessError | TransientError:
     """What to raise when an exchange failed: waiting helps, unless credentials or certificates are wrong.
 
     Args:
         url: of the server; the text has its host and port, and no password.
         error: of redis-py or below.
-        had_answered: whether it answered us before: then client and port agree about TLS.
+        agreed: whether client and port agree about TLS, as is known where it has answered before.
     """
     address = address_of(url)
     if isinstance(error, AuthenticationError):
@@ -265,23 +292,28 @@ def no_answer(url: str, error: BaseException, *, had_answered: bool = False) -> 
     if tls is not None:
         text = f"redis at {address!r}: no TLS connection: {tls}"
         return AccessError(f"{text}; check redis.url (rediss://?), redis.ca_file and redis.certificate_file")
-    hint = "" if had_answered else _tls_hint(url, error)
+    hint = "" if agreed else _tls_hint(url, error)
     return TransientError(f"redis at {address!r} does not answer: {_reason(error)}{hint}")
 
 
 def _tls_hint(url: str, error: BaseException) -> str:
-    """Return a hint where client and port may differ about TLS; a server may be just starting, too.
+    """Return a hint where client and port may differ about TLS; a server may just be starting, or hang, too.
 
     A port that wants TLS hangs up on who does not speak it, one that wants a certificate on who shows none of
     its authority (its alert is often lost: TLS 1.3 lets us send before it has looked). A port without TLS
     takes our first record for the beginning of a command and waits for the rest.
     """
-    hung_up = _is_a(error, ConnectionResetError) or "closed by server" in str(error)
     if not url.startswith("rediss:"):
-        return "; TLS there? redis.url begins with rediss:// then" if hung_up else ""
-    if hung_up:
+        wants = "; it is starting, or its port wants TLS (redis.url begins with rediss:// then)"
+        return wants if _hung_up(error) else ""
+    if _hung_up(error):
         return "; does it ask for a certificate? check redis.certificate_file and redis.key_file"
-    return "; without TLS there? redis.url begins with redis:// then" if _is_a(error, TimeoutError) else ""
+    hangs = "; it hangs, or its port is one without TLS (redis.url begins with redis:// then)"
+    return hangs if _is_a(error, TimeoutError) else ""
+
+
+def _hung_up(error: BaseException) -> bool:
+    return _is_a(error, ConnectionResetError) or "closed by server" in str(error)
 
 
 def _reason(error: BaseException) -> str:

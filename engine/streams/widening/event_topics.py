@@ -26,6 +26,7 @@ from engine.streams.security.refusals import failed, is_refusal, refused
 
 _TIMEOUT_S = 15.0
 _QUIET_S = 1.0
+_PROBE_S = 3.0
 _MAX_NAMED = 3
 _NOT_TAKEN = "kafka did not take what was sent on"
 _OnDelivery: TypeAlias = Callable[[KafkaError | None, Message], None]
@@ -112,7 +113,8 @@ class EventTopics:
             offsets: the durable ones.
             partitions: how many to look at.
         """
-        return {place: end - start for place, (start, end) in self._left(offsets, partitions).items()}
+        left = self._left(offsets, partitions)
+        return {place: end - start for place, (start, end) in left.items()}
 
     def send_on(self, offsets: Mapping[tuple[str, int], int], partitions: int) -> SentOn:
         """Send what has not been worked on again, by its key; Kafka puts it where its customer belongs now.
@@ -128,8 +130,7 @@ class EventTopics:
             TransientError: Kafka takes or gives it not in time.
         """
         left = self._left(offsets, partitions)
-        config = {"group.id": f"{self._kafka.group_id}-widen", "enable.auto.commit": False}
-        consumer = Consumer(common_config(self._kafka) | config)
+        consumer = self._consumer()
         producer = open_producer(self._kafka)
         taken: Counter[tuple[str, int]] = Counter()
         refused_with: list[tuple[KafkaError, str]] = []
@@ -152,6 +153,17 @@ class EventTopics:
             raise failed(reason, self._kafka.bootstrap, _NOT_TAKEN, topic)
         return SentOn({place: end for place, (_, end) in left.items()}, taken)
 
+    def _consumer(self) -> Consumer:
+        """Make one that is given its partitions by hand, and told where they end."""
+        return Consumer(
+            common_config(self._kafka)
+            | {
+                "group.id": f"{self._kafka.group_id}-widen",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+            }
+        )
+
     def _left(
         self, offsets: Mapping[tuple[str, int], int], partitions: int
     ) -> dict[tuple[str, int], tuple[int, int]]:
@@ -160,7 +172,28 @@ class EventTopics:
             place: (max(first, offsets.get(place, 0)), end)
             for place, (first, end) in self.ends(partitions).items()
         }
-        return {place: (start, end) for place, (start, end) in starts.items() if end > start}
+        left = {place: (start, end) for place, (start, end) in starts.items() if end > start}
+        nothing = self._without_records(left) if left else set()
+        return {place: span for place, span in left.items() if place not in nothing}
+
+    def _without_records(self, left: Mapping[tuple[str, int], tuple[int, int]]) -> set[tuple[str, int]]:
+        """Return where nothing can be read up to the end: there are marks of transactions alone."""
+        consumer, unseen = self._consumer(), dict(left)
+        nothing: set[tuple[str, int]] = set()
+        deadline_s = time.monotonic() + _PROBE_S
+        try:
+            consumer.assign([TopicPartition(*place, start) for place, (start, _) in left.items()])
+            while unseen and time.monotonic() < deadline_s:
+                for record in consumer.consume(100, 0.1):
+                    place = record.topic(), record.partition()
+                    _, end = unseen.pop(place, (0, 0))
+                    if end and _ends_at(record, end):
+                        nothing.add(place)
+        except KafkaException:
+            return set()  # a user who may not read: then they count as records
+        finally:
+            consumer.close()
+        return nothing
 
     def senders(self) -> list[str]:
         """Say whether anybody sends: whether a topic grows within a second."""
@@ -216,6 +249,12 @@ def in_words(behind: Mapping[tuple[str, int], int]) -> str:
     return f"{sum(behind.values())} records have not been worked on ({named}{more})"
 
 
+def _ends_at(record: Message, end: int) -> bool:
+    """Whether this is the news that a partition ends, and not before it once did: at an open transaction."""
+    error = record.error()
+    return error is not None and error.code() == KafkaError._PARTITION_EOF and record.offset() >= end  # noqa: SLF001
+
+
 def _held(member: MemberDescription) -> str:
     held = sorted({place.partition for place in member.assignment.topic_partitions})
     return f"partitions {', '.join(map(str, held))}" if held else "no partitions"
@@ -231,10 +270,12 @@ def _send_again(
         for record in consumer.consume(1000, 0.5):
             deadline_s = time.monotonic() + _TIMEOUT_S
             place = record.topic(), record.partition()
-            if record.error() is not None or place not in todo:
+            if (end := todo.get(place)) is None:
                 continue
-            _again(producer, record, on_delivery)
-            if record.offset() + 1 >= todo[place]:
+            is_record = record.error() is None
+            if is_record and record.offset() < end:  # where it ends with a mark, our own may come behind it
+                _again(producer, record, on_delivery)
+            if (is_record and record.offset() >= end - 1) or _ends_at(record, end):
                 todo.pop(place)
         if wait_for_reports(producer, _TIMEOUT_S):
             raise TransientError(_NOT_TAKEN)

@@ -62,6 +62,7 @@ class Plan:
         moving_customers: customers that are to change their partition.
         moving_timers: timers that are to.
         obstacles: why it can't be done now, a line each.
+        sent_on: how many records were sent again, once it is done.
     """
 
     before: int
@@ -72,6 +73,7 @@ class Plan:
     moving_customers: int = 0
     moving_timers: int = 0
     obstacles: list[str] = field(default_factory=list)
+    sent_on: int = 0
 
 
 class Widening:
@@ -145,6 +147,7 @@ class Widening:
         sent_on = SentOn({}, {})
         if self._send_on:
             sent_on = self._topics.send_on(await self._moving.offsets(before), before)
+            plan.sent_on = sum(sent_on.taken.values())
         await self._move(before, after)
         found = await self._count(after, "verified")
         await self._check(found)

@@ -19,6 +19,8 @@ from engine.errors import EngineError
 
 DLQ_TOPIC = "engage.dlq"
 PREFIX = "engage-"
+REPLAYED_FROM = "engage-replayed-from"
+_MAX_POSITION_CHARS = 40
 MAX_DETAIL_CHARS = 512
 MAX_LETTER_BYTES = 900_000  # a producer takes 1,000,000 by default; a dead letter must never be refused
 
@@ -84,6 +86,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         value: the original value.
         headers: the original headers.
         cut_from: 0 when whole; else the size in bytes of a record that was too large to be set aside whole.
+        replayed_from: position of the dead letter whose replay this record was, or empty.
     """
 
     partition: int
@@ -97,6 +100,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
     cut_from: int = 0
+    replayed_from: str = ""
 
     @property
     def position(self) -> str:
@@ -161,7 +165,10 @@ def dead_letter(
         "exception": exception,
     }
     key, value = record.key(), record.value()
-    headers = [header for header in record.headers() or () if not header[0].startswith(PREFIX)]
+    given = record.headers() or ()
+    headers = [header for header in given if not header[0].startswith(PREFIX)]
+    if replayed_from := dict(given).get(REPLAYED_FROM):
+        own["replayed-from"] = replayed_from.decode(errors="replace")[:_MAX_POSITION_CHARS]
     beside = len(key or b"") + sum(len(name.encode()) + len(content or b"") for name, content in headers)
     size = beside + len(value or b"")
     if size > MAX_LETTER_BYTES:
@@ -198,6 +205,7 @@ def parse(record: KafkaRecord) -> DeadLetter:
         value=record.value(),
         headers=tuple((name, content) for name, content in headers if not name.startswith(PREFIX)),
         cut_from=max(0, _whole(own.get("engage-cut-from"))),
+        replayed_from=own.get(REPLAYED_FROM, ""),
     )
 
 

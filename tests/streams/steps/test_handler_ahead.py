@@ -80,10 +80,12 @@ async def test_offsets_are_reported_without_another_batch(stage: Stage) -> None:
     gate = Gate(stage)
     await hand_over(stage, event("order.placed", "c1"))
     assert stage.consumer.reported == {}
+    assert not stage.handler.settled()
     gate.open.set()
     for _ in range(50):
         await asyncio.sleep(0)
     assert stage.consumer.reported == {("engage.orders", place("c1")): 1}
+    assert stage.handler.settled()
 
 
 async def test_partitions_go_only_when_what_was_decided_on_them_is_durable(stage: Stage) -> None:

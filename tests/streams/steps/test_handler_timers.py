@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine import metrics as table
 from engine.events import Event
 from engine.rules.context import Outbox, RowContext
 from engine.settings import IdSettings, TimerSettings
@@ -199,6 +200,52 @@ async def test_a_customer_met_while_catching_up_waits_as_well(tmp_path: Path) ->
     assert calls(stage) == []
     await stage.work(behind_ms=dict.fromkeys(range(PARTITIONS), 0))
     assert calls(stage) == ["c4"]
+
+
+async def test_how_late_escalations_are_is_told_wherever_they_are_found(tmp_path: Path) -> None:
+    """By a timer in time, by one that waited, and at an event that was read after the deadline."""
+    stage = Stage(tmp_path)
+    await stage.own()
+    metrics = stage.handler._tally._metrics
+    await stage.send(event("inquiry.opened", "c1"), event("order.placed", "c2"))
+    assert not metrics.buckets(table.ESCALATION_LATE).sum()
+    stage.let_pass(5 * MINUTE_MS)
+    await stage.work()
+    stage.let_pass(2 * MINUTE_MS)
+    await stage.send(event("inquiry.opened", "c2"))  # it comes two minutes after its deadline
+    await stage.send(event("inquiry.opened", "c4", at_ms=stage.now_ms))
+    stage.let_pass(5 * MINUTE_MS + 45_000)
+    await stage.work()
+    assert calls(stage) == ["c1", "c2", "c4"]
+    bounds = table.ESCALATION_LATE.bounds
+    found = dict(zip(bounds, metrics.buckets(table.ESCALATION_LATE).tolist(), strict=False))
+    assert {bound: count for bound, count in found.items() if count} == {0.1: 1, 60.0: 1, 120.0: 1}
+
+
+async def test_an_inquiry_beyond_the_bound_does_not_vanish_without_a_word(tmp_path: Path) -> None:
+    """The oldest of 17 that wait leaves a decision; one that was answered or has escalated leaves none."""
+    stage = Stage(tmp_path)
+    await stage.own()
+
+    def opened(*numbers: int) -> list[Event]:
+        return [event("inquiry.opened", "c1", number, stage.now_ms + number) for number in numbers]
+
+    def refused() -> list[tuple[str, str, str]]:
+        told = [each for each in stage.tap.sent("engage.decisions") if each["outcome"] == "suppressed"]
+        return [(each["journey"], each["reason"]["guard"], each["event_id"]) for each in told]
+
+    await stage.send(*opened(*range(16)))
+    assert refused() == []
+    await stage.send(*opened(16))
+    assert refused() == [("rescue", "bound", "inquiry.opened-c1-0")]
+    await stage.send(event("inquiry.replied", "c1", 1, stage.now_ms + 20), *opened(17))
+    assert len(refused()) == 1, "the second has its answer"
+    stage.let_pass(6 * MINUTE_MS)
+    await stage.work()
+    await stage.send(*opened(18))
+    assert len(refused()) == 1, "the third has escalated"
+    assert len(calls(stage)) == 16
+    assert stage.handler._tally._metrics.value(table.SUPPRESSED, "bound") == 1
 
 
 async def test_what_was_due_before_the_backlog_comes_at_once(tmp_path: Path) -> None:

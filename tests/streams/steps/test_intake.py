@@ -109,6 +109,10 @@ def test_live_order_is_arrival_order() -> None:
     assert ids([step]) == ["a", "b"]
     assert [row.now_ms for row in step.events] == [T0, T0]
     assert step.offsets == {("clicks", 0): 1, ("orders", 0): 1}
+    assert {place: record.value() for place, record in step.newest.items()} == {
+        ("clicks", 0): f"a@{T0 - 5}".encode(),
+        ("orders", 0): f"b@{T0 - 9}".encode(),
+    }
 
 
 def test_replay_holds_back_until_every_topic_has_spoken() -> None:
