@@ -89,9 +89,9 @@ def scan(
 
 def _once(found: Iterable[DeadLetter]) -> Iterator[DeadLetter]:
     """Leave out dead letters of a record that has been given already, for the same reason."""
-    seen: set[tuple[Origin, str]] = set()
+    seen: set[tuple[Origin, str, int]] = set()
     for letter in found:
-        of = letter.origin, letter.reason
+        of = letter.origin, letter.reason, hash(letter.value)  # a topic made anew counts from 0 again
         if letter.origin.topic and of in seen:
             continue
         if len(seen) < MAX_REMEMBERED:
