@@ -201,7 +201,7 @@ def _compile(file: str, data: bytes, vocabulary: Vocabulary) -> _File:
     if parsed is None or checked is None or problems.errors:
         return _File(problems, parsed, None)
     journey = compile_journey(checked, vocabulary)
-    find_oddities(parsed, journey, problems)
+    find_oddities(parsed, journey, vocabulary, problems)
     return _File(problems, parsed, Linted(parsed, journey, problems))
 
 

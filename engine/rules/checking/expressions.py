@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from engine.rules.checked import CheckedExpression
 from engine.rules.expressions.cel import CelProblem, Kind, compile_cel, regex_problem
 from engine.rules.expressions.presence import unguarded
-from engine.rules.expressions.ranges import Oddity, cost_of, find_oddities_in
+from engine.rules.expressions.ranges import Oddity, cost_of, find_oddities_in, range_of
 from engine.rules.expressions.syntax import (
+    Binary,
     Call,
     ExpressionSyntaxError,
     Literal,
@@ -101,6 +102,7 @@ def _check(scalar: Scalar, scope: Scope, errors: ErrorList) -> CheckedExpression
     parts = tuple(walk(node))
     names = _names(parts, scalar, scope, errors)
     _regexes(parts, scalar, errors)
+    _zero_divisors(parts, scalar, errors)
     for missing in unguarded(node, scope.variables):
         hint = f"ask first: has({missing.name}) && …"
         errors.add("E0306", f"`{missing.name}` may be missing", place_in(scalar, missing.offset), hint)
@@ -120,7 +122,7 @@ def _warn(node: Node, parts: Sequence[Node], scalar: Scalar, scope: Scope, error
     """Note what is right by its types, but hardly meant."""
     names = [part.dotted for part in parts if isinstance(part, Name)]
     certain = frozenset(name for name in names if scope.variables.get(name, "dyn") not in ("dyn", "map"))
-    for oddity in find_oddities_in(node, scope.ranges, certain):
+    for oddity in find_oddities_in(node, scope.ranges, certain, scope.texts):
         said = scalar.text[oddity.node.start : oddity.node.end].strip()
         code, verdict = _VERDICTS[oddity.kind]
         errors.warn(
@@ -134,10 +136,12 @@ def _warn(node: Node, parts: Sequence[Node], scalar: Scalar, scope: Scope, error
 
 
 def _seen(oddity: Oddity, scope: Scope) -> str:
-    """Say the range of the first feature a verdict rests on."""
+    """Say the range, or the texts, of the first name a verdict rests on."""
     if oddity.kind == "contradiction":
         return "the two can never hold together"
     for part in walk(oddity.node):
+        if isinstance(part, Name) and part.dotted in scope.texts:
+            return f"{part.dotted} is {' or '.join(sorted(scope.texts[part.dotted]))} here"
         if isinstance(part, Name) and part.dotted in scope.ranges:
             low, high = scope.ranges[part.dotted]
             return (
@@ -196,6 +200,17 @@ def _regexes(parts: Sequence[Node], scalar: Scalar, errors: ErrorList) -> None:
                 if problem:
                     message = f"not a regular expression: {problem}"
                     errors.add("E0307", message, place_in(scalar, pattern.start))
+
+
+def _zero_divisors(parts: Sequence[Node], scalar: Scalar, errors: ErrorList) -> None:
+    for part in parts:
+        if not isinstance(part, Binary) or part.operator not in ("/", "%"):
+            continue
+        if range_of(part.right, {}) == (0.0, 0.0):
+            divisor = scalar.text[part.right.start : part.right.end].strip()
+            message = f"`{part.operator} {divisor[:60]}` divides by zero"
+            hint = "a constant there is 1 or more, such as / 100"
+            errors.add("E0308", message, place_in(scalar, part.right.start), hint)
 
 
 def _same_kind(arguments: str) -> str:
