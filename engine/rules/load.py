@@ -145,7 +145,8 @@ def read_sources(paths: Iterable[Path], errors: list[RuleError]) -> list[tuple[s
             sources.append((str(file), file.read_bytes()))
         except OSError as error:
             why = (error.strerror or "unreadable").lower()
-            errors.append(RuleError("E0100", f"cannot read the file: {why}", str(file), 1, 1))
+            hint = "see who may read it: ls -l" if isinstance(error, PermissionError) else ""
+            errors.append(RuleError("E0100", f"cannot read the file: {why}", str(file), 1, 1, hint))
     return sources
 
 

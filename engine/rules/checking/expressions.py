@@ -24,6 +24,7 @@ from engine.rules.expressions.widen import Widened, widen
 from engine.rules.limits import MAX_EXPRESSION_COST
 from engine.rules.scope import Scope
 from engine.rules.text.placement import place_in
+from engine.rules.text.slips import plain_spelling
 from engine.rules.text.source import ErrorList, nearest
 from engine.rules.text.yaml_nodes import Scalar
 
@@ -96,6 +97,8 @@ def _check(scalar: Scalar, scope: Scope, errors: ErrorList) -> CheckedExpression
         node = parse_expression(text)
     except ExpressionSyntaxError as error:
         spelling = _SPELLINGS.get(text[error.offset :].split(" ", 1)[0].strip("()"), "")
+        if not spelling and not text[error.offset : error.offset + 1].isalnum():
+            spelling = plain_spelling(text[error.offset :])
         errors.add("E0301", error.message, place_in(scalar, error.offset), spelling)
         return None
     before = errors.count
