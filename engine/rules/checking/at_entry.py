@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from engine.events import EVENT_TYPES
 from engine.features.windows import WINDOWS
 from engine.rules.expressions.ranges import Range, Texts, find_oddities_in
-from engine.rules.expressions.syntax import Name, parse_expression, walk
+from engine.rules.expressions.syntax import Name, Node, parse_expression, walk
 from engine.rules.parsing.parsed import ParsedBranch, ParsedEntry, ParsedJourney
 from engine.rules.scope import Vocabulary
 from engine.rules.text.placement import place_in
@@ -31,11 +31,18 @@ def find_ruled_out(parsed: ParsedJourney, vocabulary: Vocabulary, errors: ErrorL
         vocabulary: knows the features.
         errors: takes the warnings.
     """
-    known = dict(_ranges_of(parsed.entry))
-    ranges = {name: found for name, found in known.items() if name in vocabulary.customer}
-    texts = _texts_of(parsed.entry)
-    for scalar in _asked_at_entry(parsed):
-        _warn(scalar, parsed.entry, {**vocabulary.customer_ranges, **ranges}, texts, vocabulary, errors)
+    asked = tuple(_asked_at_entry(parsed))
+    if not asked:
+        return
+    entry, texts = parsed.entry, _texts_of(parsed.entry)
+    ranges = {name: found for name, found in _ranges_of(entry) if name in vocabulary.customer}
+    for scalar in asked:
+        for node, name in _ruled_out(
+            parse_expression(scalar.text), ranges, texts, vocabulary.customer_ranges
+        ):
+            said = scalar.text[node.start : node.end].strip()
+            message = f"`{said[:60]}` is never true when somebody enters"
+            errors.warn("W0414", message, place_in(scalar, node.start), _hint(name, entry, ranges, texts))
 
 
 def _asked_at_entry(parsed: ParsedJourney) -> Iterator[Scalar]:
@@ -45,26 +52,20 @@ def _asked_at_entry(parsed: ParsedJourney) -> Iterator[Scalar]:
         yield from (arm.when for arm in parsed.steps[0].arms)
 
 
-def _warn(
-    scalar: Scalar,
-    entry: ParsedEntry,
-    ranges: Mapping[str, Range],
-    texts: Texts,
-    vocabulary: Vocabulary,
-    errors: ErrorList,
-) -> None:
-    node = parse_expression(scalar.text)
+def _ruled_out(
+    node: Node, ranges: Mapping[str, Range], texts: Texts, ever: Mapping[str, Range]
+) -> Iterator[tuple[Node, str]]:
+    """Yield comparisons that do not hold then, but may at other times, each with the name that says so."""
+    names = {part.dotted for part in walk(node) if isinstance(part, Name)}
+    if names.isdisjoint(ranges) and names.isdisjoint(texts):
+        return
     nothing: frozenset[str] = frozenset()
-    ever = {each.node for each in find_oddities_in(node, vocabulary.customer_ranges, nothing)}
-    for oddity in find_oddities_in(node, ranges, nothing, texts):
-        if oddity.kind != "never" or oddity.node in ever:
-            continue
-        said = scalar.text[oddity.node.start : oddity.node.end].strip()
-        names = (part.dotted for part in walk(oddity.node) if isinstance(part, Name))
-        name = next(each for each in names if each in ranges or each in texts)
-        message = f"`{said[:60]}` is never true when somebody enters"
-        place = place_in(scalar, oddity.node.start)
-        errors.warn("W0414", message, place, _hint(name, entry, ranges, texts))
+    told = {each.node for each in find_oddities_in(node, ever, nothing)}
+    known = {**{name: ever[name] for name in names & ever.keys()}, **ranges}
+    for oddity in find_oddities_in(node, known, nothing, texts):
+        if oddity.kind == "never" and oddity.node not in told:
+            parts = (part.dotted for part in walk(oddity.node) if isinstance(part, Name))
+            yield oddity.node, next(name for name in parts if name in ranges or name in texts)
 
 
 def _hint(name: str, entry: ParsedEntry, ranges: Mapping[str, Range], texts: Texts) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from engine.events import EVENT_TYPES, VISIT_CODES
 from engine.rules.checking.expressions import is_expression
@@ -21,7 +21,7 @@ _SEGMENT = "customer.segment"
 
 
 def find_divisions(
-    scalars: Iterable[Scalar], entry: ParsedEntry, vocabulary: Vocabulary, problems: ErrorList
+    scalars: Sequence[Scalar], entry: ParsedEntry, vocabulary: Vocabulary, problems: ErrorList
 ) -> None:
     """Note divisions by what can be 0 where no condition of the journey asks for it.
 
@@ -33,6 +33,8 @@ def find_divisions(
         vocabulary: knows what a number can be.
         problems: takes the warnings.
     """
+    if not any(sign in scalar.text for scalar in scalars for sign in _DIVISIONS):  # as in most files
+        return
     parsed = [(scalar, parse_expression(scalar.text)) for scalar in scalars if is_expression(scalar)]
     asked = {name for _, node in parsed for name in _asked(node)}
     if _SEGMENT in asked or entry.segment is not None:

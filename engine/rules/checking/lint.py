@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from typing import Any
@@ -59,8 +59,9 @@ def find_oddities(
     _caps_too_tight(journey, places, problems)
     _gone_by_morning(journey, places, problems)
     find_ruled_out(parsed, vocabulary, problems)
-    find_divisions(_scalars(_conditions_of(parsed)), parsed.entry, vocabulary, problems)
-    _personal_constants(parsed, problems)
+    scalars = tuple(_scalars((parsed.entry, parsed.exits, parsed.steps, parsed.sequences)))
+    find_divisions(scalars, parsed.entry, vocabulary, problems)
+    _personal_constants(scalars, problems)
     _own_words(parsed, problems)
 
 
@@ -143,9 +144,9 @@ def _caps_too_tight(journey: Journey, places: dict[str, Place], problems: ErrorL
         problems.warn("W0407", message, places[each.send.path], "wait longer before it, or allow more")
 
 
-def _personal_constants(parsed: ParsedJourney, problems: ErrorList) -> None:
+def _personal_constants(scalars: Iterable[Scalar], problems: ErrorList) -> None:
     """Constants of conditions stand in the reasons of decisions, those of messages in the action topics."""
-    for scalar in _scalars(_conditions_of(parsed)):
+    for scalar in scalars:
         for pattern, what in _PERSONAL:
             found = pattern.search(scalar.text)
             if found:
@@ -167,10 +168,6 @@ def _own_words(parsed: ParsedJourney, problems: ErrorList) -> None:
                     message = f"`{part.dotted}` holds the customer's own words"
                     hint = "tasks for `agent` may have them; elsewhere say what it is about"
                     problems.warn("W0410", message, place_in(scalar, part.start), hint)
-
-
-def _conditions_of(parsed: ParsedJourney) -> tuple[object, ...]:
-    return parsed.entry, parsed.exits, parsed.steps, parsed.sequences
 
 
 def _scalars(value: object) -> Iterator[Scalar]:
