@@ -11,6 +11,7 @@ _QUOTES = "“”„‟‘’‚‛«»＂＇"
 _WIDE = dict(zip("：，；（）［］｛｝＝！＜＞＆｜＋－＊／．", ":,;()[]{}=!<>&|+-*/.", strict=True))
 _KEY = re.compile(r"\s*(?:- )?[{]?([A-Za-z_][\w-]*)\s*(?:：\s*(.*)|:(\S.*))$")
 _CUT = re.compile(r"^(?P<kept>.*?)\s#(?P<gone>.*)$")
+_QUOTED = re.compile("'[^']*'|\"[^\"]*\"")
 _NEAR = 3
 """Lines; so far above a syntax error its cause is looked for."""
 
@@ -58,6 +59,9 @@ def syntax_slip(lines: Sequence[str], number: int, problem: str) -> str:
         cut = _CUT.match(line)
         if cut is not None and cut["kept"].count("{") > cut["kept"].count("}") and "}" in cut["gone"]:
             return f"line {at}: from ` #` on all is a comment, also the brace; a text with # needs quotes"
+    spelling = plain_spelling(_QUOTED.sub("", lines[written[0] - 1])) if written else ""
+    if spelling and problem.startswith("expected ','"):
+        return spelling
     if problem.startswith("expected <block end>"):
         return "indent the keys of one block alike; each element of a list begins with `- `"
     return ""
