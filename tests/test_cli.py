@@ -478,6 +478,15 @@ def test_rules_check_goes_on_after_wrong_segments(run: Run, tmp_path: Path) -> N
     assert not errors & {(journey, "E0212"), (journey, "E0302")}
 
 
+def test_a_folder_without_journeys_is_told_what_they_are(run: Run, tmp_path: Path) -> None:
+    """A folder, also one named like a file, that holds no journey fails and says what a journey is."""
+    folder = tmp_path / "hello.yaml"
+    folder.mkdir()
+    result = run("rules", "check", str(folder))
+    assert result.exit_code == 1
+    assert result.output == "no journeys found: they are files that end in .yaml, or folders of such\n"
+
+
 def test_warnings_pass_unless_strict_or_silenced(run: Run, tmp_path: Path) -> None:
     """A warning is shown and passes; `--strict` fails; a silence with its reason takes it back."""
     file = tmp_path / "a.yaml"

@@ -96,7 +96,8 @@ def check(
         if not errors:
             valid = "1 journey is valid" if len(names) == 1 else f"{len(names)} journeys are valid"
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            typer.echo(f"{valid}: {', '.join(names[:_NAMED])}{more}" if names else "no journeys found")
+            nothing = "no journeys found: they are files that end in .yaml, or folders of such"
+            typer.echo(f"{valid}: {', '.join(names[:_NAMED])}{more}" if names else nothing)
     # a wrong path must not pass for a good rule set
     if errors or not names or (strict and warnings):
         raise typer.Exit(EXIT_FAILED)

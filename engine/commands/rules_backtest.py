@@ -50,7 +50,7 @@ def backtest(  # noqa: PLR0913 - options
         str, typer.Option("--from", metavar="WHEN", help="Start: 30d before the end, or a date.")
     ] = "30d",
     until: Annotated[
-        str, typer.Option("--to", metavar="WHEN", help="End, a date; default: the end of the log.")
+        str, typer.Option("--to", metavar="WHEN", help="End, a date; default: the last event of the log.")
     ] = "",
     log: Annotated[
         list[Path] | None,

@@ -163,7 +163,7 @@ def resume(
     author: Author = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a paused journey go on; what waits is sent at its next hourly try."""
+    """Let a paused journey go on; what waits is judged anew, and sent, at its next hourly try."""
     from engine.rules.publishing.requests import resume_request  # noqa: PLC0415
 
     _operate(
@@ -172,6 +172,10 @@ def resume(
         lambda found, who, now_ms: resume_request(found, journey, who, now_ms, message),
         as_json,
     )
+    if not as_json:
+        typer.echo(
+            "messages held back go within the hour, each at its next try, unless another guard holds it"
+        )
 
 
 def status(settings: Settings, as_json: AsJson = False) -> None:

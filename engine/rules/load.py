@@ -145,7 +145,8 @@ def read_sources(paths: Iterable[Path], errors: list[RuleError]) -> list[tuple[s
             sources.append((str(file), file.read_bytes()))
         except OSError as error:
             why = (error.strerror or "unreadable").lower()
-            errors.append(RuleError("E0100", f"cannot read the file: {why}", str(file), 1, 1))
+            hint = "see who may read it: ls -l" if isinstance(error, PermissionError) else ""
+            errors.append(RuleError("E0100", f"cannot read the file: {why}", str(file), 1, 1, hint))
     return sources
 
 
@@ -201,7 +202,7 @@ def _compile(file: str, data: bytes, vocabulary: Vocabulary) -> _File:
     if parsed is None or checked is None or problems.errors:
         return _File(problems, parsed, None)
     journey = compile_journey(checked, vocabulary)
-    find_oddities(parsed, journey, problems)
+    find_oddities(parsed, journey, vocabulary, problems)
     return _File(problems, parsed, Linted(parsed, journey, problems))
 
 

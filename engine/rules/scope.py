@@ -13,7 +13,7 @@ import msgspec
 
 from engine.events import EVENT_CLASSES, EVENT_TYPES
 from engine.rules.expressions.cel import Kind
-from engine.rules.expressions.ranges import Range
+from engine.rules.expressions.ranges import Range, Texts
 from engine.rules.policy import Policy
 from engine.rules.templates import Template
 
@@ -69,12 +69,14 @@ class Scope:
         variables: dotted name to kind.
         roots: first parts of names that can be used here, for hints.
         ranges: dotted name to its lowest and highest value, of those that are known.
+        texts: dotted name to the texts it can be, of those that are known.
     """
 
     what: str
     variables: Mapping[str, Kind]
     roots: tuple[str, ...]
     ranges: Mapping[str, Range] = field(default_factory=dict)
+    texts: Texts = field(default_factory=dict)
 
 
 @lru_cache(maxsize=64)

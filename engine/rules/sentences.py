@@ -21,6 +21,7 @@ _MONTH = re.compile(r"_month_(\d)$")
 _MONTHS = ("this month", "last month")  # then "2 months ago"
 _COMPARISONS = frozenset({"<", "<=", ">", ">=", "==", "!="})
 _ARITHMETIC = frozenset({"+", "-", "*", "/"})
+_OPERATOR = re.compile(r"\\ ((?:[<>]=?|[!=]=)\\ )")  # in an escaped text
 _MAX_PIECE = 60
 _MAX_VALUES = 16
 _MAX_PLAIN = 120
@@ -74,6 +75,30 @@ def say_plainly(condition: Condition) -> str:
         for part in conjuncts(condition.node)
     ]
     return _cut(" and ".join(pieces), _MAX_PLAIN)
+
+
+class Said(msgspec.Struct, frozen=True, gc=False):
+    """What a sentence says of a part of a condition: whether it held, and the number seen, if any."""
+
+    holds: bool
+    value: str
+
+
+def find_said(part: Node, condition: Condition, sentence: str) -> Said | None:
+    """Find a part of a condition in the sentence of a decision; None when it says nothing of it.
+
+    Args:
+        part: of the condition.
+        condition: the condition.
+        sentence: what `say_condition` or `say_mismatch` made, perhaps among other words.
+    """
+    words = re.escape(_say(part, condition, None))
+    if isinstance(part, Binary) and isinstance(part.left, Name) and isinstance(part.right, Literal):
+        words = _OPERATOR.sub(r"\\ (?P<value>\\S+ )?\1", words, count=1)
+    found = re.search(rf"(?:^|; | and | or )(?P<not>not: )?{words}(?= and | or |;|$)", sentence)
+    if found is None:
+        return None
+    return Said(found["not"] is None, (found.groupdict().get("value") or "").strip())
 
 
 def say_mismatch(condition: Condition, facts: Facts) -> str:

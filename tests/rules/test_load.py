@@ -36,6 +36,23 @@ def test_errors_of_all_files_come_together(tmp_path: Path) -> None:
     assert sorted(error.code for error in caught.value.errors) == ["E0100", "E0211", "E0213"]
 
 
+def test_a_file_nobody_may_read_is_told_with_where_to_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a folder the one file without the right to read it is named, and how to see who has it."""
+    (tmp_path / "a.yaml").write_text(TRIGGER)
+
+    def refuse(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(RuleErrors) as caught:
+        load_journeys([tmp_path], VOCABULARY)
+    (error,) = caught.value.errors
+    assert (error.code, error.message) == ("E0100", "cannot read the file: permission denied")
+    assert error.hint == "see who may read it: ls -l"
+
+
 def test_too_large_a_file_is_named() -> None:
     """A file over the limit is refused by its size alone."""
     with pytest.raises(RuleErrors) as caught:

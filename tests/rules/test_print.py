@@ -58,7 +58,7 @@ def test_what_is_written_is_read(author: random.Random) -> None:
     assert plain(read_yaml(SourceText("a.yaml", text), errors)) == data
     parsed = parse_journey("a.yaml", text.encode())
     journey = compile_journey(check_journey(parsed, VOCABULARY), VOCABULARY)
-    find_oddities(parsed, journey, errors)
+    find_oddities(parsed, journey, VOCABULARY, errors)
     assert not errors.errors, text
 
 

@@ -262,13 +262,13 @@ def consider(decision: Decision, rules: RuleSet) -> Considered:
 
 
 def _parts(decision: Decision, journey: Journey | None) -> tuple[Part, ...]:
-    if journey is None or not decision.reason.values:
+    if journey is None:
         return ()
-    facts = logged_facts(decision.reason.values)
+    facts, said = logged_facts(decision.reason.values), decision.reason.text
     if decision.outcome == Outcome.NOT_MATCHED and decision.reason.guard in ("where", "when"):
-        return judge_parts(getattr(journey, decision.reason.guard), facts)
+        return judge_parts(getattr(journey, decision.reason.guard), facts, said)
     if decision.outcome in _AT_ENTRY:
-        return judge_parts(journey.where, facts) + judge_parts(journey.when, facts)
+        return judge_parts(journey.where, facts, said) + judge_parts(journey.when, facts, said)
     return ()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from engine.actions import AGENT
 from engine.authoring.explain.checks import Check, Contacts, Person, Verdict
 from engine.authoring.explain.entry import check_entry
 from engine.authoring.explain.moments import say_moment
@@ -22,7 +23,7 @@ def check_now(
 ) -> tuple[Check, ...]:
     """Check everything a journey asks for, as of now.
 
-    What all customers share (entry caps, rate limits) is not asked: who comes next gets the place.
+    What all customers share is not asked, for who comes next gets the place; a rate limit is named.
 
     Args:
         journey: the version that takes new entries.
@@ -136,7 +137,7 @@ def _sends(journey: Journey, person: Person, policy: Policy, settings: MachineSe
         verdict = judge_send(attempt, policy, settings)
         what = f"{step.channel} now"
         if verdict is None:
-            text = f"{what}: no guard holds it back"
+            text = f"{what}: no guard holds it back{_rate_limit(step, journey, settings)}"
             check = Check(about="send", verdict="yes", text=text)
         elif verdict.until_ms:
             text = f"{what}: put off until {say_moment(verdict.until_ms)} ({verdict.text})"
@@ -147,6 +148,15 @@ def _sends(journey: Journey, person: Person, policy: Policy, settings: MachineSe
         if (step.channel, check.text) not in told:
             told.add((step.channel, check.text))
             yield check
+
+
+def _rate_limit(step: Send, journey: Journey, settings: MachineSettings) -> str:
+    """Name the limit that may yet put a message off: whether it has room depends on all customers."""
+    limit = settings.rate_limits.get(step.channel)
+    if limit is None or journey.transactional or step.channel == AGENT:
+        return ""
+    allowed = f"{limit.count} in {say_duration(limit.window_ms)} over all customers"
+    return f", but the rate limit may put it off: {allowed}"
 
 
 def count_now(

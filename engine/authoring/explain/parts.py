@@ -10,7 +10,7 @@ import msgspec
 
 from engine.rules.condition import Bound, Condition, conjuncts, disjuncts
 from engine.rules.expressions.syntax import Binary, Literal, Name, Node, Unary
-from engine.rules.sentences import Facts, as_written, say_name
+from engine.rules.sentences import Facts, as_written, find_said, say_name
 
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 _WORDS = {"==": "", "!=": "other than "}
@@ -29,16 +29,18 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     holds: bool | None
 
 
-def judge_parts(condition: Condition | None, facts: Facts) -> tuple[Part, ...]:
+def judge_parts(condition: Condition | None, facts: Facts, sentence: str = "") -> tuple[Part, ...]:
     """Judge each of the parts joined by `&&`.
 
     Args:
         condition: the condition, or None.
-        facts: values to judge by; a part that reads one that is not there is neither true nor false.
+        facts: values to judge by.
+        sentence: why it was decided so, in the words of the log, which tell of parts the values don't; a part
+            of which neither tells is neither true nor false.
     """
     if condition is None:
         return ()
-    return tuple(_part(condition, node, facts) for node in conjuncts(condition.node))
+    return tuple(_part(condition, node, facts, sentence) for node in conjuncts(condition.node))
 
 
 def logged_facts(values: Mapping[str, Any]) -> Facts:
@@ -65,13 +67,16 @@ class _Nothing(dict[str, Any]):
     """Traits nobody knows: a part that reads them is not judged."""
 
 
-def _part(condition: Condition, node: Node, facts: Facts) -> Part:
-    holds = _holds(condition, node, facts)
+def _part(condition: Condition, node: Node, facts: Facts, sentence: str) -> Part:
+    holds, seen = _holds(condition, node, facts), ""
+    told = find_said(node, condition, sentence) if holds is None else None
+    if told is not None:
+        holds, seen = told.holds, told.value
     alternatives = list(disjuncts(node))
     if len(alternatives) == 1:
-        return Part(text=_say(condition, node, facts, holds), holds=holds)
-    parts = [_part(condition, each, facts) for each in alternatives]
-    if holds:
+        return Part(text=_say(condition, node, facts, holds, seen), holds=holds)
+    parts = [_part(condition, each, facts, sentence) for each in alternatives]
+    if holds or (holds is None and any(part.holds for part in parts)):
         true = [part.text for part in parts if part.holds]
         return Part(text=" or ".join(true), holds=True)
     said = "; or ".join(part.text for part in parts)
@@ -102,20 +107,20 @@ def _text(condition: Condition, node: Node) -> str:
     return condition.whole.program.text[node.start : node.end]
 
 
-def _say(condition: Condition, node: Node, facts: Facts, holds: bool | None) -> str:
+def _say(condition: Condition, node: Node, facts: Facts, holds: bool | None, seen: str) -> str:
     match node:
         case Binary(operator=operator, left=Name() as name, right=Literal() as literal) if (
             operator in _FLIPPED and literal.value is not None
         ):
-            return _say_comparison(name, operator, literal, facts, holds)
+            return _say_comparison(name, operator, literal, facts, holds, seen)
         case Binary(operator=operator, left=Literal() as literal, right=Name() as name) if (
             operator in _FLIPPED and literal.value is not None
         ):
-            return _say_comparison(name, _FLIPPED[operator], literal, facts, holds)
+            return _say_comparison(name, _FLIPPED[operator], literal, facts, holds, seen)
         case Name():
-            return _say_flag(node, wanted=True, holds=holds)
+            return _say_flag(node, facts, wanted=True, holds=holds)
         case Unary(operator="!", operand=Name() as name):
-            return _say_flag(name, wanted=False, holds=holds)
+            return _say_flag(name, facts, wanted=False, holds=holds)
         case _:
             text = as_written(_text(condition, node))
             short = text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
@@ -123,12 +128,14 @@ def _say(condition: Condition, node: Node, facts: Facts, holds: bool | None) -> 
             return f"`{short}` {verdict}"
 
 
-def _say_flag(name: Name, *, wanted: bool, holds: bool | None) -> str:
+def _say_flag(name: Name, facts: Facts, *, wanted: bool, holds: bool | None) -> str:
     said = say_name(name.path)
     if holds is None:
         return f"{said} must be {_bool(wanted)}; what it was is not in the log"
     if holds:
         return f"{said} is {_bool(wanted)}"
+    if _is_unset(name, facts):
+        return f"{said} is not set, must be {_bool(wanted)}"
     return f"{said} is {_bool(not wanted)}, must be {_bool(wanted)}"
 
 
@@ -136,29 +143,43 @@ def _bool(value: bool) -> str:
     return "true" if value else "false"
 
 
-def _say_comparison(name: Name, operator: str, literal: Literal, facts: Facts, holds: bool | None) -> str:
-    asked = _constant(literal.value)
+def _say_comparison(
+    name: Name, operator: str, literal: Literal, facts: Facts, holds: bool | None, seen: str
+) -> str:
+    asked, said = _constant(literal.value), say_name(name.path)
     wanted = f"{_WORDS.get(operator, operator + ' ')}{asked}"
     value = _value_of(name, facts)
-    if holds is None or value is None:
-        return f"{say_name(name.path)} must be {wanted}; what it was is not in the log"
+    if holds is None:
+        return f"{said} must be {wanted}; what it was is not in the log"
+    if holds and operator == "==":
+        return f"{said} is {asked}"
+    if _is_unset(name, facts):
+        return f"{said} is not set, must be {wanted}"
     if isinstance(value, str):
         # what a customer wrote stays out; a segment is a name of ours
-        seen = f'"{value}"' if name.dotted == "customer.segment" else ("that" if holds else "something else")
-    else:
+        seen = f'"{value}"' if name.dotted == "customer.segment" else ""
+    elif value is not None:
         seen = _number(value, asked)
-    if not holds:
-        return f"{say_name(name.path)} is {seen}, must be {wanted}"
-    return f"{say_name(name.path)} is {seen}" + ("" if operator == "==" and seen == asked else f" ({wanted})")
+    if holds:
+        return f"{said} is {seen or 'that'} ({wanted})"
+    return f"{said} is {seen or 'something else'}, must be {wanted}"
 
 
 def _value_of(name: Name, facts: Facts) -> Any:
     root, *path = name.path
-    if len(path) == 1 and root == "customer":
+    if root == "customer" and path[0] == "traits":
+        return facts.traits.get(path[-1])
+    if root == "customer":
         return facts.values.get(path[0])
-    if len(path) == 1 and root == "event":
-        return getattr(facts.event, path[0], None)
+    if root == "event":
+        return getattr(facts.event, path[0], None) if len(path) == 1 else None
     return facts.entry.get(path[-1])
+
+
+def _is_unset(name: Name, facts: Facts) -> bool:
+    """Tell whether a name is a trait that a customer, all of whose traits are known, does not have."""
+    is_trait = name.path[:2] == ("customer", "traits")
+    return is_trait and not isinstance(facts.traits, _Nothing) and name.path[-1] not in facts.traits
 
 
 def _constant(value: object) -> str:

@@ -67,6 +67,9 @@ def say_standing(position: Position, journey: Journey | None) -> Standing:
 
 def _say_wait(step: Instruction, position: Position) -> str:
     match step:
+        case Send() if position.reserved_ms:
+            place = f"its place is kept for {say_moment(position.reserved_ms)}"
+            return f"the {step.template} has to wait by the rate limit of {step.channel}: {place}"
         case Send() if position.deferred:
             return f"the {step.template} for {step.channel} is put off by a guard"
         case Wait():

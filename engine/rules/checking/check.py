@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.errors import RuleErrors
@@ -102,7 +103,7 @@ class _Checker:
         self._absence(entry)
         if entry.feature:
             self._crossed(entry.feature)
-        where = self._where(entry.where, entry.event, with_entry=False) if entry.where else None
+        where = self._where(entry.where, entry.event, with_entry=False, types=entry.events)
         when = self._when(entry.when)
         self._guards()
         exits = tuple(
@@ -234,15 +235,22 @@ class _Checker:
         return fields
 
     def _where(
-        self, scalar: Scalar | None, event: Placed[str] | None, with_entry: bool = True
+        self,
+        scalar: Scalar | None,
+        event: Placed[str] | None,
+        with_entry: bool = True,
+        types: Sequence[Placed[str]] = (),
     ) -> CheckedExpression | None:
+        """Check a condition on an event; `types` are all it is about, where they are several."""
         if scalar is None or event is None:
             return None
         variables = prefixed("event", self._shared_fields(event))
         entry = self._entry_variables() if with_entry else {}
         roots = ("event", "entry.event") if entry else ("event",)
         ranges = {**prefixed("event", event_ranges(event.value)), **(self._entry_ranges() if entry else {})}
-        return check_condition(scalar, Scope("`where`", {**variables, **entry}, roots, ranges), self.errors)
+        texts = {**_types("event.type", types or (event,)), **(self._entry_texts() if entry else {})}
+        scope = Scope("`where`", {**variables, **entry}, roots, ranges, texts)
+        return check_condition(scalar, scope, self.errors)
 
     def _value(self, scalar: Scalar, what: str) -> DataValue:
         if not is_expression(scalar):
@@ -257,11 +265,17 @@ class _Checker:
         if not entry:
             return Scope(what, self.vocabulary.customer, roots, self.vocabulary.customer_ranges)
         ranges = {**self.vocabulary.customer_ranges, **self._entry_ranges()}
-        return Scope(what, {**self.vocabulary.customer, **entry}, roots, ranges)
+        return Scope(what, {**self.vocabulary.customer, **entry}, roots, ranges, self._entry_texts())
 
     def _entry_ranges(self) -> dict[str, Range]:
         event = self.parsed.entry.event
         return prefixed("entry.event", event_ranges(event.value)) if event else {}
+
+    def _entry_texts(self) -> dict[str, frozenset[str]]:
+        entry = self.parsed.entry
+        if entry.kind not in ("event", "count", "unanswered") or entry.event is None:
+            return {}
+        return _types("entry.event.type", entry.events or (entry.event,))
 
     def _steps(self, steps: tuple[ParsedStep, ...]) -> tuple[CheckedStep, ...]:
         return tuple(self._step(step) for step in steps)
@@ -308,7 +322,8 @@ class _Checker:
             before = self.errors.count
             # one `where` may stand for several events: its mistakes are told once
             told = each.where is not None and each.where.place in wrong
-            where = None if told or code < 0 else self._where(each.where, each.event)
+            together = [other.event for other in step.awaited if other.where is each.where]
+            where = None if told or code < 0 else self._where(each.where, each.event, types=together)
             if each.where is not None and self.errors.count > before:
                 wrong.append(each.where.place)
             awaited.append(CheckedAwaited(code, where))
@@ -354,3 +369,9 @@ class _Checker:
                 self.errors.add("E0233", f"{name.value!r} stands in `data` already", name.place)
         scope = self._customer_scope("a column")
         return check_table(table, scope, self.vocabulary.segments, self.errors)
+
+
+def _types(name: str, events: Sequence[Placed[str]]) -> dict[str, frozenset[str]]:
+    """Return that a name is one of these event types; nothing when one of them is unknown (told already)."""
+    types = frozenset(each.value for each in events)
+    return {name: types} if types <= EVENT_TYPES.keys() else {}

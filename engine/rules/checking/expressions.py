@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from engine.rules.checked import CheckedExpression
 from engine.rules.expressions.cel import CelProblem, Kind, compile_cel, regex_problem
 from engine.rules.expressions.presence import unguarded
-from engine.rules.expressions.ranges import Oddity, cost_of, find_oddities_in
+from engine.rules.expressions.ranges import Oddity, cost_of, find_oddities_in, range_of
 from engine.rules.expressions.syntax import (
+    Binary,
     Call,
     ExpressionSyntaxError,
     Literal,
@@ -23,6 +24,7 @@ from engine.rules.expressions.widen import Widened, widen
 from engine.rules.limits import MAX_EXPRESSION_COST
 from engine.rules.scope import Scope
 from engine.rules.text.placement import place_in
+from engine.rules.text.slips import plain_spelling
 from engine.rules.text.source import ErrorList, nearest
 from engine.rules.text.yaml_nodes import Scalar
 
@@ -95,12 +97,15 @@ def _check(scalar: Scalar, scope: Scope, errors: ErrorList) -> CheckedExpression
         node = parse_expression(text)
     except ExpressionSyntaxError as error:
         spelling = _SPELLINGS.get(text[error.offset :].split(" ", 1)[0].strip("()"), "")
+        if not spelling and not text[error.offset : error.offset + 1].isalnum():
+            spelling = plain_spelling(text[error.offset :])
         errors.add("E0301", error.message, place_in(scalar, error.offset), spelling)
         return None
     before = errors.count
     parts = tuple(walk(node))
     names = _names(parts, scalar, scope, errors)
     _regexes(parts, scalar, errors)
+    _zero_divisors(parts, scalar, errors)
     for missing in unguarded(node, scope.variables):
         hint = f"ask first: has({missing.name}) && …"
         errors.add("E0306", f"`{missing.name}` may be missing", place_in(scalar, missing.offset), hint)
@@ -120,7 +125,7 @@ def _warn(node: Node, parts: Sequence[Node], scalar: Scalar, scope: Scope, error
     """Note what is right by its types, but hardly meant."""
     names = [part.dotted for part in parts if isinstance(part, Name)]
     certain = frozenset(name for name in names if scope.variables.get(name, "dyn") not in ("dyn", "map"))
-    for oddity in find_oddities_in(node, scope.ranges, certain):
+    for oddity in find_oddities_in(node, scope.ranges, certain, scope.texts):
         said = scalar.text[oddity.node.start : oddity.node.end].strip()
         code, verdict = _VERDICTS[oddity.kind]
         errors.warn(
@@ -134,10 +139,12 @@ def _warn(node: Node, parts: Sequence[Node], scalar: Scalar, scope: Scope, error
 
 
 def _seen(oddity: Oddity, scope: Scope) -> str:
-    """Say the range of the first feature a verdict rests on."""
+    """Say the range, or the texts, of the first name a verdict rests on."""
     if oddity.kind == "contradiction":
         return "the two can never hold together"
     for part in walk(oddity.node):
+        if isinstance(part, Name) and part.dotted in scope.texts:
+            return f"{part.dotted} is {' or '.join(sorted(scope.texts[part.dotted]))} here"
         if isinstance(part, Name) and part.dotted in scope.ranges:
             low, high = scope.ranges[part.dotted]
             return (
@@ -196,6 +203,17 @@ def _regexes(parts: Sequence[Node], scalar: Scalar, errors: ErrorList) -> None:
                 if problem:
                     message = f"not a regular expression: {problem}"
                     errors.add("E0307", message, place_in(scalar, pattern.start))
+
+
+def _zero_divisors(parts: Sequence[Node], scalar: Scalar, errors: ErrorList) -> None:
+    for part in parts:
+        if not isinstance(part, Binary) or part.operator not in ("/", "%"):
+            continue
+        if range_of(part.right, {}) == (0.0, 0.0):
+            divisor = scalar.text[part.right.start : part.right.end].strip()
+            message = f"`{part.operator} {divisor[:60]}` divides by zero"
+            hint = "a constant there is 1 or more, such as / 100"
+            errors.add("E0308", message, place_in(scalar, part.right.start), hint)
 
 
 def _same_kind(arguments: str) -> str:

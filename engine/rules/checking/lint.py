@@ -3,39 +3,50 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from typing import Any
 
 from engine.actions import AGENT
 from engine.features.profile import MAX_POSITIONS
+from engine.rules.checking.at_entry import find_ruled_out
+from engine.rules.checking.divisions import find_divisions
 from engine.rules.checking.expressions import is_expression
 from engine.rules.checking.spans import always_stopped, latest_end_ms
 from engine.rules.expressions.syntax import Name, parse_expression, walk
-from engine.rules.journey import Journey, Send
+from engine.rules.journey import Journey, Send, Wait, WaitUntil
 from engine.rules.limits import MAX_DURATION_MS
 from engine.rules.parsing.parsed import ParsedJourney, ParsedSend, ParsedSet, step_places
+from engine.rules.scope import Vocabulary
 from engine.rules.text.placement import place_in
 from engine.rules.text.source import ErrorList, Place
 from engine.rules.text.yaml_nodes import Scalar
-from engine.rules.times.units import say_duration
+from engine.rules.times.units import say_duration, write_duration, write_time
 
 _PERSONAL = (
     (re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+"), "an e-mail address"),
     (re.compile(r"(?<![\w+])\+\d[\d -]{7,16}\d(?!\w)|(?<!\w)1[3-9]\d{9}(?!\w)"), "a phone number"),
 )
 _DAY_MS = 86_400_000
+_MINUTE_MS = 60_000
+_DAY_MIN = 1_440
 _LONG_RUN_MS = 60 * _DAY_MS
+_LONG_PAST = frozenset(
+    ("birthday", "birthdate", "birth_date", "date_of_birth", "customer_since", "member_since")
+)
 _OWN_WORDS = frozenset(f"entry.event.{name}" for name in ("text", "subject", "answer"))
 
 
-def find_oddities(parsed: ParsedJourney, journey: Journey, problems: ErrorList) -> None:
+def find_oddities(
+    parsed: ParsedJourney, journey: Journey, vocabulary: Vocabulary, problems: ErrorList
+) -> None:
     """Look through a journey without errors.
 
     Args:
         parsed: what the file says, with places.
         journey: the same, compiled.
+        vocabulary: what it talks about.
         problems: takes the warnings.
     """
     sequences = {each.name.value: each.steps for each in parsed.sequences}
@@ -44,8 +55,13 @@ def find_oddities(parsed: ParsedJourney, journey: Journey, problems: ErrorList) 
     _too_long(parsed, journey, problems)
     _many_runs(parsed, journey, problems)
     _only_once(parsed, journey, problems)
+    _long_past(parsed, problems)
     _caps_too_tight(journey, places, problems)
-    _personal_constants(parsed, problems)
+    _gone_by_morning(journey, places, problems)
+    find_ruled_out(parsed, vocabulary, problems)
+    scalars = tuple(_scalars((parsed.entry, parsed.exits, parsed.steps, parsed.sequences)))
+    find_divisions(scalars, parsed.entry, vocabulary, problems)
+    _personal_constants(scalars, problems)
     _own_words(parsed, problems)
 
 
@@ -85,6 +101,38 @@ def _only_once(parsed: ParsedJourney, journey: Journey, problems: ErrorList) -> 
         problems.warn("W0413", message, parsed.entry.place, "say `reentry: always`, or `reentry: never`")
 
 
+def _long_past(parsed: ParsedJourney, problems: ErrorList) -> None:
+    """A day of birth is over when it is learned: by itself it never comes."""
+    until = parsed.entry.until
+    if parsed.entry.kind == "date" and until is not None and until.trait in _LONG_PAST and not until.yearly:
+        message = f"the day in the trait {until.trait} is over when it is learned: nobody enters"
+        hint = "say `yearly: true` for each anniversary, and `reentry: always`"
+        problems.warn("W0418", message, parsed.entry.place, hint)
+
+
+def _gone_by_morning(journey: Journey, places: dict[str, Place], problems: ErrorList) -> None:
+    """Note sends that quiet hours drop instead of putting off, unless a time of day is waited for."""
+    quiet = journey.quiet_hours
+    if (
+        quiet is None
+        or journey.kind in ("schedule", "date")
+        or any(_by_the_clock(each) for each in journey.program)
+    ):
+        return
+    quiet_ms = (quiet.end_min - quiet.start_min) % _DAY_MIN * _MINUTE_MS
+    for step in journey.program:
+        if isinstance(step, Send) and step.channel != AGENT and step.expires_ms < quiet_ms:
+            waits = write_time((quiet.end_min - step.expires_ms // _MINUTE_MS) % _DAY_MIN)
+            message = f"what is due from {write_time(quiet.start_min)} to {waits} is dropped, not put off"
+            expires, least = write_duration(step.expires_ms), write_duration(quiet_ms)
+            hint = f"`expires: {expires}` is shorter than the quiet hours {quiet}: write {least} or more"
+            problems.warn("W0416", message, places[step.path], hint)
+
+
+def _by_the_clock(step: object) -> bool:
+    return isinstance(step, Wait | WaitUntil) and step.until is not None
+
+
 def _caps_too_tight(journey: Journey, places: dict[str, Place], problems: ErrorList) -> None:
     """Note sends that a cap of this journey always stops, however late the run comes to them."""
     if journey.transactional:
@@ -96,9 +144,9 @@ def _caps_too_tight(journey: Journey, places: dict[str, Place], problems: ErrorL
         problems.warn("W0407", message, places[each.send.path], "wait longer before it, or allow more")
 
 
-def _personal_constants(parsed: ParsedJourney, problems: ErrorList) -> None:
+def _personal_constants(scalars: Iterable[Scalar], problems: ErrorList) -> None:
     """Constants of conditions stand in the reasons of decisions, those of messages in the action topics."""
-    for scalar in _scalars((parsed.entry, parsed.exits, parsed.steps, parsed.sequences)):
+    for scalar in scalars:
         for pattern, what in _PERSONAL:
             found = pattern.search(scalar.text)
             if found:

@@ -68,4 +68,14 @@ CODES: Final[tuple[Code, ...]] = (
         'entry:\n  on: inquiry.opened\n  where: event.text.matches("(refund")\n',
         'entry:\n  on: inquiry.opened\n  where: event.text.matches("(refund)")\n',
     ),
+    Code(
+        "E0308",
+        "a division by zero",
+        "A constant 0 divides. Of whole numbers that has no result: the condition is not true for "
+        "anybody. Of decimal ones it is infinite, which is above every number, or no number at "
+        "all.",
+        "Write the number that is meant; a percentage divides by 100.",
+        "entry:\n  on: order.placed\n  when: customer.spend_30d / 0 > 5\n",
+        "entry:\n  on: order.placed\n  when: customer.spend_30d / 30 > 5\n",
+    ),
 )

@@ -22,8 +22,10 @@ CODES: Final[tuple[Code, ...]] = (
     Code(
         "E0503",
         "not an instant",
-        "An instant of a case cannot be read, or lies where it makes no sense: what is said of a customer "
-        "lies before the start, `time` is not later than `at`, nothing is over 1,200 days from the start.",
+        "An instant of a case cannot be read, or lies where it makes no sense: what is said of a "
+        "customer lies before the start, `time` is not later than `at`, nothing is over 1,200 days "
+        "from the start. A local time that the clocks jump over when summer time begins is none, "
+        "either.",
         "Write a span after the start (`90d 2h`, `-3d`), a time of day in the customer's zone (`09:00`, "
         "`1d 09:00`: the day after), or a date-time (`2026-03-02T10:00:00+08:00`).",
     ),
@@ -97,5 +99,13 @@ CODES: Final[tuple[Code, ...]] = (
         "`with` names journeys that run beside the one under test; there is no valid one of this name in the "
         "folder or in `rules.paths`.",
         "Mend the name, or the other journey.",
+    ),
+    Code(
+        "E0515",
+        "unknown name in an expectation",
+        "An expectation names a channel, guard, step, variant, segment or journey that does not "
+        "exist, or a step at which nobody can stand: it could never be met.",
+        "Take the name the hint gives. `engage rules show` draws the journey; steps are counted "
+        "from 0, as in `steps[1].otherwise[0]`, and one stands at a message or a wait.",
     ),
 )

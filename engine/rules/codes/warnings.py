@@ -41,9 +41,10 @@ CODES: Final[tuple[Code, ...]] = (
     Code(
         "W0403",
         "a comparison that can never be true",
-        "The value never has the number it is compared with: a probability is never above 1, a count "
-        "never below 0. Nobody would ever enter, or no event would ever match.",
-        "Correct the number; the hint says what the value can be.",
+        "The value never is what it is compared with: a probability is never above 1, a count "
+        "never below 0, and `event.type` is one of those that the entry, exit, goal or wait names. "
+        "Nobody would ever enter, or no event would ever match.",
+        "Correct the number or text; the hint says what the value can be.",
         "entry:\n  on: order.placed\n  when: customer.churn_risk > 60\n",
         "entry:\n  on: order.placed\n  when: customer.churn_risk > 0.6\n",
     ),
@@ -138,5 +139,64 @@ CODES: Final[tuple[Code, ...]] = (
         "Say `reentry: always` (or `after 30d`); `reentry: never` where once is meant.",
         'entry:\n  on: {schedule: "0 9 * * MON"}\n',
         'entry:\n  on: {schedule: "0 9 * * MON"}\n  reentry: always\n',
+    ),
+    Code(
+        "W0414",
+        "a condition that the entry rules out",
+        "The condition is asked when somebody enters, and what makes them enter says that it does "
+        "not hold. At an `order.placed` that order is the last one, 0 days ago, and counts "
+        "already; when no order has come for 90 days there is none in the last 30; whoever enters "
+        "because a number rises above a level has it above. Of events that come more than a day "
+        "late it may hold.",
+        "Ask for what is meant: at an order, `customer.orders_30d == 1 && customer.orders_lifetime "
+        "> 1` is the first one for 30 days, `customer.orders_lifetime == 1` the first of all.",
+        "entry:\n  on: order.placed\n  when: customer.days_since_order > 30\n",
+        "entry:\n  on: order.placed\n  when: customer.orders_30d == 1 && customer.orders_lifetime > 1\n",
+    ),
+    Code(
+        "W0415",
+        "a division by what can be 0",
+        "The number that divides is 0 for some customers, and no condition of the journey asks for "
+        "it. Numbers of customers are decimal: divided by 0 they are infinite, which is above "
+        "every number, so `>` holds; 0 divided by 0 is no number, and only `!=` holds. Whole "
+        "numbers (`int(…)`) have no result then: a condition is not true. A message whose value is "
+        "infinite, no number or without a result is suppressed.",
+        "Ask first: `customer.orders_30d > 0 && …` in a condition, `customer.orders_30d > 0 ? … : "
+        "0` in a value.",
+        "entry:\n  on: cart.added\n  when: customer.sessions_30d / customer.orders_30d > 5\n",
+        "entry:\n  on: cart.added\n"
+        "  when: customer.orders_30d > 0 && customer.sessions_30d / customer.orders_30d > 5\n",
+    ),
+    Code(
+        "W0416",
+        "a message that quiet hours drop",
+        "`quiet_hours` put a message off until they end, but not beyond `expires`. Where that is "
+        "the shorter of the two, a message that is due early in the quiet hours is dropped "
+        "(`expired`). Not told of journeys that wait for a time of day or begin at one.",
+        "Let the message live as long as the quiet hours last. Silence the warning where it is of "
+        "no use in the morning.",
+        "guards:\n  consent: marketing\n  quiet_hours: 22:00-09:00\nsteps:\n"
+        "  - {send: push, template: hello, expires: 2h}\n",
+        "guards:\n  consent: marketing\n  quiet_hours: 22:00-09:00\nsteps:\n"
+        "  - {send: push, template: hello, expires: 12h}\n",
+    ),
+    Code(
+        "W0417",
+        "a holdout of everybody",
+        "The share of `holdout` enters and gets nothing. With 100% nobody gets anything, and there "
+        "is nobody to compare with.",
+        "Write the share that is to get nothing, such as `10%`. `enabled: false` keeps a journey from taking "
+        "anybody.",
+        "guards:\n  consent: marketing\n  holdout: 100%\n",
+        "guards:\n  consent: marketing\n  holdout: 10%\n",
+    ),
+    Code(
+        "W0418",
+        "a day that is over when it is learned",
+        "An entry by `date` comes on the very day the trait names. A birthday names the day of birth, and "
+        "`customer_since` the first day: they are over, and without `yearly` nobody ever enters.",
+        "Say `yearly: true`, and `reentry: always` for every year.",
+        'entry:\n  on: {date: birthday, at: "09:00"}\n',
+        'entry:\n  on: {date: birthday, yearly: true, at: "09:00"}\n  reentry: always\n',
     ),
 )

@@ -1,6 +1,7 @@
 """What comparisons can be, given each value's range: never true, always true, at odds with one another.
 
-Ranges come from the feature table and the event schema: counts are 0 or more, probabilities 0 to 1. Checks
+Ranges come from the feature table and the event schema: counts are 0 or more, probabilities 0 to 1; of some
+texts it is known what they can be. Checks
 are sound, not complete: what they warn of is so; much that is so they cannot see.
 """
 
@@ -10,10 +11,12 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from engine.rules.expressions.syntax import Binary, Call, Literal, Name, Node, Unary, children
+from engine.rules.expressions.syntax import Binary, Call, ListOf, Literal, Name, Node, Unary, children
 
 Range = tuple[float, float]
+Texts = Mapping[str, frozenset[str]]
 ANY: Range = (-math.inf, math.inf)
+_NO_TEXTS: Texts = {}
 
 _OPPOSITE = {"<": ">=", ">=": "<", ">": "<=", "<=": ">", "==": "!=", "!=": "=="}
 _MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "==": "==", "!=": "!="}
@@ -80,13 +83,16 @@ class _Values:
         return self.equal is None or self.equal not in self.unequal
 
 
-def find_oddities_in(node: Node, ranges: Mapping[str, Range], certain: frozenset[str]) -> Iterator[Oddity]:
+def find_oddities_in(
+    node: Node, ranges: Mapping[str, Range], certain: frozenset[str], texts: Texts = _NO_TEXTS
+) -> Iterator[Oddity]:
     """Yield what a condition can never or must always be.
 
     Args:
         node: the condition.
         ranges: dotted name to the lowest and highest value it can have.
         certain: dotted names that always have a value of one type; only of these something holds always.
+        texts: dotted name to the texts it can be, where they are known.
     """
     if isinstance(node, Binary) and node.operator in ("&&", "||"):
         positive = node.operator == "&&"
@@ -97,11 +103,11 @@ def find_oddities_in(node: Node, ranges: Mapping[str, Range], certain: frozenset
         elif at_odds is not None and all(atom.name in certain for atom in atoms):
             yield Oddity("always", node)
     else:
-        verdict = _verdict(node, ranges, certain)
+        verdict = "never" if _is_never_text(node, texts) else _verdict(node, ranges, certain)
         if verdict:
             yield Oddity(verdict, node)
     for part in _parts(node):
-        yield from find_oddities_in(part, ranges, certain)
+        yield from find_oddities_in(part, ranges, certain, texts)
 
 
 def _parts(node: Node) -> Iterator[Node]:
@@ -126,6 +132,23 @@ def _verdict(node: Node, ranges: Mapping[str, Range], certain: frozenset[str]) -
         known = all(part.dotted in certain for part in _names(node))
         return "always" if known else ""
     return "never" if _always(_OPPOSITE[node.operator], left, right) else ""
+
+
+def _is_never_text(node: Node, texts: Texts) -> bool:
+    """Tell whether a text is asked to be what it never is, or not to be what it always is."""
+    match node:
+        case Binary(operator="==" | "!=" | "in" as operator, left=Name() as name, right=right):
+            pass
+        case Binary(operator="==" | "!=" as operator, left=right, right=Name() as name):
+            pass
+        case _:
+            return False
+    possible = texts.get(name.dotted)
+    constants = right.elements if isinstance(right, ListOf) else (right,)
+    asked = frozenset(each.value for each in constants if isinstance(each, Literal))
+    if possible is None or len(asked) < len(constants) or not all(isinstance(each, str) for each in asked):
+        return False
+    return possible <= asked if operator == "!=" else not possible & asked
 
 
 def _names(node: Node) -> Iterator[Name]:

@@ -162,4 +162,7 @@ def _holdout(node: Node | None, read: Reader) -> float:
         said = repr(text[:40]) if text else kind_of(node)
         read.errors.add("E0209", f"holdout cannot be {said}", node.place, "a percentage, such as 10%")
         return 0.0
+    if share == 1.0:
+        hint = "10% leaves nine in ten; `enabled: false` where nobody is to enter"
+        read.errors.warn("W0417", "with a holdout of 100% nobody ever gets anything", node.place, hint)
     return share

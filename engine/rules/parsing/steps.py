@@ -16,7 +16,7 @@ from engine.rules.parsing.branches import parse_branch, parse_run, parse_split
 from engine.rules.parsing.parsed import Nested, ParsedLeave, ParsedSend, ParsedSequence, ParsedSet, ParsedStep
 from engine.rules.parsing.table import parse_table
 from engine.rules.parsing.waits import parse_wait, parse_wait_until
-from engine.rules.text.reader import Fields, Reader, kind_of
+from engine.rules.text.reader import Fields, Reader, kind_of, slip_in
 from engine.rules.text.source import Placed, nearest
 from engine.rules.text.yaml_nodes import Mapping, Node, Scalar
 
@@ -85,7 +85,7 @@ def _step(node: Node, path: str, depth: int, read: Reader) -> ParsedStep | None:
         return ParsedLeave(path, node.place)
     if not isinstance(node, Mapping):
         word = node.text.partition(" ")[0] if isinstance(node, Scalar) else ""
-        hint = f"write it as `{word}: …`" if word in STEP_KEYS else ""
+        hint = f"write it as `{word}: …`" if word in STEP_KEYS else slip_in(node)
         read.errors.add("E0203", f"a step must be keys with values, not {kind_of(node)}", node.place, hint)
         return None
     kinds = [key.text for key, _ in node.items if key.text in STEP_KEYS]
@@ -101,7 +101,9 @@ def _step(node: Node, path: str, depth: int, read: Reader) -> ParsedStep | None:
 
 def _unknown_step(node: Mapping, kinds: list[str], read: Reader) -> None:
     if kinds:
-        read.errors.add("E0210", f"one step cannot be both `{kinds[0]}` and `{kinds[1]}`", node.place)
+        second = next(key for key, _ in node.items if key.text == kinds[1])
+        said = f"one step cannot be both `{kinds[0]}` and `{kinds[1]}`"
+        read.errors.add("E0210", said, second.place, f"begin the next step with `- `: `- {kinds[1]}: …`")
     else:
         first = node.items[0][0] if node.items else None
         said = f" by the key {first.text[:40]!r}" if first else ""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from engine.rules.limits import MAX_DURATION_MS, MAX_NAME_CHARS, MAX_TEXT_CHARS, MIN_DURATION_MS
+from engine.rules.text.slips import MISSING_VALUE, lacks_space, plain_spelling
 from engine.rules.text.source import ErrorList, Place, Placed, nearest
 from engine.rules.text.yaml_nodes import Mapping, Node, Scalar, Sequence
 from engine.rules.times.units import read_duration, write_duration
@@ -36,7 +37,8 @@ class Reader:
     def fields(self, node: Node, known: Collection[str], what: str) -> Fields:
         """Return a mapping's keys; unknown ones are errors."""
         if not isinstance(node, Mapping):
-            self.errors.add("E0203", f"{what} must be keys with values, not {kind_of(node)}", node.place)
+            said = f"{what} must be keys with values, not {kind_of(node)}"
+            self.errors.add("E0203", said, node.place, slip_in(node))
             return Fields({}, node.place)
         found: dict[str, Node] = {}
         for key, value in node.items:
@@ -44,7 +46,10 @@ class Reader:
                 found[key.text] = value
             else:
                 hint = nearest(key.text, known) or "known keys: " + ", ".join(sorted(known))
-                if _without_colon(key, value):
+                slip = lacks_space(key.text)
+                if slip:
+                    hint = slip
+                elif _without_colon(key, value):
                     hint = "a comma within { } ends a text; put a text with commas into quotes"
                 self.errors.add("E0201", f"unknown key {key.text[:40]!r} in {what}", key.place, hint)
         return Fields(found, node.place)
@@ -61,7 +66,7 @@ class Reader:
         if node is None:
             return ""
         if not isinstance(node, Scalar) or not isinstance(node.value, str):
-            self.errors.add("E0203", f"{what} must be a text, not {kind_of(node)}", node.place)
+            self.errors.add("E0203", f"{what} must be a text, not {kind_of(node)}", node.place, slip_in(node))
             return ""
         if len(node.text) > limit:
             self.errors.add(
@@ -78,8 +83,13 @@ class Reader:
         text = self.text(node, what)
         if self.errors.count > before:
             return None
-        if len(text) > MAX_NAME_CHARS or not _NAME.fullmatch(text):
+        if len(text) > MAX_NAME_CHARS:
+            said = f"the name for {what} has {len(text)} characters, the limit is {MAX_NAME_CHARS}"
+            self.errors.add("E0205", said, node.place, "shorten it; `description` takes a longer text")
+            return None
+        if not _NAME.fullmatch(text):
             hint = "use lower case letters, digits, - and _, beginning with a letter"
+            hint = plain_spelling(text) or hint
             self.errors.add("E0205", f"{text[:80]!r} is not a name for {what}", node.place, hint)
             return None
         return Placed(text, node.place)
@@ -133,8 +143,9 @@ class Reader:
         if node is None:
             return 0
         hint = "write a number with its unit: 30s, 5m, 2h, 7d"
-        if not isinstance(node, Scalar):
-            self.errors.add("E0204", f"{what} must be a duration, not {kind_of(node)}", node.place, hint)
+        if not isinstance(node, Scalar) or node.value is None:
+            said = f"{what} must be a duration, not {kind_of(node)}"
+            self.errors.add("E0204", said, node.place, slip_in(node) or hint)
             return 0
         found = read_duration(node.text)
         if found is None:
@@ -154,7 +165,8 @@ class Reader:
         if node is None:
             return None
         if not isinstance(node, Scalar) or not node.text.strip():
-            self.errors.add("E0203", f"{what} must be a CEL expression, not {kind_of(node)}", node.place)
+            said = f"{what} must be a CEL expression, not {kind_of(node)}"
+            self.errors.add("E0203", said, node.place, slip_in(node))
             return None
         return node
 
@@ -163,9 +175,8 @@ class Reader:
         if node is None:
             return ()
         if not isinstance(node, Sequence):
-            self.errors.add(
-                "E0203", f"{what} must be a list, not {kind_of(node)}", node.place, "begin each with `- `"
-            )
+            hint = slip_in(node) or "begin each with `- `"
+            self.errors.add("E0203", f"{what} must be a list, not {kind_of(node)}", node.place, hint)
             return ()
         if len(node.items) > limit:
             self.errors.add(
@@ -181,6 +192,13 @@ def _without_colon(key: Scalar, value: Node) -> bool:
         return False
     same_line = value.place.line == key.place.line
     return same_line and value.place.column <= key.place.column + len(key.raw)
+
+
+def slip_in(node: Node) -> str:
+    """Say which slip made a value what it is, for a hint: it is missing, or became a part of a text."""
+    if not isinstance(node, Scalar):
+        return ""
+    return MISSING_VALUE if node.value is None else lacks_space(node.text)
 
 
 def kind_of(node: Node) -> str:

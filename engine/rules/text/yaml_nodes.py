@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.rules.limits import MAX_FILE_BYTES, MAX_YAML_DEPTH, MAX_YAML_LINE, MAX_YAML_NODES
+from engine.rules.text.slips import syntax_slip
 from engine.rules.text.source import START, ErrorList, Place, SourceText
 from engine.rules.text.yaml_fast import read_fast
 from engine.rules.text.yaml_tree import Mapping, Node, Plain, Scalar, Sequence, meaning_of
@@ -77,17 +78,19 @@ def read_exactly(source: SourceText, errors: ErrorList) -> Node | None:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(mark.line + 1, mark.column + 1) if mark else START
-        errors.add(
-            "E0103", f"not valid YAML: {error.problem or error.context}", place, _syntax_hint(source, place)
-        )
+        problem = str(error.problem or error.context)
+        errors.add("E0103", f"not valid YAML: {problem}", place, _syntax_hint(source, place, problem))
     except (YAMLError, ValueError, OverflowError) as error:
         problem = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         errors.add("E0103", f"not valid YAML: {problem}", START)
     return None
 
 
-def _syntax_hint(source: SourceText, place: Place) -> str:
+def _syntax_hint(source: SourceText, place: Place, problem: str) -> str:
     lines = source.text.splitlines()
+    slip = syntax_slip(lines, place.line, problem)
+    if slip:
+        return slip
     line = lines[place.line - 1] if place.line <= len(lines) else ""
     if line[place.column - 1 : place.column] in ("[", "{") and line[: place.column - 1].count("{"):
         return "put a text that contains [ ] or { } in quotes"
@@ -166,8 +169,14 @@ def _mapping(frame: _Frame, errors: ErrorList) -> Mapping:
             )
             continue
         seen[key.text] = key.place
-        items.append((key, value))
+        lost = isinstance(value, Scalar) and not value.raw and value.place.line > key.place.line
+        items.append((key, _behind(key) if lost else value))
     return Mapping(tuple(items), frame.place)
+
+
+def _behind(key: Scalar) -> Scalar:
+    """Return a value that is not there, where it would stand; ruamel.yaml has it where the next thing is."""
+    return Scalar(None, "", "", Place(key.place.line, key.place.column + len(key.raw) + 1))
 
 
 def _stop(errors: ErrorList, code: str, message: str, place: Place, hint: str = "") -> None:

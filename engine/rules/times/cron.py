@@ -7,7 +7,8 @@ the clocks show it or have jumped past it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from calendar import monthrange
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
@@ -16,8 +17,10 @@ from cronsim import CronSim, CronSimError
 from engine.rules.limits import MAX_CRON_CHARS
 
 _FIELDS = 5
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_YEAR = len(_MONTHS)
 _TWO_DAYS = timedelta(days=2)
-_SOME_DAY = datetime(2024, 1, 1)  # noqa: DTZ001 - whatever the zone
+_SOME_DAY = datetime(2024, 1, 1)  # noqa: DTZ001 - whatever the zone, of a leap year
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def read_cron(text: str) -> Cron | str:
         found = CronSim(" ".join(parts), _SOME_DAY)
         next(found)
     except CronSimError as error:
-        return f"{str(error).lower()} in the schedule {text!r}"
+        return _no_such_day(parts) or f"{str(error).lower()} in the schedule {text!r}"
     except StopIteration:
         return f"the schedule {text!r} names no day that exists"
     minutes, hours = (",".join(map(str, sorted(each))) for each in (found.minutes, found.hours))
@@ -59,6 +62,16 @@ def read_cron(text: str) -> Cron | str:
         plain=" ".join((minutes, hours, *parts[2:])).upper(),
         per_day=len(found.minutes) * len(found.hours),
     )
+
+
+def _no_such_day(parts: Sequence[str]) -> str:
+    """Say that a month has no such day, as 30 February; empty when something else is wrong."""
+    day, month = parts[2:4]
+    name = _MONTHS[int(month) - 1] if month.isdecimal() and 1 <= int(month) <= _YEAR else month.upper()
+    if not day.isdecimal() or name not in _MONTHS:
+        return ""
+    days = monthrange(_SOME_DAY.year, _MONTHS.index(name) + 1)[1]
+    return f"{name} has no day {day}: its last is {days}, or `L`" if int(day) > days else ""
 
 
 def say_cron(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from calendar import month_name, monthrange
 from datetime import UTC, datetime
 
 from engine.errors import ConfigError
@@ -40,11 +41,26 @@ def iso(instant_ms: int) -> str:
     return datetime.fromtimestamp(instant_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def no_such_day(text: str) -> str:
+    """Say that the date a text begins with is none, as 30 February; empty when something else is wrong.
+
+    Args:
+        text: a date or date-time.
+    """
+    found = _DATE.match(text.strip())
+    year, month, day = (int(part) for part in found[0].split("-")) if found else (0, 0, 0)
+    if not (year and 1 <= month <= len(month_name) - 1):
+        return ""
+    days = monthrange(year, month)[1]
+    return "" if 1 <= day <= days else f"{month_name[month]} {year} has {days} days"
+
+
 def _instant_ms(option: str, text: str, *, end: bool) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ConfigError(f"{option} {text!r}: write 30d, 2026-01-31 or 2026-01-31T09:00:00Z") from None
+        why = no_such_day(text) or "write 30d, 2026-01-31 or 2026-01-31T09:00:00Z"
+        raise ConfigError(f"{option} {text!r}: {why}") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     whole_day = bool(_DATE.fullmatch(text)) and end

@@ -8,12 +8,14 @@ import pytest
 
 from engine.authoring.explain.checks import Person
 from engine.authoring.explain.explanation import Explanation, JourneyExplanation, Period, explain
+from engine.authoring.explain.moments import say_moment
 from engine.authoring.explain.parts import judge_parts, logged_facts
 from engine.authoring.explain.text import Look, explanation_lines
 from engine.features.catalog import NEVER_DAYS
 from engine.features.profile import Contact, Inquiry, Position, Profile
 from engine.rules.context import CustomerValues, MachineSettings
 from engine.rules.guards import share_of
+from engine.rules.ledger import Ledger
 from engine.rules.release import Lane, Release
 from engine.rules.ruleset import RuleSet
 from engine.rules.sentences import Facts
@@ -312,3 +314,101 @@ def test_a_change_of_segment_ends_a_wait() -> None:
     profile = Profile(positions=[Position("a", 1, "", 0, NOON, NOON + DAY, "e1")])
     (standing,) = explained(text, person(profile)).standing
     assert standing.ends[1] == "segment entered new: leaves the journey"
+
+
+LOGGED = """
+journey: a
+entry:
+  on: order.placed
+  where: event.channel == "web" && event.amount > 100 && event.coupon.contains("X")
+  when: CONDITION
+steps: [{wait: 1d}, {send: email, template: t}]
+"""
+
+
+def logged(driver: Driver) -> list[list[tuple[bool | None, str]]]:
+    """Return the parts told of each decision."""
+    found = explain(driver.rules, SETTINGS, person(), driver.decisions, Period(0, 0)).journeys[0]
+    return [[(part.holds, part.text) for part in each.parts] for each in found.considered if each.parts]
+
+
+def test_a_value_the_sentence_shows_is_not_called_unknown() -> None:
+    """Texts, traits and what only the entry saw are told from the decision's own words, also later on."""
+    trait = 'has(customer.traits.tier) && customer.traits.tier == "gold" && customer.orders_lifetime >= 1'
+    driver = Driver(rule_set(LOGGED.replace("CONDITION", trait)))
+    driver.send("profile.updated", NOON, traits={"tier": "gold"})
+    driver.send("order.placed", NOON, channel="web", amount=120.0, coupon="X5")
+    driver.until(NOON + 2 * DAY)
+    told = [
+        (True, 'channel is "web"'),
+        (True, "amount is 120 (> 100)"),
+        (True, '`event.coupon.contains("X")` holds'),
+        (True, "`has(customer.traits.tier)` holds"),
+        (True, 'tier is "gold"'),
+        (True, "orders in total is 1 (>= 1)"),
+    ]
+    entered, fired = logged(driver)
+    assert entered == told
+    assert fired == told
+
+
+def test_what_did_not_hold_by_the_sentence_is_told_so() -> None:
+    """Of an event that did not match, parts without a logged value are judged by the words `not: …`."""
+    driver = Driver(rule_set(LOGGED.replace("CONDITION", "customer.churn_risk >= 0.0")), SETTINGS)
+    driver.send("order.placed", NOON, channel="app", amount=20.0, coupon="X5")
+    assert logged(driver) == [
+        [
+            (False, 'channel is something else, must be "web"'),
+            (False, "amount is 20, must be > 100"),
+            (None, '`event.coupon.contains("X")` is not known from the log'),
+        ]
+    ]
+
+
+def test_traits_are_shown_as_they_are_now() -> None:
+    """What would make it fire now names a trait's value, and one that is not set, not what the log lacks."""
+    when = 'has(customer.traits.tier) && customer.traits.tier == "gold" && customer.traits.vip'
+    text = LOGGED.replace("CONDITION", when + " && customer.traits.points > 5")
+    text = text.replace("has(customer.traits.tier)", "has(customer.traits.tier) && has(customer.traits.vip)")
+    text = text.replace(
+        " && customer.traits.points", " && has(customer.traits.points) && customer.traits.points"
+    )
+
+    def said(**traits: Any) -> list[str]:
+        found = explained(text, person(Profile(traits=traits)))
+        parts = [each.text for each in found.checks if each.about == "when"]
+        return [each for each in parts if not each.startswith("`has")]
+
+    assert said(tier="gold", vip=True, points=7) == ['tier is "gold"', "vip is true", "points is 7 (> 5)"]
+    assert said(tier="iron", vip=False, points=2) == [
+        'tier is something else, must be "gold"',
+        "vip is false, must be true",
+        "points is 2, must be > 5",
+    ]
+    assert said() == [
+        'tier is not set, must be "gold"',
+        "vip is not set, must be true",
+        "points is not set, must be > 5",
+    ]
+
+
+def test_the_rate_limit_of_a_channel_is_named() -> None:
+    """A message that may have to wait for a place says so, one that has a place says when; no other does."""
+    limited = MachineSettings(rate_limits={"email": Cap(1, DAY)}, not_matched_sample=0)
+    steps = "steps: [{send: email, template: t}, {send: push, template: p}]"
+    text = f"journey: a\nentry: {{on: order.placed}}\n{steps}"
+    sends = [each.text for each in explained(text, person(), limited).checks if each.about == "send"]
+    assert sends == [
+        "email now: no guard holds it back, but the rate limit may put it off: 1 in 1 day over all customers",
+        "push now: no guard holds it back",
+    ]
+    receipt = explained(text.replace("entry:", "transactional: true\nentry:"), person(), limited)
+    assert "rate limit" not in " ".join(each.text for each in receipt.checks)
+    ledger = Ledger()
+    for name in ("c1", "c2"):
+        driver = Driver(rule_set(text), limited, customer_id=name, ledger=ledger)
+        driver.send("order.placed", NOON)
+    (standing,) = explained(text, person(driver.state.profile), limited).standing
+    assert standing.text == (
+        f"the t has to wait by the rate limit of email: its place is kept for {say_moment(driver.due_ms)}"
+    )

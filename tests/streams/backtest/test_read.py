@@ -175,6 +175,8 @@ def test_periods_are_read_as_people_write_them() -> None:
     for since, until in (("2030-01-01", ""), ("1d", "2020-01-01"), ("soon", ""), ("1d", "soon")):
         with pytest.raises(ConfigError):
             read_period(since, until, begins, ends)
+    with pytest.raises(ConfigError, match="--from '2023-02-29': February 2023 has 28 days"):
+        read_period("2023-02-29", "", begins, ends)
 
 
 def test_the_report_says_what_the_log_is_too_short_for(

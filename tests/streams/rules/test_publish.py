@@ -76,7 +76,9 @@ def test_from_the_first_publication_to_a_rollback(engage: Engage, tmp_path: Path
     paused = engage("pause", "hello", "-m", "wrong coupon")
     assert "hello v2  paused" in paused.output
     assert engage("pause", "helo").exit_code == 1
-    assert "paused" not in engage("resume", "hello").output
+    resumed = engage("resume", "hello").output
+    assert "hello v2  paused" not in resumed
+    assert "messages held back go within the hour" in resumed
     assert "version 3  live  100%  1 journey " in engage("rollback", "-m", "no good").output
     shown = engage("history").output
     assert [line.split("  ")[0] for line in shown.splitlines() if line.startswith("version")] == [
